@@ -1,1 +1,29 @@
-//! Being written.
+//! How the words travel: five protocols, one module each, generated from `proto/`.
+//!
+//! Between processes everything frequent travels in batches on long-lived streams; unary calls are for what is rare. What
+//! rests on disk or travels inside these messages as bytes is encoded by `model` or by `replica`, never here.
+
+/// Routers ↔ nodes: clients' operations.
+pub mod data {
+    tonic::include_proto!("trivet.data.v1");
+}
+
+/// Nodes ↔ nodes: replication and snapshots.
+pub mod raft {
+    tonic::include_proto!("trivet.raft.v1");
+}
+
+/// Control and people → nodes.
+pub mod admin {
+    tonic::include_proto!("trivet.admin.v1");
+}
+
+/// Nodes, routers, control → MemDS.
+pub mod memds {
+    tonic::include_proto!("trivet.memds.v1");
+}
+
+/// Routers → the control service.
+pub mod control {
+    tonic::include_proto!("trivet.control.v1");
+}

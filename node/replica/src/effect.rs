@@ -1,0 +1,190 @@
+//! Everything a replica can want.
+//!
+//! The host carries a step's effects out in this order: `append` is handed to the log writer, `send` leaves at once, `apply`
+//! is written, `install` and the rest begin; `answers` and `confirmed` may be used at once (what they promise is already so).
+
+use bytes::Bytes;
+use model::{PartitionDescriptor, ReplicaId, TableDescriptor};
+
+use crate::entry::WriteKind;
+use crate::{Token, eraftpb};
+
+/// What one step wants.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Old items to read from the applied state, answered by `Input::ItemRead`; nothing of the write happens before.
+    pub reads: Vec<ReadItem>,
+    /// To be appended and synced; answered by `Input::Persisted`. At most one per step; appends are numbered upwards.
+    pub append: Option<Append>,
+    /// To be sent now.
+    pub send: Vec<Envelope>,
+    /// To be written to the engine as one atomic batch; answered by `Input::Applied`.
+    pub apply: Option<ApplyBatch>,
+    pub answers: Vec<(Token, Answer)>,
+    /// These strongly consistent reads may read the applied state now.
+    pub confirmed: Vec<Token>,
+    /// Entries to read back from the log, for a follower that lags; answered by `Input::Fetched`.
+    pub fetch: Vec<FetchRequest>,
+    /// A snapshot to build for that replica from the applied state; answered by `Input::SnapshotBuilt`.
+    pub snapshot_wanted: Option<ReplicaId>,
+    /// A snapshot that has arrived and is to replace everything this replica has; answered by `Input::Installed`. No other
+    /// append or apply comes before that.
+    pub install: Option<Install>,
+    /// Entries up to and including this index may be removed from the log.
+    pub truncate: Option<u64>,
+    /// What changed, for the host's announcements, logs and metrics.
+    pub events: Vec<Event>,
+}
+
+/// An old item to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadItem {
+    pub ticket: u64,
+    pub key: Bytes,
+}
+
+/// What goes to the log, all or nothing, then is synced.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub number: u64,
+    /// Entries at or above the first one's index that the log still holds are overwritten.
+    pub entries: Vec<eraftpb::Entry>,
+    pub hard_state: Option<eraftpb::HardState>,
+    /// False where only the commit index moved: it may be written with the next one.
+    pub must_sync: bool,
+}
+
+/// A message between two replicas of the group.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    pub from: ReplicaId,
+    pub to: ReplicaId,
+    pub body: MessageBody,
+}
+
+#[derive(Clone, Debug)]
+pub enum MessageBody {
+    Raft(eraftpb::Message),
+    /// A replica that is not sure of its log's tail asks the others before it votes (ARCHITECTURE.md, "The log").
+    TailAsked,
+    /// The answer: the teller's last entry, and what it knows to be committed.
+    TailTold {
+        last_index: u64,
+        last_term: u64,
+        commit: u64,
+    },
+}
+
+/// Committed writes and what else changes with them.
+#[derive(Clone, Debug)]
+pub struct ApplyBatch {
+    /// The index of the last entry in it.
+    pub index: u64,
+    /// In log order.
+    pub writes: Vec<AppliedWrite>,
+    /// The encoded [`crate::AppliedMark`], to be stored under the group in the same batch.
+    pub mark: Bytes,
+    /// The encoded [`crate::GroupState`], where membership, range or table changed.
+    pub state: Option<Bytes>,
+}
+
+/// One write: the host puts the record's header in front (`model::item::encode_record`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedWrite {
+    /// Index of its entry: the record's log position.
+    pub index: u64,
+    pub space: u8,
+    pub key: Bytes,
+    pub kind: WriteKind,
+    /// Encoded attributes; empty for a delete.
+    pub attributes: Bytes,
+    pub version_timestamp_us: u64,
+}
+
+/// A snapshot to install: the host has received its files for exactly this (replica, index, term).
+#[derive(Clone, Debug)]
+pub struct Install {
+    pub index: u64,
+    pub term: u64,
+    /// The encoded [`crate::GroupState`] and [`crate::AppliedMark`] of the snapshot.
+    pub state: Bytes,
+    pub mark: Bytes,
+    /// To be durable together with the log's new beginning (index, term).
+    pub hard_state: eraftpb::HardState,
+    /// The partition's descriptor in that state: whose range is replaced.
+    pub descriptor: PartitionDescriptor,
+}
+
+/// Entries `low..high` of the log, up to `max_bytes` (at least one).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchRequest {
+    pub low: u64,
+    pub high: u64,
+    pub max_bytes: u64,
+    pub to: ReplicaId,
+}
+
+/// The end of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// In the synced logs of a quorum in two zones, and applied here. Images are encoded attributes, where asked for.
+    Written {
+        old: Option<Bytes>,
+        new: Option<Bytes>,
+        old_size: u32,
+        new_size: u32,
+    },
+    ConditionFailed {
+        old: Option<Bytes>,
+        old_size: u32,
+    },
+    /// DynamoDB's sentence of a ValidationException.
+    Invalid {
+        message: String,
+    },
+    /// An administrative command is done.
+    Done,
+    Refused(Refusal),
+}
+
+/// Why a request was not carried out; all but `Unknown` say that nothing was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    NotLeader {
+        leader: Option<ReplicaId>,
+    },
+    /// The router's descriptor is not this one.
+    StaleEpoch {
+        descriptor: Box<PartitionDescriptor>,
+    },
+    Overloaded,
+    /// Leadership was lost while the write was on its way: perhaps applied.
+    Unknown,
+    TableGone,
+    /// No leader yet, or this leader has not applied the first entry of its term.
+    NotReady,
+    /// The change is not possible on the configuration as it is; says why.
+    Impossible {
+        reason: String,
+    },
+    /// The disk failed to read.
+    ReadFailed,
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The leader as this replica knows it.
+    Leader {
+        leader: Option<ReplicaId>,
+        term: u64,
+    },
+    /// This leader has applied the first entry of its term and serves from now on.
+    Serving {
+        term: u64,
+    },
+    Descriptor(Box<PartitionDescriptor>),
+    Table(Box<TableDescriptor>),
+    /// This replica is no longer in the group's configuration; the host retires it.
+    Removed,
+}
