@@ -1,0 +1,21 @@
+//! What the control side is told at its start.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Addresses are `host:port` of internal services.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file with the resources.
+    pub resources: PathBuf,
+    /// Every node's address.
+    pub nodes: Vec<String>,
+    /// Every MemDS server's address.
+    pub memds: Vec<String>,
+    /// Partitions of a table whose creator did not say.
+    pub default_partitions: u32,
+    /// How often to look while some table is on its way; a change wakes the driver at once.
+    pub busy_interval: Duration,
+    /// How often to look while nothing is.
+    pub idle_interval: Duration,
+}

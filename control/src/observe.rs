@@ -1,0 +1,59 @@
+//! What the nodes say, in the words of `plan` and `placement`. Observing never changes anything.
+
+use bytes::Bytes;
+use model::{NodeId, PartitionDescriptor, PartitionId, TableDescriptor, Zone};
+use placement::NodeView;
+
+use crate::cluster::{Cluster, Reached};
+use crate::plan::{Observed, ReplicaReport};
+
+/// A node takes no new replicas below this share of free disk: one part in ten.
+const FREE_SHARE: u64 = 10;
+
+/// Nodes that answered, as `placement` sees them.
+pub async fn node_views(cluster: &Cluster) -> Vec<NodeView> {
+    let reached = cluster.ask_all(false).await;
+    reached.into_iter().flatten().map(|node| view(&node)).collect()
+}
+
+/// Everything all nodes have.
+pub async fn groups(cluster: &Cluster) -> Observed {
+    let all = cluster.ask_all(true).await;
+    let mut observed = Observed { complete: all.iter().all(Option::is_some), ..Observed::default() };
+    for node in all.into_iter().flatten() {
+        let id = NodeId(node.status.node);
+        observed.reached.insert(id);
+        for group in node.groups {
+            let report = ReplicaReport {
+                node: id,
+                descriptor: decode(group.descriptor, PartitionDescriptor::decode),
+                table: decode(group.table, TableDescriptor::decode),
+                serving: group.serving,
+            };
+            observed.groups.entry(PartitionId(group.partition)).or_default().push(report);
+        }
+    }
+    observed
+}
+
+fn view(node: &Reached) -> NodeView {
+    let status = &node.status;
+    NodeView {
+        id: NodeId(status.node),
+        zone: Zone(status.zone.clone()),
+        accepts: status.ready && status.free_bytes >= status.total_bytes / FREE_SHARE,
+        replicas: status.groups,
+        free_bytes: status.free_bytes,
+    }
+}
+
+fn decode<T, E: std::fmt::Display>(bytes: Bytes, decode: impl Fn(Bytes) -> Result<T, E>) -> Option<T> {
+    if bytes.is_empty() {
+        return None;
+    }
+    let decoded = decode(bytes);
+    if let Err(error) = &decoded {
+        tracing::error!(%error, "a node reported a descriptor that cannot be read");
+    }
+    decoded.ok()
+}

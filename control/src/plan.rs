@@ -1,0 +1,371 @@
+//! What is to be done next: a pure function of what is wished and what was observed.
+//!
+//! Every step says what it does and can be done twice. Where nothing can be done the step is [`Step::Blocked`], with the
+//! reason. Nothing is ever decided from absence unless every node answered ([`Observed::complete`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus};
+
+use crate::resources::{Snapshot, TableResource};
+
+/// One replica as its node reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaReport {
+    pub node: NodeId,
+    /// None before its first snapshot.
+    pub descriptor: Option<PartitionDescriptor>,
+    pub table: Option<TableDescriptor>,
+    pub serving: bool,
+}
+
+/// What the nodes said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Nodes that answered.
+    pub reached: BTreeSet<NodeId>,
+    /// Every node that is known answered: only then does absence mean anything.
+    pub complete: bool,
+    pub groups: BTreeMap<PartitionId, Vec<ReplicaReport>>,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Birth of one replica of a new group.
+    CreateGroup {
+        node: NodeId,
+        partition: PartitionDescriptor,
+        table: TableDescriptor,
+    },
+    /// Tell the group's leader the table's newest descriptor.
+    SetTable {
+        leader: NodeId,
+        partition: PartitionId,
+        table: TableDescriptor,
+    },
+    /// Tell MemDS a descriptor that no group carries yet.
+    PushTable(TableDescriptor),
+    /// Remove a replica of a table that is being deleted.
+    DestroyGroup {
+        node: NodeId,
+        partition: PartitionId,
+        table: TableDescriptor,
+    },
+    /// Nothing of the table is left: MemDS forgets it.
+    RemoveTable(TableId),
+    /// Write (or remove) a resource, after all steps before it succeeded.
+    WriteResource {
+        name: String,
+        resource: Option<TableResource>,
+    },
+    Blocked {
+        table: String,
+        reason: String,
+    },
+}
+
+/// All next steps of all tables.
+pub fn plan(wished: &Snapshot, observed: &Observed) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (name, resource) in &wished.tables {
+        match resource.table.status {
+            TableStatus::Creating => plan_creating(name, resource, observed, &mut steps),
+            TableStatus::Active | TableStatus::Updating => plan_active(name, resource, observed, &mut steps),
+            TableStatus::Deleting => plan_deleting(name, resource, observed, &mut steps),
+        }
+    }
+    if observed.complete {
+        plan_adoption(wished, observed, &mut steps);
+    }
+    steps
+}
+
+/// Whether nothing but waiting for the world could change the plan: no table is on its way somewhere.
+pub fn is_settled(wished: &Snapshot) -> bool {
+    wished.tables.values().all(|resource| resource.table.status == TableStatus::Active)
+}
+
+fn plan_creating(name: &str, resource: &TableResource, observed: &Observed, steps: &mut Vec<Step>) {
+    steps.push(Step::PushTable(resource.table.clone()));
+    let mut serving = 0;
+    for partition in &resource.partitions {
+        let reports = reports_of(observed, partition.id);
+        serving += usize::from(reports.iter().any(|report| report.serving));
+        for replica in &partition.replicas {
+            let there = reports.iter().any(|report| report.node == replica.node);
+            if observed.reached.contains(&replica.node) && !there {
+                let (partition, table) = (partition.clone(), resource.table.clone());
+                steps.push(Step::CreateGroup { node: replica.node, partition, table });
+            }
+        }
+    }
+    if serving == resource.partitions.len() {
+        steps.push(advance(name, resource, TableStatus::Active));
+    }
+}
+
+fn plan_active(name: &str, resource: &TableResource, observed: &Observed, steps: &mut Vec<Step>) {
+    let mut behind = false;
+    let mut found = false;
+    for (partition, reports) in groups_of(observed, resource.table.id) {
+        found = true;
+        let newest = reports.iter().filter_map(|report| report.table.as_ref()).map(|table| table.version).max();
+        if newest.is_some_and(|newest| newest > resource.table.version) {
+            let reason = "Diverged: its groups hold a newer descriptor than the resource; confirm which one is right";
+            steps.push(Step::Blocked { table: name.to_owned(), reason: reason.to_owned() });
+            return;
+        }
+        behind |= plan_set_table(partition, reports, &resource.table, steps);
+    }
+    if !found && observed.complete {
+        let reason = "DataMissing: no node has a group of this table; it is never created empty";
+        steps.push(Step::Blocked { table: name.to_owned(), reason: reason.to_owned() });
+    } else if found && !behind && resource.table.status == TableStatus::Updating {
+        steps.push(advance(name, resource, TableStatus::Active));
+    }
+}
+
+/// Whether the group has not applied the wished descriptor yet.
+fn plan_set_table(
+    partition: PartitionId,
+    reports: &[ReplicaReport],
+    wished: &TableDescriptor,
+    steps: &mut Vec<Step>,
+) -> bool {
+    let Some(leader) = reports.iter().find(|report| report.serving) else {
+        return true;
+    };
+    let behind = leader.table.as_ref().is_none_or(|table| table.version < wished.version);
+    if behind {
+        steps.push(Step::SetTable { leader: leader.node, partition, table: wished.clone() });
+    }
+    behind
+}
+
+fn plan_deleting(name: &str, resource: &TableResource, observed: &Observed, steps: &mut Vec<Step>) {
+    steps.push(Step::PushTable(resource.table.clone()));
+    let mut left = false;
+    for (partition, reports) in groups_of(observed, resource.table.id) {
+        left = true;
+        let told = |report: &ReplicaReport| report.table.as_ref().is_some_and(|t| t.status == TableStatus::Deleting);
+        // A leader that is destroyed first could never tell its followers; a group without a leader has lost some already.
+        let leads = reports.iter().any(|report| report.serving);
+        if leads && !reports.iter().all(told) {
+            plan_set_table(partition, reports, &resource.table, steps);
+            continue;
+        }
+        if !leads && !reports.iter().any(told) && !observed.complete {
+            continue;
+        }
+        for report in reports {
+            steps.push(Step::DestroyGroup { node: report.node, partition, table: resource.table.clone() });
+        }
+    }
+    if !left && observed.complete {
+        steps.push(Step::RemoveTable(resource.table.id));
+        steps.push(Step::WriteResource { name: name.to_owned(), resource: None });
+    }
+}
+
+/// Groups without their resource are adopted: nodes hold the truth.
+fn plan_adoption(wished: &Snapshot, observed: &Observed, steps: &mut Vec<Step>) {
+    let mut orphans: BTreeMap<TableId, TableResource> = BTreeMap::new();
+    for report in observed.groups.values().flatten() {
+        let (Some(descriptor), Some(table)) = (&report.descriptor, &report.table) else { continue };
+        if wished.by_id(table.id).is_some() {
+            continue;
+        }
+        let orphan =
+            orphans.entry(table.id).or_insert_with(|| TableResource { table: table.clone(), partitions: Vec::new() });
+        if table.version > orphan.table.version {
+            orphan.table = table.clone();
+        }
+        match orphan.partitions.iter_mut().find(|known| known.id == descriptor.id) {
+            Some(known) if known.epoch < descriptor.epoch => *known = descriptor.clone(),
+            Some(_) => {}
+            None => orphan.partitions.push(descriptor.clone()),
+        }
+    }
+    for (_, mut orphan) in orphans {
+        let name = orphan.table.name.clone();
+        if wished.tables.contains_key(&name) {
+            let reason = format!("groups of another table of this name were found, id {}", orphan.table.id);
+            steps.push(Step::Blocked { table: name, reason });
+        } else {
+            orphan.partitions.sort_by(|a, b| a.range.cmp(&b.range));
+            steps.push(Step::WriteResource { name, resource: Some(orphan) });
+        }
+    }
+}
+
+fn advance(name: &str, resource: &TableResource, status: TableStatus) -> Step {
+    let mut next = resource.clone();
+    next.table.status = status;
+    next.table.version += 1;
+    Step::WriteResource { name: name.to_owned(), resource: Some(next) }
+}
+
+fn reports_of(observed: &Observed, partition: PartitionId) -> &[ReplicaReport] {
+    observed.groups.get(&partition).map_or(&[], Vec::as_slice)
+}
+
+fn groups_of(observed: &Observed, table: TableId) -> impl Iterator<Item = (PartitionId, &[ReplicaReport])> {
+    observed.groups.iter().filter_map(move |(partition, reports)| {
+        let ours = reports.iter().any(|report| report.table.as_ref().is_some_and(|t| t.id == table));
+        ours.then_some((*partition, reports.as_slice()))
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use model::{
+        BillingMode, KeyAttribute, KeyRange, KeySchema, KeyType, ReplicaDescriptor, ReplicaId, ReplicaKind,
+        ReplicaRole, Throughput, Zone,
+    };
+
+    use super::*;
+
+    pub(crate) fn table(name: &str) -> TableDescriptor {
+        TableDescriptor {
+            id: TableId(7),
+            name: name.into(),
+            version: 1,
+            status: TableStatus::Creating,
+            schema: KeySchema {
+                partition: KeyAttribute { name: "artist".into(), key_type: KeyType::S },
+                sort: Some(KeyAttribute { name: "song".into(), key_type: KeyType::S }),
+            },
+            hash_seed: 99,
+            billing: BillingMode::PayPerRequest,
+            throughput: Throughput::default(),
+            last_increase_ms: 0,
+            last_decrease_ms: 0,
+            decreases_today: 0,
+            last_on_demand_ms: 0,
+            created_ms: 1_700_000_000_000,
+            initial_partitions: 1,
+            deletion_protection: false,
+            table_class: "STANDARD".into(),
+            tags: vec![],
+        }
+    }
+
+    pub(crate) fn partition(id: u64, table: u64) -> PartitionDescriptor {
+        let replicas = [(1, "a"), (2, "b"), (3, "c")].map(|(id, zone)| ReplicaDescriptor {
+            id: ReplicaId(id),
+            node: NodeId(id * 11),
+            zone: Zone(zone.into()),
+            role: ReplicaRole::Voter,
+            kind: ReplicaKind::Storage,
+        });
+        PartitionDescriptor {
+            id: PartitionId(id),
+            table: TableId(table),
+            range: KeyRange::ALL,
+            epoch: 1,
+            replicas: replicas.into(),
+            next_replica: ReplicaId(4),
+        }
+    }
+
+    fn wished(status: TableStatus, version: u64) -> Snapshot {
+        let table = TableDescriptor { status, version, ..table("music") };
+        let resource = TableResource { table, partitions: vec![partition(3, 7)] };
+        Snapshot { revision: 1, tables: BTreeMap::from([("music".to_owned(), resource)]) }
+    }
+
+    /// All three nodes answered; those in `having` hold the group with that table descriptor, the first of them leads.
+    fn observed(having: &[u64], status: TableStatus, version: u64) -> Observed {
+        let reports = having.iter().map(|node| ReplicaReport {
+            node: NodeId(*node),
+            descriptor: Some(partition(3, 7)),
+            table: Some(TableDescriptor { status, version, ..table("music") }),
+            serving: *node == having[0],
+        });
+        let groups = if having.is_empty() {
+            BTreeMap::new()
+        } else {
+            BTreeMap::from([(PartitionId(3), reports.collect::<Vec<_>>())])
+        };
+        Observed { reached: [11, 22, 33].map(NodeId).into(), complete: true, groups }
+    }
+
+    fn summary(steps: &[Step]) -> Vec<String> {
+        let line = |step: &Step| match step {
+            Step::CreateGroup { node, .. } => format!("create on {}", node.0),
+            Step::SetTable { leader, table, .. } => format!("set v{} at {}", table.version, leader.0),
+            Step::PushTable(table) => format!("push v{}", table.version),
+            Step::DestroyGroup { node, .. } => format!("destroy on {}", node.0),
+            Step::RemoveTable(_) => "remove".to_owned(),
+            Step::WriteResource { resource: Some(resource), .. } => {
+                format!("write {:?} v{}", resource.table.status, resource.table.version)
+            }
+            Step::WriteResource { resource: None, .. } => "write none".to_owned(),
+            Step::Blocked { reason, .. } => format!("blocked: {}", reason.split(':').next().unwrap()),
+        };
+        steps.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_new_table_is_born_on_its_three_nodes_and_then_active() {
+        let wish = wished(TableStatus::Creating, 1);
+        let none = observed(&[], TableStatus::Creating, 1);
+        assert_eq!(summary(&plan(&wish, &none)), ["push v1", "create on 11", "create on 22", "create on 33"]);
+        let two = observed(&[22, 33], TableStatus::Creating, 1);
+        assert_eq!(summary(&plan(&wish, &two)), ["push v1", "create on 11", "write Active v2"]);
+    }
+
+    #[test]
+    fn a_node_that_did_not_answer_is_not_asked() {
+        let mut seen = observed(&[], TableStatus::Creating, 1);
+        seen.reached.remove(&NodeId(22));
+        seen.complete = false;
+        let steps = plan(&wished(TableStatus::Creating, 1), &seen);
+        assert_eq!(summary(&steps), ["push v1", "create on 11", "create on 33"]);
+    }
+
+    #[test]
+    fn an_update_reaches_every_group_before_the_table_is_active_again() {
+        let wish = wished(TableStatus::Updating, 3);
+        let before = observed(&[22, 11, 33], TableStatus::Active, 2);
+        assert_eq!(summary(&plan(&wish, &before)), ["set v3 at 22"]);
+        let after = observed(&[22, 11, 33], TableStatus::Updating, 3);
+        assert_eq!(summary(&plan(&wish, &after)), ["write Active v4"]);
+        assert!(plan(&wished(TableStatus::Active, 4), &observed(&[22], TableStatus::Active, 4)).is_empty());
+    }
+
+    #[test]
+    fn a_resource_older_than_its_groups_is_diverged_and_nothing_is_done() {
+        let steps = plan(&wished(TableStatus::Active, 2), &observed(&[11, 22, 33], TableStatus::Active, 5));
+        assert_eq!(summary(&steps), ["blocked: Diverged"]);
+    }
+
+    #[test]
+    fn a_table_without_groups_is_never_created_empty() {
+        let mut seen = observed(&[], TableStatus::Active, 2);
+        assert_eq!(summary(&plan(&wished(TableStatus::Active, 2), &seen)), ["blocked: DataMissing"]);
+        seen.complete = false;
+        assert!(plan(&wished(TableStatus::Active, 2), &seen).is_empty());
+    }
+
+    #[test]
+    fn deletion_is_told_to_all_replicas_before_the_first_is_destroyed() {
+        let wish = wished(TableStatus::Deleting, 3);
+        let before = observed(&[22, 11, 33], TableStatus::Active, 2);
+        assert_eq!(summary(&plan(&wish, &before)), ["push v3", "set v3 at 22"]);
+        let told = observed(&[22, 11, 33], TableStatus::Deleting, 3);
+        let destroy = ["push v3", "destroy on 22", "destroy on 11", "destroy on 33"];
+        assert_eq!(summary(&plan(&wish, &told)), destroy);
+        let gone = observed(&[], TableStatus::Deleting, 3);
+        assert_eq!(summary(&plan(&wish, &gone)), ["push v3", "remove", "write none"]);
+    }
+
+    #[test]
+    fn groups_without_a_resource_are_adopted_once_every_node_answered() {
+        let mut seen = observed(&[11, 22, 33], TableStatus::Active, 5);
+        assert_eq!(summary(&plan(&Snapshot::default(), &seen)), ["write Active v5"]);
+        seen.complete = false;
+        assert!(plan(&Snapshot::default(), &seen).is_empty());
+    }
+}

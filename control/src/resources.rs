@@ -1,0 +1,58 @@
+//! The resources that say what is wished: tables, and the partitions that were planned for them.
+//!
+//! A resource is the wish; the truth is in the nodes. Writes are optimistic: each carries the revision it was read at, and
+//! is refused where another was faster. The absence of a resource never deletes data.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use model::{PartitionDescriptor, TableDescriptor, TableId};
+
+pub mod file;
+
+/// One table: the newest descriptor that is wished, and the groups that carry it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableResource {
+    pub table: TableDescriptor,
+    /// The birth descriptors of the table's partitions, in key order. What became of them since is the nodes' to say.
+    pub partitions: Vec<PartitionDescriptor>,
+}
+
+/// All tables by name, at one revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub revision: u64,
+    pub tables: BTreeMap<String, TableResource>,
+}
+
+impl Snapshot {
+    pub fn by_id(&self, id: TableId) -> Option<&TableResource> {
+        self.tables.values().find(|resource| resource.table.id == id)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ResourceError {
+    /// Somebody else wrote first: read again, decide again.
+    #[error("the resources have changed since revision {0}")]
+    Conflict(u64),
+    #[error("the resources file is of format {found}, this version reads {known}")]
+    UnknownFormat { found: u64, known: u64 },
+    #[error("the resources file cannot be understood: {0}")]
+    Malformed(String),
+    #[error("read or write resources")]
+    Io(#[from] std::io::Error),
+}
+
+/// Where resources stand.
+pub trait Resources: Send + Sync + 'static {
+    fn read(&self) -> impl Future<Output = Result<Snapshot, ResourceError>> + Send;
+
+    /// Writes one table as it should be from now on (none removes it), if nothing has changed since `revision`.
+    fn write(
+        &self,
+        revision: u64,
+        name: &str,
+        resource: Option<TableResource>,
+    ) -> impl Future<Output = Result<(), ResourceError>> + Send;
+}

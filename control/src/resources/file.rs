@@ -1,0 +1,178 @@
+//! Resources in one JSON file, replaced as a whole: written beside it, synced, renamed, the folder synced.
+//!
+//! ```json
+//! {"format": 1, "revision": 7, "tables": [{"name": "music", "table": "<hex>", "partitions": ["<hex>"]}]}
+//! ```
+//! Descriptors are in `model`'s encoding; the names beside them are for people.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use model::{PartitionDescriptor, TableDescriptor};
+use serde::{Deserialize, Serialize};
+
+use super::{ResourceError, Resources, Snapshot, TableResource};
+
+const FORMAT: u64 = 1;
+
+/// One process owns the file (the folder's lock sees to that), so revisions are compared under a mutex.
+pub struct FileResources {
+    path: PathBuf,
+    current: Mutex<Snapshot>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    format: u64,
+    revision: u64,
+    tables: Vec<TableEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TableEntry {
+    name: String,
+    table: String,
+    partitions: Vec<String>,
+}
+
+impl FileResources {
+    /// A missing file is an empty one.
+    pub fn open(path: &Path) -> Result<FileResources, ResourceError> {
+        let current = match fs::read(path) {
+            Ok(bytes) => parse(&bytes)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Snapshot::default(),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(FileResources { path: path.to_owned(), current: Mutex::new(current) })
+    }
+
+    fn current(&self) -> MutexGuard<'_, Snapshot> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn replace(&self, snapshot: &Snapshot) -> Result<(), ResourceError> {
+        let beside = self.path.with_extension("new");
+        let mut file = File::create(&beside)?;
+        file.write_all(&render(snapshot))?;
+        file.sync_all()?;
+        fs::rename(&beside, &self.path)?;
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        Ok(File::open(folder)?.sync_all()?)
+    }
+}
+
+impl Resources for FileResources {
+    async fn read(&self) -> Result<Snapshot, ResourceError> {
+        Ok(self.current().clone())
+    }
+
+    async fn write(&self, revision: u64, name: &str, resource: Option<TableResource>) -> Result<(), ResourceError> {
+        let mut current = self.current();
+        if current.revision != revision {
+            return Err(ResourceError::Conflict(revision));
+        }
+        let mut next = current.clone();
+        next.revision += 1;
+        match resource {
+            Some(resource) => next.tables.insert(name.to_owned(), resource),
+            None => next.tables.remove(name),
+        };
+        self.replace(&next)?;
+        *current = next;
+        Ok(())
+    }
+}
+
+fn render(snapshot: &Snapshot) -> Vec<u8> {
+    let tables = snapshot.tables.iter().map(|(name, resource)| TableEntry {
+        name: name.clone(),
+        table: to_hex(&resource.table.encode()),
+        partitions: resource.partitions.iter().map(|partition| to_hex(&partition.encode())).collect(),
+    });
+    let document = Document { format: FORMAT, revision: snapshot.revision, tables: tables.collect() };
+    serde_json::to_vec_pretty(&document).expect("strings and numbers always have a JSON form")
+}
+
+fn parse(bytes: &[u8]) -> Result<Snapshot, ResourceError> {
+    let document: Document =
+        serde_json::from_slice(bytes).map_err(|error| ResourceError::Malformed(error.to_string()))?;
+    if document.format != FORMAT {
+        return Err(ResourceError::UnknownFormat { found: document.format, known: FORMAT });
+    }
+    let mut snapshot = Snapshot { revision: document.revision, ..Snapshot::default() };
+    for entry in document.tables {
+        let table = TableDescriptor::decode(from_hex(&entry.table)?).map_err(malformed)?;
+        let partitions = entry.partitions.iter().map(|text| {
+            let bytes = from_hex(text)?;
+            PartitionDescriptor::decode(bytes).map_err(malformed)
+        });
+        let partitions = partitions.collect::<Result<_, _>>()?;
+        snapshot.tables.insert(entry.name, TableResource { table, partitions });
+    }
+    Ok(snapshot)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err asks for")]
+fn malformed(error: model::codec::DecodeError) -> ResourceError {
+    ResourceError::Malformed(error.to_string())
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Result<Bytes, ResourceError> {
+    let not_hex = || ResourceError::Malformed("a descriptor is not hexadecimal".into());
+    let digits = text.as_bytes();
+    if !digits.len().is_multiple_of(2) {
+        return Err(not_hex());
+    }
+    let bytes = digits.chunks_exact(2).map(|pair| {
+        let pair = std::str::from_utf8(pair).ok()?;
+        u8::from_str_radix(pair, 16).ok()
+    });
+    bytes.collect::<Option<Vec<u8>>>().map(Bytes::from).ok_or_else(not_hex)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::{partition, table};
+
+    #[tokio::test]
+    async fn what_was_written_is_read_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resources.json");
+        let file = FileResources::open(&path).unwrap();
+        let resource = TableResource { table: table("music"), partitions: vec![partition(3, 7)] };
+        file.write(0, "music", Some(resource.clone())).await.unwrap();
+        let again = FileResources::open(&path).unwrap().read().await.unwrap();
+        assert_eq!(again, file.read().await.unwrap());
+        assert_eq!(again.tables["music"], resource);
+        assert_eq!(again.revision, 1);
+    }
+
+    #[tokio::test]
+    async fn the_slower_of_two_writers_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = FileResources::open(&folder.path().join("resources.json")).unwrap();
+        let resource = TableResource { table: table("music"), partitions: vec![] };
+        file.write(0, "music", Some(resource.clone())).await.unwrap();
+        let second = file.write(0, "films", Some(resource)).await;
+        assert!(matches!(second, Err(ResourceError::Conflict(0))), "{second:?}");
+        file.write(1, "music", None).await.unwrap();
+        assert!(file.read().await.unwrap().tables.is_empty());
+    }
+
+    #[test]
+    fn another_format_is_refused_untouched() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resources.json");
+        fs::write(&path, r#"{"format":2,"revision":1,"tables":[]}"#).unwrap();
+        let error = FileResources::open(&path).err().unwrap();
+        assert!(matches!(error, ResourceError::UnknownFormat { found: 2, known: 1 }), "{error:?}");
+    }
+}

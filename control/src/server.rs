@@ -1,0 +1,36 @@
+//! Starts the driver and answers the control service.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_stream::wrappers::TcpListenerStream;
+use wire::control::control_server::ControlServer;
+
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::driver::Driver;
+use crate::resources::file::FileResources;
+use crate::service::Service;
+
+/// Serves until `shutdown`.
+pub async fn serve(config: Config, listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let resources = Arc::new(FileResources::open(&config.resources).context("open resources")?);
+    let cluster = Arc::new(Cluster::new(&config.nodes, &config.memds).context("name nodes and MemDS")?);
+    let wake = Arc::new(Notify::new());
+    let service = Service {
+        config: config.clone(),
+        resources: Arc::clone(&resources),
+        cluster: Arc::clone(&cluster),
+        wake: Arc::clone(&wake),
+    };
+    let driver = tokio::spawn(Driver { config, resources, cluster, wake }.run());
+    let served = tonic::transport::Server::builder()
+        .add_service(ControlServer::new(service))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
+        .await;
+    driver.abort();
+    served.context("serve the control service")
+}

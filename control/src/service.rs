@@ -1,0 +1,268 @@
+//! The control service: CreateTable, UpdateTable, DeleteTable as changes of resources, in DynamoDB's words.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use model::{
+    BillingMode, KeyRange, PartitionDescriptor, PartitionId, ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole,
+    TableDescriptor, TableId, TableStatus, Throughput,
+};
+use tokio::sync::Notify;
+use tonic::{Request, Response, Status};
+use wire::control::control_server::Control;
+use wire::control::{CreateTableRequest, DeleteTableRequest, TableAnswer, UpdateTableRequest};
+
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::observe;
+use crate::resources::{ResourceError, Resources, Snapshot, TableResource};
+
+/// How often an operation reads and decides again when somebody else wrote first.
+const ATTEMPTS: u32 = 10;
+
+const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
+
+pub struct Service<R> {
+    pub config: Config,
+    pub resources: Arc<R>,
+    pub cluster: Arc<Cluster>,
+    pub wake: Arc<Notify>,
+}
+
+#[tonic::async_trait]
+impl<R: Resources> Control for Service<R> {
+    async fn create_table(&self, request: Request<CreateTableRequest>) -> Result<Response<TableAnswer>, Status> {
+        let wish = TableDescriptor::decode(request.into_inner().wish)
+            .map_err(|error| Status::internal(format!("the wish cannot be read: {error}")))?;
+        let table = self.create(wish).await?;
+        // Before the answer: a DescribeTable that follows finds it.
+        self.cluster.put_table(&table).await;
+        answer(&table)
+    }
+
+    async fn update_table(&self, request: Request<UpdateTableRequest>) -> Result<Response<TableAnswer>, Status> {
+        let request = request.into_inner();
+        let table = self.change(&request.name, |table, now| updated(table, &request, now)).await?;
+        self.cluster.put_table(&table).await;
+        answer(&table)
+    }
+
+    async fn delete_table(&self, request: Request<DeleteTableRequest>) -> Result<Response<TableAnswer>, Status> {
+        let table = self.change(&request.into_inner().name, |table, _| deleted(table)).await?;
+        self.cluster.put_table(&table).await;
+        answer(&table)
+    }
+}
+
+impl<R: Resources> Service<R> {
+    async fn create(&self, wish: TableDescriptor) -> Result<TableDescriptor, Status> {
+        for _ in 0..ATTEMPTS {
+            let wished = self.read().await?;
+            if wished.tables.contains_key(&wish.name) {
+                return Err(Status::already_exists(format!("Table already exists: {}", wish.name)));
+            }
+            let resource = self.plan_birth(wish.clone()).await?;
+            let table = resource.table.clone();
+            if self.written(&wished, &wish.name, resource).await? {
+                return Ok(table);
+            }
+        }
+        Err(too_busy())
+    }
+
+    /// Ids, ranges and places of a new table's partitions.
+    async fn plan_birth(&self, wish: TableDescriptor) -> Result<TableResource, Status> {
+        let count = if wish.initial_partitions == 0 { self.config.default_partitions } else { wish.initial_partitions };
+        let now = now_ms();
+        let table = TableDescriptor {
+            id: TableId(random()?),
+            version: 1,
+            status: TableStatus::Creating,
+            hash_seed: random()?,
+            created_ms: now,
+            last_on_demand_ms: if wish.billing == BillingMode::PayPerRequest { now } else { 0 },
+            initial_partitions: count,
+            ..wish
+        };
+        let ids = (0..count).map(|_| random().map(PartitionId)).collect::<Result<Vec<_>, _>>()?;
+        let nodes = observe::node_views(&self.cluster).await;
+        let places = placement::place_new(&nodes, &ids).map_err(|blocked| Status::unavailable(blocked.to_string()))?;
+        let partitions = ids.into_iter().zip(KeyRange::even(count)).zip(places);
+        let partitions = partitions.map(|((id, range), places)| birth(&table, id, range, &places)).collect();
+        Ok(TableResource { table, partitions })
+    }
+
+    async fn change(
+        &self,
+        name: &str,
+        change: impl Fn(&TableDescriptor, u64) -> Result<TableDescriptor, Status>,
+    ) -> Result<TableDescriptor, Status> {
+        for _ in 0..ATTEMPTS {
+            let wished = self.read().await?;
+            let Some(resource) = wished.tables.get(name) else {
+                return Err(Status::not_found(format!("Requested resource not found: Table: {name} not found")));
+            };
+            let table = change(&resource.table, now_ms())?;
+            let resource = TableResource { table: table.clone(), partitions: resource.partitions.clone() };
+            if self.written(&wished, name, resource).await? {
+                return Ok(table);
+            }
+        }
+        Err(too_busy())
+    }
+
+    async fn read(&self) -> Result<Snapshot, Status> {
+        self.resources.read().await.map_err(unavailable)
+    }
+
+    /// False where another was faster.
+    async fn written(&self, wished: &Snapshot, name: &str, resource: TableResource) -> Result<bool, Status> {
+        match self.resources.write(wished.revision, name, Some(resource)).await {
+            Ok(()) => {
+                self.wake.notify_one();
+                Ok(true)
+            }
+            Err(ResourceError::Conflict(_)) => Ok(false),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+}
+
+fn birth(
+    table: &TableDescriptor,
+    id: PartitionId,
+    range: KeyRange,
+    places: &[placement::Place],
+) -> PartitionDescriptor {
+    let replicas = (1..).zip(places).map(|(id, place)| ReplicaDescriptor {
+        id: ReplicaId(id),
+        node: place.node,
+        zone: place.zone.clone(),
+        role: ReplicaRole::Voter,
+        kind: ReplicaKind::Storage,
+    });
+    let replicas: Vec<ReplicaDescriptor> = replicas.collect();
+    let next_replica = ReplicaId(replicas.last().map_or(1, |replica| replica.id.0 + 1));
+    PartitionDescriptor { id, table: table.id, range, epoch: 1, replicas, next_replica }
+}
+
+fn updated(table: &TableDescriptor, request: &UpdateTableRequest, now: u64) -> Result<TableDescriptor, Status> {
+    refuse_unless_active(table)?;
+    let mut next = table.clone();
+    if let Some(on_demand) = request.pay_per_request {
+        next.billing = if on_demand { BillingMode::PayPerRequest } else { BillingMode::Provisioned };
+        if on_demand {
+            next.throughput = Throughput::default();
+            next.last_on_demand_ms = now;
+        }
+    }
+    if let Some(wished) = request.throughput {
+        next.throughput = Throughput { read_units: wished.read_units, write_units: wished.write_units };
+        record_throughput_change(table, &mut next, now);
+    }
+    if let Some(protection) = request.deletion_protection {
+        next.deletion_protection = protection;
+    }
+    if let Some(class) = &request.table_class {
+        next.table_class.clone_from(class);
+    }
+    next.status = TableStatus::Updating;
+    next.version += 1;
+    Ok(next)
+}
+
+/// `LastIncreaseDateTime`, `LastDecreaseDateTime` and `NumberOfDecreasesToday` of DescribeTable.
+fn record_throughput_change(before: &TableDescriptor, next: &mut TableDescriptor, now: u64) {
+    let (old, new) = (before.throughput, next.throughput);
+    if new.read_units > old.read_units || new.write_units > old.write_units {
+        next.last_increase_ms = now;
+    }
+    if new.read_units < old.read_units || new.write_units < old.write_units {
+        let same_day = before.last_decrease_ms / MILLIS_PER_DAY == now / MILLIS_PER_DAY;
+        next.decreases_today = if same_day { before.decreases_today + 1 } else { 1 };
+        next.last_decrease_ms = now;
+    }
+}
+
+fn deleted(table: &TableDescriptor) -> Result<TableDescriptor, Status> {
+    if table.deletion_protection {
+        let message = "Resource cannot be deleted as it is currently protected against deletion. \
+                       Disable deletion protection first.";
+        return Err(Status::invalid_argument(message));
+    }
+    refuse_unless_active(table)?;
+    Ok(TableDescriptor { status: TableStatus::Deleting, version: table.version + 1, ..table.clone() })
+}
+
+fn refuse_unless_active(table: &TableDescriptor) -> Result<(), Status> {
+    let doing = match table.status {
+        TableStatus::Active => return Ok(()),
+        TableStatus::Creating => "created",
+        TableStatus::Updating => "updated",
+        TableStatus::Deleting => "deleted",
+    };
+    let name = &table.name;
+    Err(Status::failed_precondition(format!(
+        "Attempt to change a resource which is still in use: Table is being {doing}: {name}"
+    )))
+}
+
+fn answer(table: &TableDescriptor) -> Result<Response<TableAnswer>, Status> {
+    Ok(Response::new(TableAnswer { table: table.encode() }))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err asks for")]
+fn unavailable(error: ResourceError) -> Status {
+    tracing::error!(%error, "resources cannot be read or written");
+    Status::unavailable(error.to_string())
+}
+
+fn too_busy() -> Status {
+    Status::unavailable("the resources change too often")
+}
+
+fn random() -> Result<u64, Status> {
+    getrandom::u64().map_err(|error| Status::internal(format!("no randomness: {error}")))
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::table;
+
+    fn active() -> TableDescriptor {
+        TableDescriptor { status: TableStatus::Active, version: 5, ..table("music") }
+    }
+
+    #[test]
+    fn throughput_changes_leave_their_dates() {
+        let mut before = active();
+        before.throughput = Throughput { read_units: 10, write_units: 10 };
+        let ask = |read_units, write_units| UpdateTableRequest {
+            throughput: Some(wire::control::Throughput { read_units, write_units }),
+            ..UpdateTableRequest::default()
+        };
+        let day = 20_000 * MILLIS_PER_DAY;
+        let lower = updated(&before, &ask(5, 10), day).unwrap();
+        assert_eq!((lower.last_increase_ms, lower.last_decrease_ms, lower.decreases_today), (0, day, 1));
+        assert_eq!((lower.version, lower.status), (6, TableStatus::Updating));
+        let lower = TableDescriptor { status: TableStatus::Active, ..lower };
+        let again = updated(&lower, &ask(4, 12), day + 5).unwrap();
+        assert_eq!((again.last_increase_ms, again.decreases_today), (day + 5, 2));
+        let again = TableDescriptor { status: TableStatus::Active, ..again };
+        assert_eq!(updated(&again, &ask(1, 1), day + MILLIS_PER_DAY).unwrap().decreases_today, 1);
+    }
+
+    #[test]
+    fn a_protected_or_busy_table_is_not_deleted() {
+        let protected = TableDescriptor { deletion_protection: true, ..active() };
+        assert_eq!(deleted(&protected).unwrap_err().code(), tonic::Code::InvalidArgument);
+        assert_eq!(deleted(&table("music")).unwrap_err().code(), tonic::Code::FailedPrecondition);
+        assert_eq!(deleted(&active()).unwrap().status, TableStatus::Deleting);
+    }
+}
