@@ -68,6 +68,8 @@ pub const SUBSTITUTION_BYTES: usize = 2 * 1024 * 1024;
 pub const EXPRESSION_OPERATORS: usize = 300;
 /// Most operands of `IN` (Quotas, "Expression parameters").
 pub const IN_OPERANDS: usize = 100;
+/// Most elements of a document path (AWS answers "too many nesting levels" beyond them).
+pub const PATH_ELEMENTS: usize = 32;
 
 // Requests.
 
