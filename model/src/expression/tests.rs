@@ -6,7 +6,9 @@ use super::{Condition, KeyCondition, KeyExpression, Placeholders, Projection, Up
 use crate::number::Number;
 use crate::value::{Item, Value};
 
+mod conditions;
 mod messages;
+mod updates;
 
 fn n(text: &str) -> Value {
     Value::N(Number::parse(text).unwrap())
