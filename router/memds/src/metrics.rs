@@ -1,0 +1,54 @@
+//! What a MemDS server counts.
+
+use prometheus::{IntCounter, IntGauge, Registry};
+
+use crate::map::Counts;
+
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Look-ups answered.
+    pub lookups: IntCounter,
+    /// Frames of look-ups answered.
+    pub lookup_frames: IntCounter,
+    /// Announcements taken in.
+    pub announcements: IntCounter,
+    /// Descriptors that could not be decoded.
+    pub malformed: IntCounter,
+    /// Tables known.
+    pub tables: IntGauge,
+    /// Partitions known.
+    pub partitions: IntGauge,
+    /// Nodes known.
+    pub nodes: IntGauge,
+}
+
+impl Metrics {
+    pub fn new(registry: &Registry) -> Result<Metrics, prometheus::Error> {
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        Ok(Metrics {
+            lookups: counter("memds_lookups_total", "Look-ups answered.")?,
+            lookup_frames: counter("memds_lookup_frames_total", "Frames of look-ups answered.")?,
+            announcements: counter("memds_announcements_total", "Announcements taken in.")?,
+            malformed: counter("memds_malformed_descriptors_total", "Descriptors that could not be decoded.")?,
+            tables: gauge("memds_tables", "Tables known.")?,
+            partitions: gauge("memds_partitions", "Partitions known.")?,
+            nodes: gauge("memds_nodes", "Nodes known.")?,
+        })
+    }
+
+    pub(crate) fn holds(&self, counts: Counts) {
+        let Counts { tables, partitions, nodes } = counts;
+        for (gauge, count) in [(&self.tables, tables), (&self.partitions, partitions), (&self.nodes, nodes)] {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The map behind its protocol: one [`Handle`], asked in memory or over tonic.
+//!
+//! Every frame is answered where it arrives, under one lock for the whole frame; streams have no task and no queue of their
+//! own, so a reader that does not keep up slows only itself down.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use futures::{FutureExt, Stream, StreamExt};
+use model::TableId;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, Streaming};
+use wire::memds::mem_ds_server::{MemDs, MemDsServer};
+use wire::memds::{
+    Announcement, AnnouncementAnswer, ListPartitionsAnswer, ListPartitionsRequest, ListTablesAnswer, ListTablesRequest,
+    LookupAnswerFrame, LookupFrame, PutTableAnswer, PutTableRequest, RemoveTableAnswer, RemoveTableRequest,
+};
+
+use crate::config::Config;
+use crate::map::{Map, Patience};
+use crate::metrics::Metrics;
+
+/// How long a server that starts waits for nodes of which only directories tell.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A frame of announcements carries descriptors of many partitions; 16 MiB is what every stream of Trivet allows.
+const FRAME_BYTES_MAX: usize = 16 << 20;
+
+/// How long a server that stops waits for its connections to close.
+const CLOSING_TIME: Duration = Duration::from_secs(1);
+
+/// A cheap handle on one map.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    map: RwLock<Map>,
+    metrics: Metrics,
+    started: Instant,
+}
+
+impl Handle {
+    pub fn new(metrics: Metrics) -> Handle {
+        Handle { shared: Arc::new(Shared { map: RwLock::new(Map::default()), metrics, started: Instant::now() }) }
+    }
+
+    pub fn announce(&self, announcement: Announcement) {
+        let (malformed, counts) = {
+            let mut map = self.write();
+            (map.announce(announcement), map.counts())
+        };
+        self.shared.metrics.announcements.inc();
+        self.shared.metrics.holds(counts);
+        for error in malformed {
+            self.shared.metrics.malformed.inc();
+            tracing::warn!(%error, "an announced descriptor cannot be decoded");
+        }
+    }
+
+    pub fn lookup(&self, frame: LookupFrame) -> LookupAnswerFrame {
+        self.shared.metrics.lookup_frames.inc();
+        self.shared.metrics.lookups.inc_by(frame.lookups.len() as u64);
+        self.read().lookup(frame, self.patience())
+    }
+
+    pub fn list_tables(&self, request: &ListTablesRequest) -> ListTablesAnswer {
+        self.read().list_tables(&request.exclusive_start, request.limit, self.patience())
+    }
+
+    pub fn list_partitions(&self, request: &ListPartitionsRequest) -> ListPartitionsAnswer {
+        self.read().list_partitions(TableId(request.table), self.patience())
+    }
+
+    pub fn put_table(&self, request: PutTableRequest) -> Result<(), model::codec::DecodeError> {
+        self.write().put_table(request.table)
+    }
+
+    pub fn remove_table(&self, request: &RemoveTableRequest) {
+        self.write().remove_table(TableId(request.table));
+    }
+
+    /// Equal for servers that hold the same tables, partitions and leaders.
+    pub fn hashes(&self) -> (u64, u64) {
+        self.read().hashes()
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.read().is_complete(self.patience())
+    }
+
+    fn patience(&self) -> Patience {
+        if self.shared.started.elapsed() < PATIENCE { Patience::Left } else { Patience::Over }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Map> {
+        // A panic aborts the process, so a poisoned lock is met in tests alone.
+        self.shared.map.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Map> {
+        self.shared.map.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The directory, if it has changed since `seen`.
+    fn directory_since(&self, seen: &mut u64) -> AnnouncementAnswer {
+        let map = self.read();
+        if map.directory_version() == *seen {
+            return AnnouncementAnswer::default();
+        }
+        *seen = map.directory_version();
+        AnnouncementAnswer { directory: map.directory() }
+    }
+}
+
+struct Service {
+    handle: Handle,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Service {
+    /// Ends when the server stops: otherwise long-lived streams would keep it from closing.
+    fn until_stopped<T>(&self, frames: Streaming<T>) -> impl Stream<Item = Result<T, Status>> + use<T> {
+        let mut stopping = self.stopping.clone();
+        frames.take_until(async move { stopping.wait_for(|stopping| *stopping).await.is_ok() })
+    }
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl MemDs for Service {
+    type AnnounceStream = Answers<AnnouncementAnswer>;
+    type LookupStream = Answers<LookupAnswerFrame>;
+
+    async fn announce(
+        &self,
+        request: Request<Streaming<Announcement>>,
+    ) -> Result<Response<Self::AnnounceStream>, Status> {
+        let handle = self.handle.clone();
+        let mut seen = 0;
+        let answers = self.until_stopped(request.into_inner()).map(move |announcement| {
+            handle.announce(announcement?);
+            Ok(handle.directory_since(&mut seen))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn lookup(&self, request: Request<Streaming<LookupFrame>>) -> Result<Response<Self::LookupStream>, Status> {
+        let handle = self.handle.clone();
+        let answers = self.until_stopped(request.into_inner()).map(move |frame| Ok(handle.lookup(frame?)));
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn list_tables(&self, request: Request<ListTablesRequest>) -> Result<Response<ListTablesAnswer>, Status> {
+        Ok(Response::new(self.handle.list_tables(request.get_ref())))
+    }
+
+    async fn put_table(&self, request: Request<PutTableRequest>) -> Result<Response<PutTableAnswer>, Status> {
+        match self.handle.put_table(request.into_inner()) {
+            Ok(()) => Ok(Response::new(PutTableAnswer {})),
+            Err(error) => Err(Status::invalid_argument(format!("a table descriptor that cannot be decoded: {error}"))),
+        }
+    }
+
+    async fn remove_table(&self, request: Request<RemoveTableRequest>) -> Result<Response<RemoveTableAnswer>, Status> {
+        self.handle.remove_table(request.get_ref());
+        Ok(Response::new(RemoveTableAnswer {}))
+    }
+
+    async fn list_partitions(
+        &self,
+        request: Request<ListPartitionsRequest>,
+    ) -> Result<Response<ListPartitionsAnswer>, Status> {
+        Ok(Response::new(self.handle.list_partitions(request.get_ref())))
+    }
+}
+
+/// Serves on the configured address until `shutdown`.
+pub async fn run(config: Config, metrics: Metrics, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+    use anyhow::Context;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
+    tracing::info!(address = %config.listen, "memds serves");
+    serve(Handle::new(metrics), listener, shutdown).await.context("serve the partition map")
+}
+
+/// Serves what `handle` holds until `shutdown`; its streams are ended, its connections closed.
+pub async fn serve(
+    handle: Handle,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), tonic::transport::Error> {
+    let (stop, stopping) = watch::channel(false);
+    let service = MemDsServer::new(Service { handle, stopping: stopping.clone() })
+        .max_decoding_message_size(FRAME_BYTES_MAX)
+        .max_encoding_message_size(FRAME_BYTES_MAX);
+    let mut stopped = stopping;
+    let signal = async move { stopped.wait_for(|stopping| *stopping).await.map(|_| ()).unwrap_or_default() };
+    let server = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(16 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .add_service(service)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), signal)
+        .fuse();
+    let shutdown = shutdown.fuse();
+    tokio::pin!(server, shutdown);
+    tokio::select! {
+        ended = &mut server => return ended,
+        () = &mut shutdown => {}
+    }
+    stop.send_replace(true);
+    match tokio::time::timeout(CLOSING_TIME, server).await {
+        Ok(ended) => ended,
+        // Whoever still holds a connection open is cut off.
+        Err(_) => Ok(()),
+    }
+}
