@@ -1,0 +1,73 @@
+# The verbs of the house. `make local` starts Trivet, `make test` passes its tests.
+
+# One profile and one fixed folder for everything, so that RocksDB's C++ compiles once.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/trivet-target
+CARGO := cargo
+RELEASE := --release
+BIN := $(CARGO_TARGET_DIR)/release
+
+SEEDS ?= 2000
+KILLS ?= 200
+LISTEN ?= 127.0.0.1:8000
+DATA ?= ./trivet-data
+
+.PHONY: local test verify fix lint unit sdk sim crash deny advisories setup setup-test image
+
+# Starts Trivet: three zones, DynamoDB's API on LISTEN, data in DATA.
+local: setup
+	$(CARGO) build $(RELEASE) -p trivet
+	exec $(BIN)/trivet local --listen $(LISTEN) --data $(DATA)
+
+# Everything that must hold. From cold this takes about half an hour on two cores, RocksDB's build most of it.
+test: setup setup-test lint unit sdk
+
+# The read-only gate of a change: the tests, and the licences of what we link.
+verify: test deny
+
+# The only target that rewrites files.
+fix:
+	$(CARGO) fmt
+	$(CARGO) clippy $(RELEASE) --workspace --all-targets --fix --allow-dirty --allow-staged
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy $(RELEASE) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --workspace --no-deps
+
+unit:
+	$(CARGO) test $(RELEASE) --workspace
+
+# The real binary under boto3 and the AWS CLI.
+sdk: setup-test
+	$(CARGO) build $(RELEASE) -p trivet
+	e2e/sdk/run $(BIN)/trivet
+
+# Many seeds of the simulated world: `make sim SEEDS=2000`.
+sim: setup
+	$(CARGO) run $(RELEASE) -p sim -- --seeds $(SEEDS)
+
+# Real processes, killed at random under a checking client: `make crash KILLS=200`.
+crash: setup
+	$(CARGO) build $(RELEASE) -p trivet -p e2e
+	$(BIN)/crash --trivet $(BIN)/trivet --kills $(KILLS)
+
+# Licences, sources and duplicates of what we link.
+deny:
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check licenses bans sources
+
+# Known vulnerabilities; needs the way to the advisory database.
+advisories:
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check advisories
+
+image:
+	docker build -t trivet:dev .
+
+# What a build needs beyond Rust: the C++ compiler and libclang, for RocksDB.
+setup:
+	@e2e/setup build
+
+# What the tests need besides: boto3 and the AWS CLI.
+setup-test:
+	@e2e/setup test
