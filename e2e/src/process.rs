@@ -1,0 +1,132 @@
+//! A `trivet local --processes` as the operating system shows it: one parent, its children, signals.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// How long a start may take before it counts as failed.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a child process does, from its first argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Node,
+    Router,
+    MemDs,
+}
+
+impl Role {
+    pub const ALL: [Role; 3] = [Role::Node, Role::Router, Role::MemDs];
+
+    fn argument(self) -> &'static str {
+        match self {
+            Role::Node => "node",
+            Role::Router => "router",
+            Role::MemDs => "memds",
+        }
+    }
+}
+
+/// How to start one.
+#[derive(Clone, Debug)]
+pub struct Local {
+    pub binary: PathBuf,
+    pub listen: String,
+    pub data: PathBuf,
+    /// Further arguments.
+    pub arguments: Vec<String>,
+}
+
+/// A running one; killed when dropped.
+pub struct Running {
+    child: Child,
+}
+
+impl Local {
+    /// Starts it and waits for its "ready" line. Its log is appended to `DATA.log`.
+    pub async fn start(&self) -> anyhow::Result<Running> {
+        let log = self.data.with_extension("log");
+        let log = File::options().append(true).create(true).open(&log).context("open the log")?;
+        let mut child = Command::new(&self.binary)
+            .args(["local", "--processes", "--listen", &self.listen, "--data"])
+            .arg(&self.data)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start {}", self.binary.display()))?;
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let ready = tokio::time::timeout(READY_WITHIN, wait_for_ready(lines)).await;
+        ready.context("not ready in time")??;
+        Ok(Running { child })
+    }
+}
+
+async fn wait_for_ready(mut lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>) -> anyhow::Result<()> {
+    while let Some(line) = lines.next_line().await? {
+        if line.contains("ready") {
+            // What it says later must not fill the pipe.
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return Ok(());
+        }
+    }
+    bail!("it ended before it was ready")
+}
+
+impl Running {
+    /// The children with this role, as they are now.
+    pub fn children(&self, role: Role) -> Vec<u32> {
+        let Some(parent) = self.child.id() else { return Vec::new() };
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(|pid| has_role(*pid, role)).collect()
+    }
+
+    /// `kill -9` of the parent and of every child, as close together as one process can do it.
+    pub async fn kill_everything(mut self) -> anyhow::Result<()> {
+        let children: Vec<u32> = Role::ALL.into_iter().flat_map(|role| self.children(role)).collect();
+        self.child.start_kill().context("kill the parent")?;
+        children.iter().for_each(|pid| kill(*pid));
+        self.child.wait().await.context("wait for the parent")?;
+        let deadline = Instant::now() + READY_WITHIN;
+        while children.iter().any(|pid| Path::new(&format!("/proc/{pid}/exe")).exists()) {
+            anyhow::ensure!(Instant::now() < deadline, "a killed process is still there");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// An orderly stop, as ctrl-C asks for.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        if let Some(pid) = self.child.id().and_then(pid) {
+            kill_process(pid, Signal::INT).context("signal the parent")?;
+        }
+        let status = tokio::time::timeout(READY_WITHIN, self.child.wait()).await.context("it did not stop")??;
+        anyhow::ensure!(status.success(), "it stopped with {status}");
+        Ok(())
+    }
+}
+
+/// `kill -9`; a process that is gone already is no error.
+pub fn kill(target: u32) {
+    if let Some(pid) = pid(target) {
+        // The only failure is that it is gone, which is what was asked for.
+        kill_process(pid, Signal::KILL).unwrap_or_default();
+    }
+}
+
+fn pid(number: u32) -> Option<Pid> {
+    i32::try_from(number).ok().and_then(Pid::from_raw)
+}
+
+fn has_role(pid: u32, role: Role) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(role.argument().as_bytes())
+}
