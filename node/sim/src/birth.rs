@@ -1,0 +1,89 @@
+//! How the world is before anything happens: nodes in three zones, groups of three replicas, their keys.
+
+use bytes::Bytes;
+use model::{
+    BillingMode, KeyAttribute, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId,
+    ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Value,
+    Zone,
+};
+
+use crate::event::Group;
+use crate::host::Node;
+use crate::plan::{Mutant, Plan};
+use crate::rng::Rng;
+
+const HASH_SEED: u64 = 77;
+
+pub fn partition(group: Group) -> PartitionId {
+    PartitionId(group as u64 + 1)
+}
+
+pub fn zone(number: usize) -> Zone {
+    Zone(format!("zone-{number}"))
+}
+
+/// The zone that descriptors say a node stands in.
+pub fn told_zone(plan: &Plan, node: &Node) -> Zone {
+    if plan.mutant == Some(Mutant::WrongZones) { zone(node.place) } else { zone(node.zone) }
+}
+
+pub fn table() -> TableDescriptor {
+    TableDescriptor {
+        id: TableId(9),
+        name: String::from("simulated"),
+        version: 1,
+        status: TableStatus::Active,
+        schema: KeySchema { partition: KeyAttribute { name: String::from("pk"), key_type: KeyType::S }, sort: None },
+        hash_seed: HASH_SEED,
+        billing: BillingMode::PayPerRequest,
+        throughput: Throughput::default(),
+        last_increase_ms: 0,
+        last_decrease_ms: 0,
+        decreases_today: 0,
+        last_on_demand_ms: 0,
+        created_ms: 0,
+        initial_partitions: 1,
+        deletion_protection: false,
+        table_class: String::from("STANDARD"),
+        tags: Vec::new(),
+    }
+}
+
+/// The keys of every group, encoded.
+pub fn keys(plan: &Plan) -> Vec<Vec<Bytes>> {
+    let key = |number: usize| model::key::encode_key(HASH_SEED, &Value::S(key_name(number)), None);
+    (0..plan.groups).map(|_| (0..plan.keys).map(key).collect()).collect()
+}
+
+pub fn key_name(number: usize) -> String {
+    format!("key-{number}")
+}
+
+/// Three replicas on nodes of different zones.
+pub fn descriptor(plan: &Plan, rng: &mut Rng, group: Group, nodes: &[Node]) -> PartitionDescriptor {
+    let mut replicas = Vec::new();
+    for zone in 0..3 {
+        let there: Vec<&Node> = nodes.iter().filter(|node| node.place % 3 == zone).collect();
+        let node = rng.pick(&there).expect("every zone has a node");
+        replicas.push(ReplicaDescriptor {
+            id: ReplicaId(zone as u64 + 1),
+            node: node.id,
+            zone: told_zone(plan, node),
+            role: ReplicaRole::Voter,
+            kind: ReplicaKind::Storage,
+        });
+    }
+    PartitionDescriptor {
+        id: partition(group),
+        table: TableId(9),
+        range: KeyRange::ALL,
+        epoch: 1,
+        replicas,
+        next_replica: ReplicaId(4),
+    }
+}
+
+/// The id of the disk that is put into a place for the n-th time.
+pub fn node_id(place: usize, disk: u64) -> NodeId {
+    NodeId(1_000 * (place as u64 + 1) + disk)
+}

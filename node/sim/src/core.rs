@@ -1,0 +1,92 @@
+//! What every part of the world shares: time, chance, the network, what is known of the groups, and the oracle.
+
+use std::collections::BTreeMap;
+
+use model::{NodeId, PartitionDescriptor, ReplicaId};
+
+use crate::event::{Event, Group, Place};
+use crate::network::Network;
+use crate::oracle::Oracle;
+use crate::plan::Plan;
+use crate::queue::{Queue, Time};
+use crate::rng::Rng;
+use crate::trace::{At, Trace};
+
+pub struct Core {
+    pub now: Time,
+    pub plan: Plan,
+    pub rng: Rng,
+    pub queue: Queue,
+    pub network: Network,
+    pub registry: Registry,
+    /// The keys of every group, encoded.
+    pub keys: Vec<Vec<bytes::Bytes>>,
+    pub oracle: Oracle,
+    pub trace: Trace,
+    pub stats: Stats,
+    /// Misfortunes are over.
+    pub healed: bool,
+}
+
+impl Core {
+    pub fn after(&mut self, delay: Time, event: Event) {
+        self.queue.at(self.now + delay, event);
+    }
+
+    pub fn note(&mut self, at: At, what: &'static str, numbers: [u64; 4]) {
+        self.trace.note(self.now, at, what, numbers);
+    }
+
+    /// A time around that mean, never 0.
+    pub fn around(&mut self, mean: Time) -> Time {
+        1 + self.rng.range(mean / 2, mean + mean / 2)
+    }
+}
+
+/// What nodes have announced, as MemDS would hold it.
+#[derive(Default)]
+pub struct Registry {
+    pub descriptors: Vec<PartitionDescriptor>,
+    /// The newest leader that any node told of: term, place, replica.
+    pub leaders: Vec<Option<(u64, Place, ReplicaId)>>,
+    /// The nodes that live, whose disks exist.
+    pub places: BTreeMap<NodeId, Place>,
+}
+
+impl Registry {
+    pub fn announce(&mut self, group: Group, descriptor: &PartitionDescriptor) {
+        if descriptor.epoch > self.descriptors[group].epoch {
+            self.descriptors[group] = descriptor.clone();
+        }
+    }
+
+    pub fn lead(&mut self, group: Group, term: u64, place: Place, replica: ReplicaId) {
+        if self.leaders[group].is_none_or(|(known, _, _)| known < term) {
+            self.leaders[group] = Some((term, place, replica));
+        }
+    }
+}
+
+/// What the summary counts.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    pub seeds: u64,
+    pub simulated_us: u64,
+    pub events: u64,
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+impl Stats {
+    pub fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    pub fn add(&mut self, other: &Stats) {
+        self.seeds += other.seeds;
+        self.simulated_us += other.simulated_us;
+        self.events += other.events;
+        for (what, count) in &other.counts {
+            *self.counts.entry(what).or_default() += count;
+        }
+    }
+}

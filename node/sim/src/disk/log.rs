@@ -1,0 +1,272 @@
+//! The model of a node's log: one for all its groups, one sync for everything that waits (group commit).
+//!
+//! ```text
+//! submit ─► open batch (memory) ─► batch being written and synced ─► last synced batch ─► settled
+//!                 lost in a crash     lost, kept or torn                 kept (torn only by bit rot)
+//! ```
+//! The durable-through mark of a batch travels in the next one: only the last batch can be ambiguous, and a batch that
+//! cannot be read makes the tails of the node's replicas uncertain.
+
+use std::rc::Rc;
+
+use model::ReplicaId;
+use replica::eraftpb::{Entry, HardState};
+use replica::{Append, Install};
+
+use crate::disk::engine::Contents;
+use crate::event::Waiter;
+
+/// A snapshot that has arrived whole: its files are durable before anything points at them.
+#[derive(Debug)]
+pub struct Received {
+    pub install: Install,
+    pub contents: Contents,
+}
+
+/// What the log holds of one group.
+#[derive(Clone, Debug, Default)]
+pub struct GroupLog {
+    /// The replica that lives here.
+    pub identity: Option<ReplicaId>,
+    /// The lowest replica id this node still accepts for the group.
+    pub lowest: u64,
+    pub hard_state: HardState,
+    pub truncated_index: u64,
+    pub truncated_term: u64,
+    pub entries: Vec<Entry>,
+    /// "Receiving a snapshot": the install is to be done again by a start that finds it.
+    pub receiving: Option<Rc<Received>>,
+}
+
+impl GroupLog {
+    pub fn last_index(&self) -> u64 {
+        self.truncated_index + self.entries.len() as u64
+    }
+
+    /// The term at that index, where the log still knows it.
+    pub fn term(&self, index: u64) -> Option<u64> {
+        if index == self.truncated_index {
+            return Some(self.truncated_term);
+        }
+        self.entry(index).map(|entry| entry.term)
+    }
+
+    pub fn entry(&self, index: u64) -> Option<&Entry> {
+        let offset = index.checked_sub(self.truncated_index + 1)?;
+        self.entries.get(usize::try_from(offset).ok()?)
+    }
+
+    /// Entries `low..high`, up to so many bytes, at least one.
+    pub fn read(&self, low: u64, high: u64, max_bytes: u64) -> Vec<Entry> {
+        let mut bytes = 0;
+        let mut found = Vec::new();
+        for index in low..high {
+            let Some(entry) = self.entry(index) else { break };
+            bytes += entry.data.len() as u64 + 32;
+            if !found.is_empty() && bytes > max_bytes {
+                break;
+            }
+            found.push(entry.clone());
+        }
+        found
+    }
+
+    fn carry_out(&mut self, operation: &Operation) {
+        match operation {
+            Operation::Append(append) => self.append(append),
+            Operation::Truncate(index) => self.truncate(*index),
+            Operation::Identity(replica) => {
+                *self = GroupLog { identity: Some(*replica), lowest: replica.0, ..GroupLog::default() };
+            }
+            Operation::Retire { lowest } => {
+                *self = GroupLog { lowest: self.lowest.max(*lowest), ..GroupLog::default() };
+            }
+            Operation::Receiving(received) => self.receiving = Some(Rc::clone(received)),
+            Operation::Installed { index, term, hard_state } => {
+                self.receiving = None;
+                self.entries.clear();
+                self.truncated_index = *index;
+                self.truncated_term = *term;
+                self.hard_state = hard_state.clone();
+            }
+        }
+    }
+
+    fn append(&mut self, append: &Append) {
+        if let Some(first) = append.entries.first() {
+            let keep = first.index.saturating_sub(self.truncated_index + 1);
+            self.entries.truncate(usize::try_from(keep).expect("a log's length fits a usize"));
+            self.entries.extend(append.entries.iter().cloned());
+        }
+        if let Some(hard_state) = &append.hard_state {
+            self.hard_state = hard_state.clone();
+        }
+    }
+
+    fn truncate(&mut self, index: u64) {
+        let Some(term) = self.term(index) else { return };
+        let gone = index - self.truncated_index;
+        self.entries.drain(..usize::try_from(gone).expect("a log's length fits a usize"));
+        self.truncated_index = index;
+        self.truncated_term = term;
+    }
+}
+
+/// One change of one group's part of the log.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    Append(Rc<Append>),
+    Truncate(u64),
+    /// An empty replica is born of a message: everything older goes.
+    Identity(ReplicaId),
+    Retire {
+        lowest: u64,
+    },
+    Receiving(Rc<Received>),
+    Installed {
+        index: u64,
+        term: u64,
+        hard_state: HardState,
+    },
+}
+
+/// Changes that are written and synced together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    operations: Vec<(usize, Operation)>,
+    pub waiters: Vec<Waiter>,
+    must_sync: bool,
+}
+
+/// What became of the last batch in a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastBatch {
+    Lost,
+    Kept,
+    /// It cannot be read, and whether it had been synced is unknown.
+    Torn,
+    /// Even the batch before, which was synced, cannot be read.
+    Rotten,
+}
+
+/// The log of one node.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// Everything, as the running process sees it.
+    pub current: Vec<GroupLog>,
+    settled: Vec<GroupLog>,
+    last: Batch,
+    syncing: Option<Batch>,
+    open: Batch,
+    /// Whether the last start cut an unreadable tail.
+    pub tail_uncertain: bool,
+}
+
+impl Log {
+    pub fn new(groups: usize) -> Log {
+        Log { current: vec![GroupLog::default(); groups], settled: vec![GroupLog::default(); groups], ..Log::default() }
+    }
+
+    /// What a node is born with, durable at once.
+    pub fn birth(&mut self, group: usize, log: GroupLog) {
+        self.current[group] = log.clone();
+        self.settled[group] = log;
+    }
+
+    pub fn submit(&mut self, group: usize, operation: Operation, must_sync: bool, waiter: Option<Waiter>) {
+        self.current[group].carry_out(&operation);
+        self.open.operations.push((group, operation));
+        self.open.must_sync |= must_sync;
+        self.open.waiters.extend(waiter);
+    }
+
+    /// Begins the next sync where one is needed and none runs.
+    pub fn begin_sync(&mut self) -> bool {
+        if self.syncing.is_some() || !self.open.must_sync {
+            return false;
+        }
+        self.syncing = Some(std::mem::take(&mut self.open));
+        true
+    }
+
+    /// The running sync is done; answers who waited for it.
+    pub fn synced(&mut self) -> Vec<Waiter> {
+        let Some(mut batch) = self.syncing.take() else { return Vec::new() };
+        let waiters = std::mem::take(&mut batch.waiters);
+        self.settle_last();
+        self.last = batch;
+        waiters
+    }
+
+    fn settle_last(&mut self) {
+        for (group, operation) in std::mem::take(&mut self.last).operations {
+            self.settled[group].carry_out(&operation);
+        }
+    }
+
+    /// Whether a crash now would still leave that entry (or a snapshot above it).
+    pub fn holds_durably(&self, group: usize, index: u64, term: u64) -> bool {
+        for (of, operation) in self.last.operations.iter().rev() {
+            if *of != group {
+                continue;
+            }
+            match operation {
+                Operation::Append(append) => {
+                    let Some(first) = append.entries.first() else { continue };
+                    if index >= first.index {
+                        let offset = usize::try_from(index - first.index).expect("a log's length fits a usize");
+                        return append.entries.get(offset).is_some_and(|entry| entry.term == term);
+                    }
+                }
+                Operation::Installed { index: installed, .. } => return index <= *installed,
+                Operation::Identity(_) | Operation::Retire { .. } => return false,
+                Operation::Truncate(_) | Operation::Receiving(_) => {}
+            }
+        }
+        let log = &self.settled[group];
+        index < log.truncated_index && log.identity.is_some() || log.term(index) == Some(term)
+    }
+
+    /// The process is gone; what is left is what the next start finds. Returns whether the tail is uncertain.
+    pub fn crash(&mut self, last: LastBatch) {
+        let syncing = self.syncing.take();
+        self.open = Batch::default();
+        match (last, syncing) {
+            (LastBatch::Rotten, _) => self.last = Batch::default(),
+            (LastBatch::Kept, Some(batch)) => {
+                self.settle_last();
+                self.last = batch;
+            }
+            (LastBatch::Kept | LastBatch::Lost | LastBatch::Torn, _) => {}
+        }
+        // A start writes its own first batch, with the mark: what was kept is now below it.
+        self.settle_last();
+        self.current.clone_from(&self.settled);
+        self.tail_uncertain = matches!(last, LastBatch::Torn | LastBatch::Rotten);
+    }
+
+    /// Whether a batch is being written.
+    pub fn is_syncing(&self) -> bool {
+        self.syncing.is_some()
+    }
+
+    /// Operations that wait for the disk.
+    pub fn waiting(&self) -> usize {
+        self.open.operations.len()
+    }
+
+    /// A start carries this out and syncs it before anything else.
+    pub fn carry_out_durably(&mut self, group: usize, operation: &Operation) {
+        self.current[group].carry_out(operation);
+        self.settled[group].carry_out(operation);
+    }
+
+    /// A start gives up a log that rot has cut below what the engine holds: it begins again there.
+    pub fn begin_at(&mut self, group: usize, index: u64, term: u64) {
+        for log in [&mut self.current[group], &mut self.settled[group]] {
+            log.entries.clear();
+            log.truncated_index = index;
+            log.truncated_term = term;
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Misfortunes: what can go wrong with nodes and network, drawn in advance, spread over the troubled time.
+
+use std::collections::BTreeSet;
+
+use crate::birth;
+use crate::core::Core;
+use crate::disk::log::LastBatch;
+use crate::event::{Command, Event, Place};
+use crate::host::Node;
+use crate::invariant::Verdict;
+use crate::plan::{MILLISECOND, SECOND};
+use crate::trace::At;
+
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// A process dies, and comes back.
+    Crash,
+    /// The same after asking its leaders to resign.
+    PlannedRestart,
+    /// All processes die at once.
+    PowerCut,
+    Restart(Place),
+    Stop(Place),
+    Partition,
+    /// These directions carry again.
+    Join(Vec<(Place, Place)>),
+    /// A process stands still and goes on.
+    Pause,
+    SlowDisk,
+    FastDisk(Place),
+    ClockJump,
+    /// A disk is lost; an empty one takes its place.
+    Wipe,
+}
+
+/// Spreads the plan's misfortunes over its troubled time.
+pub fn schedule(core: &mut Core) {
+    let plan = core.plan.clone();
+    let kinds = [
+        (Fault::Crash, plan.crashes),
+        (Fault::PlannedRestart, plan.crashes / 4),
+        (Fault::PowerCut, plan.power_cuts),
+        (Fault::Partition, plan.partitions),
+        (Fault::Pause, plan.pauses),
+        (Fault::SlowDisk, plan.slow_disks),
+        (Fault::ClockJump, plan.clock_jumps),
+        (Fault::Wipe, plan.wipes),
+    ];
+    for (fault, times) in kinds {
+        for _ in 0..times {
+            let when = core.rng.range(SECOND, plan.troubled_us);
+            core.queue.at(when, Event::Fault(fault.clone()));
+        }
+    }
+    core.queue.at(plan.troubled_us, Event::Heal);
+}
+
+pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
+    let place = core.rng.index(nodes.len());
+    if core.healed && !matches!(fault, Fault::Restart(_) | Fault::Join(_) | Fault::FastDisk(_)) {
+        return Ok(());
+    }
+    match fault {
+        Fault::Crash => {
+            core.stats.count("crashes");
+            // Now and then two at once.
+            crash(core, &mut nodes[place]);
+            if core.rng.permille(200) {
+                let other = core.rng.index(nodes.len());
+                crash(core, &mut nodes[other]);
+            }
+        }
+        Fault::PlannedRestart => {
+            core.stats.count("planned restarts");
+            for group in 0..core.plan.groups {
+                core.after(1, Event::Admin { place, group, epoch: 0, command: Command::Resign });
+            }
+            let later = core.rng.range(MILLISECOND, SECOND);
+            core.after(later, Event::Fault(Fault::Stop(place)));
+        }
+        Fault::Stop(place) => crash(core, &mut nodes[place]),
+        Fault::PowerCut => {
+            core.stats.count("power cuts");
+            for node in nodes.iter_mut() {
+                crash(core, node);
+            }
+        }
+        Fault::Restart(place) => nodes[place].start(core)?,
+        Fault::Partition => partition(core, nodes.len()),
+        Fault::Join(directions) => {
+            for direction in directions {
+                core.network.blocked.remove(&direction);
+            }
+        }
+        Fault::Pause => {
+            core.stats.count("pauses");
+            let long = core.rng.range(SECOND / 2, 10 * SECOND);
+            core.note(At::place(place), "pause (us)", [long, 0, 0, 0]);
+            nodes[place].paused_until = core.now + long;
+        }
+        Fault::SlowDisk => {
+            core.stats.count("slow disks");
+            nodes[place].disk_factor = core.rng.range(5, 100);
+            core.note(At::place(place), "slow disk (factor)", [nodes[place].disk_factor, 0, 0, 0]);
+            let long = core.rng.range(SECOND, 10 * SECOND);
+            core.after(long, Event::Fault(Fault::FastDisk(place)));
+        }
+        Fault::FastDisk(place) => nodes[place].disk_factor = 1,
+        Fault::ClockJump => jump(core, &mut nodes[place]),
+        Fault::Wipe => wipe(core, nodes, place),
+    }
+    Ok(())
+}
+
+fn crash(core: &mut Core, node: &mut Node) {
+    if !node.up {
+        return;
+    }
+    let last = match (node.log.is_syncing(), core.rng.range(0, 3)) {
+        (true, 0) => LastBatch::Kept,
+        (true, 1) if core.plan.disk.torn => {
+            core.stats.count("torn batches");
+            LastBatch::Torn
+        }
+        (_, _) => LastBatch::Lost,
+    };
+    node.crash(core, last);
+    node.paused_until = 0;
+    let back = core.rng.range(MILLISECOND, 6 * SECOND);
+    core.after(back, Event::Fault(Fault::Restart(node.place)));
+}
+
+fn jump(core: &mut Core, node: &mut Node) {
+    core.stats.count("clock jumps");
+    let by = core.rng.range(0, 60 * SECOND);
+    let back = core.rng.permille(500);
+    node.clock_ahead_us =
+        if back { node.clock_ahead_us.saturating_sub(by) } else { node.clock_ahead_us.saturating_add(by) };
+    core.note(At::place(node.place), "clock jump (ahead us)", [node.clock_ahead_us, 0, 0, 0]);
+}
+
+/// Blocks some directions between nodes for a while, in one of the usual shapes.
+fn partition(core: &mut Core, nodes: usize) {
+    let mut blocked: BTreeSet<(Place, Place)> = BTreeSet::new();
+    let one = core.rng.index(nodes);
+    let shape = core.rng.range(0, 5);
+    for other in 0..nodes {
+        let beyond = core.rng.permille(500);
+        match shape {
+            // One node alone, in both directions, or in one.
+            0 => blocked.extend([(one, other), (other, one)]),
+            1 => blocked.extend([(one, other)]),
+            2 => blocked.extend([(other, one)]),
+            // Two sides.
+            3 if beyond => blocked.extend((0..nodes).flat_map(|here| [(here, other), (other, here)])),
+            // A ring: each hears only its neighbours.
+            _ => {
+                let far = (0..nodes).filter(|here| (here + 1) % nodes != other && (other + 1) % nodes != *here);
+                blocked.extend(far.map(|here| (here, other)));
+            }
+        }
+    }
+    let name = [
+        "partitions: one node",
+        "partitions: one deaf",
+        "partitions: one mute",
+        "partitions: sides",
+        "partitions: ring",
+    ];
+    core.stats.count(name[usize::try_from(shape).expect("a small number")]);
+    let blocked: Vec<_> = blocked.into_iter().filter(|(from, to)| from != to).collect();
+    core.note(At::default(), "partition (shape, directions)", [shape, blocked.len() as u64, one as u64, 0]);
+    core.network.blocked.extend(blocked.iter().copied());
+    // A swizzle: the directions come back one by one, in any order.
+    let swizzle = core.rng.permille(400);
+    let long = core.rng.range(SECOND / 2, 10 * SECOND);
+    for direction in &blocked {
+        let when = if swizzle { core.rng.range(SECOND / 2, 10 * SECOND) } else { long };
+        core.after(when, Event::Fault(Fault::Join(vec![*direction])));
+    }
+}
+
+/// Only where the loss of the disk before has been repaired everywhere: two losses at once are not survivable.
+fn wipe(core: &mut Core, nodes: &mut [Node], place: Place) {
+    let mut replicas = core.registry.descriptors.iter().flat_map(|descriptor| &descriptor.replicas);
+    if replicas.any(|replica| !core.registry.places.contains_key(&replica.node)) {
+        return;
+    }
+    let was_up = nodes[place].up;
+    if was_up {
+        crash(core, &mut nodes[place]);
+    }
+    core.stats.count("disks lost");
+    let old = &nodes[place];
+    let disk = old.id.0 % 1_000 + 1;
+    let mut fresh = Node::new(place, birth::node_id(place, disk), core.plan.groups, core.plan.mutant);
+    fresh.life = old.life + 1;
+    fresh.clock_permille = old.clock_permille;
+    fresh.clock_ahead_us = old.clock_ahead_us;
+    core.note(At::place(place), "disk lost (new node id)", [fresh.id.0, 0, 0, 0]);
+    core.registry.places.remove(&old.id);
+    core.registry.places.insert(fresh.id, place);
+    nodes[place] = fresh;
+}

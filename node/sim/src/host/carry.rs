@@ -1,0 +1,332 @@
+//! Carrying out what a step wants.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use model::{NodeId, ReplicaId};
+use replica::eraftpb::MessageType;
+use replica::{
+    Answer, Append, AppliedMark, ApplyBatch, Effects, Envelope, Event as Change, FetchRequest, GroupState, Input,
+    MessageBody, ReadItem, Token,
+};
+
+use crate::core::Core;
+use crate::disk::engine::Applied;
+use crate::disk::log::Operation;
+use crate::event::{Event, Frame, Group, Parcel, Place, Reply, Waiter};
+use crate::host::{Asked, Node, Running};
+use crate::invariant::{Broken, Verdict};
+use crate::oracle::{Outcome, Seen};
+use crate::plan::Mutant;
+use crate::trace::At;
+
+/// What leaves for other nodes in this turn.
+pub type Frames = BTreeMap<(Place, NodeId), Vec<Parcel>>;
+
+impl Node {
+    pub(super) fn carry_out(
+        &mut self,
+        core: &mut Core,
+        group: Group,
+        running: &mut Running,
+        effects: Effects,
+        frames: &mut Frames,
+    ) -> Verdict {
+        let Effects {
+            reads,
+            append,
+            send,
+            apply,
+            answers,
+            confirmed,
+            fetch,
+            snapshot_wanted,
+            install,
+            truncate,
+            events,
+        } = effects;
+        for read in reads {
+            self.read(core, group, running, read);
+        }
+        if let Some(append) = append {
+            self.append(core, group, running, append)?;
+        }
+        let status = running.replica.status();
+        let descriptor = running.replica.descriptor().cloned();
+        core.oracle.stepped(&Seen {
+            now: core.now,
+            group,
+            place: self.place,
+            before: &running.status,
+            status: &status,
+            descriptor_before: running.descriptor.as_ref(),
+            descriptor: descriptor.as_ref(),
+            log: &self.log.current[group],
+            installing: install.is_some() || running.installing.is_some(),
+        })?;
+        running.status = status;
+        running.descriptor = descriptor;
+        for envelope in send {
+            self.route(core, group, running, envelope, frames)?;
+        }
+        if let Some(batch) = apply {
+            self.begin_apply(core, group, running, batch)?;
+        }
+        for (token, answer) in answers {
+            answered(core, self.place, group, running, token, answer)?;
+        }
+        for token in confirmed {
+            let delay = core.around(core.plan.disk.read_us);
+            core.after(delay, Event::Look { seat: self.seat(group, running.id), token });
+        }
+        for request in fetch {
+            self.fetch(core, group, running.id, request);
+        }
+        if let Some(to) = snapshot_wanted {
+            let delay = core.around(core.plan.disk.read_us);
+            core.after(delay, Event::BuildSnapshot { seat: self.seat(group, running.id), to });
+        }
+        if let Some(install) = install {
+            self.begin_install(core, group, running, install)?;
+        }
+        if let Some(index) = truncate {
+            self.truncate(core, group, index)?;
+        }
+        for change in events {
+            self.changed(core, group, running, change);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, core: &mut Core, group: Group, running: &mut Running, read: ReadItem) {
+        let ReadItem { ticket, key } = read;
+        running.reading += 1;
+        let seat = self.seat(group, running.id);
+        let delay = core.around(core.plan.disk.read_us * self.disk_factor);
+        if core.rng.permille(core.plan.disk.read_failure_permille) {
+            core.after(delay, Event::Done(seat, Box::new(Input::ItemReadFailed { ticket })));
+        } else if core.rng.permille(500) {
+            let attributes = self.item(group, &key);
+            core.after(delay, Event::Done(seat, Box::new(Input::ItemRead { ticket, attributes })));
+        } else {
+            core.after(delay, Event::ReadItem { seat, ticket, key });
+        }
+    }
+
+    pub(super) fn item(&self, group: Group, key: &bytes::Bytes) -> Option<bytes::Bytes> {
+        let items = &self.engine.current[group].items;
+        items.get(&(replica::entry::SPACE_ITEMS, key.clone())).map(|record| record.attributes.clone())
+    }
+
+    fn append(&mut self, core: &mut Core, group: Group, running: &mut Running, append: Append) -> Verdict {
+        if running.installing.is_some() {
+            return Err(Broken::new(
+                "host order",
+                group,
+                String::from("an append while a snapshot is being installed"),
+            ));
+        }
+        let log = &self.log.current[group];
+        let first = append.entries.first().map_or(0, |entry| entry.index);
+        let last = append.entries.last().map_or(0, |entry| entry.index);
+        let term = append.hard_state.as_ref().map_or(0, |hard| hard.term);
+        core.note(
+            At::seat(self.place, group),
+            "append (first last term sync)",
+            [first, last, term, append.must_sync.into()],
+        );
+        if first > log.last_index() + 1 || (first != 0 && first <= log.truncated_index) {
+            let what = format!(
+                "an append from {first} to a log of {}..{} of replica {}",
+                log.truncated_index,
+                log.last_index(),
+                running.id
+            );
+            return Err(Broken::new("host order", group, what));
+        }
+        core.oracle.appended(group, running.id, &append.entries)?;
+        let number = append.number;
+        let must_sync = append.must_sync;
+        let waiter = Waiter::Persisted { seat: self.seat(group, running.id), number };
+        if core.plan.mutant == Some(Mutant::AckUnsynced) {
+            core.after(1, Event::Done(self.seat(group, running.id), Box::new(Input::Persisted { number })));
+            self.log.submit(group, Operation::Append(Rc::new(append)), must_sync, None);
+        } else {
+            self.log.submit(group, Operation::Append(Rc::new(append)), must_sync, Some(waiter));
+        }
+        Ok(())
+    }
+
+    fn route(
+        &mut self,
+        core: &mut Core,
+        group: Group,
+        running: &mut Running,
+        envelope: Envelope,
+        frames: &mut Frames,
+    ) -> Verdict {
+        let to = envelope.to;
+        if let MessageBody::Raft(message) = &envelope.body {
+            core.oracle.sent(group, self.place, running.id, message)?;
+        }
+        let described = running.descriptor.as_ref().and_then(|descriptor| descriptor.replica(to)).map(|r| r.node);
+        let heard = self.addresses.get(&(group, to)).copied();
+        let address = match described {
+            Some(node) => core.registry.places.get(&node).map(|place| (*place, node)),
+            None => heard,
+        };
+        let parcel = Parcel { group, from: (self.place, self.id), envelope };
+        let snapshot = matches!(&parcel.envelope.body, MessageBody::Raft(m) if m.msg_type == MessageType::MsgSnapshot);
+        if snapshot {
+            return self.send_snapshot(core, group, running, parcel, address);
+        }
+        match address {
+            Some(address) => frames.entry(address).or_default().push(parcel),
+            None => self.unreachable(core, group, running.id, to),
+        }
+        Ok(())
+    }
+
+    /// The sender hears, or does not, that a frame was lost.
+    pub(super) fn unreachable(&mut self, core: &mut Core, group: Group, from: ReplicaId, to: ReplicaId) {
+        if core.rng.permille(300) {
+            let seat = self.seat(group, from);
+            core.after(1_000, Event::Done(seat, Box::new(Input::Unreachable(to))));
+        }
+    }
+
+    pub(super) fn send(&mut self, core: &mut Core, to: (Place, NodeId), parcels: Vec<Parcel>) {
+        let from = (self.place, self.id);
+        let shuffled = core.network.plan.shuffled;
+        let split: Vec<Vec<Parcel>> =
+            if shuffled { parcels.into_iter().map(|parcel| vec![parcel]).collect() } else { vec![parcels] };
+        for parcels in split {
+            let delays = core.network.delays(&mut core.rng, self.place, to.0);
+            core.stats.count("frames");
+            if delays.is_empty() {
+                core.stats.count("frames lost");
+                for parcel in &parcels {
+                    self.unreachable(core, parcel.group, parcel.envelope.from, parcel.envelope.to);
+                }
+            }
+            let frame = Rc::new(Frame { from, to, parcels });
+            for delay in delays {
+                core.after(delay, Event::Frame(Rc::clone(&frame)));
+            }
+        }
+    }
+
+    fn begin_apply(&mut self, core: &mut Core, group: Group, running: &mut Running, batch: ApplyBatch) -> Verdict {
+        if running.installing.is_some() {
+            return Err(Broken::new("host order", group, String::from("an apply while a snapshot is being installed")));
+        }
+        let mark = AppliedMark::decode(batch.mark.clone())
+            .map_err(|error| Broken::new("formats", group, format!("the applied mark: {error}")))?;
+        let state = match &batch.state {
+            None => None,
+            Some(bytes) => {
+                let state = GroupState::decode(bytes.clone());
+                let state = state.map_err(|error| Broken::new("formats", group, format!("the state: {error}")))?;
+                Some(Rc::new(state))
+            }
+        };
+        if mark.index != batch.index {
+            let what = format!("a batch up to {} with the mark {}", batch.index, mark.index);
+            return Err(Broken::new("host order", group, what));
+        }
+        running.apply_at = running.apply_at.max(core.now) + core.around(core.plan.disk.apply_us * self.disk_factor);
+        running.applying.push_back(batch.index);
+        let applied = Rc::new(Applied { batch, mark, state });
+        core.queue.at(running.apply_at, Event::Apply(self.seat(group, running.id), applied));
+        Ok(())
+    }
+
+    fn fetch(&mut self, core: &mut Core, group: Group, replica: ReplicaId, request: FetchRequest) {
+        let entries = self.log.current[group].read(request.low, request.high, request.max_bytes);
+        let delay = core.around(core.plan.disk.read_us * self.disk_factor);
+        core.note(At::seat(self.place, group), "fetch (low high to)", [request.low, request.high, request.to.0, 0]);
+        core.after(delay, Event::Done(self.seat(group, replica), Box::new(Input::Fetched { request, entries })));
+    }
+
+    fn truncate(&mut self, core: &mut Core, group: Group, index: u64) -> Verdict {
+        let flushed = self.engine.flushed_index(group).unwrap_or(0);
+        if index > flushed {
+            let what = format!("the log is to be truncated at {index}, but a crash keeps only {flushed} applied");
+            return Err(Broken::new("truncation", group, what));
+        }
+        core.note(At::seat(self.place, group), "truncate (index)", [index, 0, 0, 0]);
+        core.stats.count("log truncations");
+        self.log.submit(group, Operation::Truncate(index), false, None);
+        Ok(())
+    }
+
+    fn changed(&mut self, core: &mut Core, group: Group, running: &mut Running, change: Change) {
+        let at = At::seat(self.place, group);
+        match change {
+            Change::Leader { leader, term } => {
+                core.note(at, "leader (replica term me)", [leader.map_or(0, |l| l.0), term, running.id.0, 0]);
+                if leader == Some(running.id) {
+                    core.stats.count("elections won");
+                }
+            }
+            Change::Serving { term } => {
+                core.note(at, "serving (term replica)", [term, running.id.0, 0, 0]);
+                core.registry.lead(group, term, self.place, running.id);
+            }
+            Change::Descriptor(descriptor) => {
+                core.note(at, "descriptor (epoch me)", [descriptor.epoch, running.id.0, 0, 0]);
+                core.registry.announce(group, &descriptor);
+            }
+            Change::Table(table) => core.note(at, "table (version)", [table.version, 0, 0, 0]),
+            Change::Removed => {
+                core.note(at, "removed (replica)", [running.id.0, 0, 0, 0]);
+                running.removed = true;
+            }
+        }
+    }
+}
+
+/// A request ends.
+fn answered(
+    core: &mut Core,
+    place: Place,
+    group: Group,
+    running: &mut Running,
+    token: Token,
+    answer: Answer,
+) -> Verdict {
+    let Some(asked) = running.asked.remove(&token) else {
+        return Err(Broken::new("answers", group, format!("{token:?} answered twice or never asked: {answer:?}")));
+    };
+    match asked {
+        Asked::Client { client, attempt, operation, .. } => {
+            core.note(At::seat(place, group), answer_name(&answer), [operation, client as u64, 0, 0]);
+            core.oracle.answered(operation, core.now, Outcome::of(&answer));
+            reply(core, client, attempt, Reply::Answer(answer));
+        }
+        Asked::Admin => {
+            core.note(At::seat(place, group), answer_name(&answer), [0; 4]);
+            core.stats.count(if answer == Answer::Done { "admin done" } else { "admin refused" });
+        }
+    }
+    Ok(())
+}
+
+/// An answer on its way back; it may be lost.
+pub(super) fn reply(core: &mut Core, client: usize, attempt: u64, reply: Reply) {
+    if core.rng.permille(core.network.plan.loss_permille / 3) {
+        return;
+    }
+    let delay = core.network.plan.least_us + core.rng.range(0, core.network.plan.spread_us);
+    core.after(delay, Event::Reply { client, attempt, reply: Box::new(reply) });
+}
+
+fn answer_name(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Written { .. } => "answer: written (op)",
+        Answer::ConditionFailed { .. } => "answer: condition (op)",
+        Answer::Invalid { .. } => "answer: invalid (op)",
+        Answer::Done => "answer: done",
+        Answer::Refused(_) => "answer: refused (op)",
+    }
+}

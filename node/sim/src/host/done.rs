@@ -1,0 +1,144 @@
+//! What comes back from disks: synced, applied, flushed, read.
+
+use std::rc::Rc;
+
+use replica::{Input, Token};
+
+use crate::core::Core;
+use crate::disk::engine::Applied;
+use crate::event::{Event, Group, Reply, Seat, Waiter};
+use crate::host::carry::reply;
+use crate::host::{Asked, Node};
+use crate::invariant::{Broken, Verdict};
+use crate::oracle::Outcome;
+use crate::plan::Mutant;
+use crate::trace::At;
+
+impl Node {
+    /// The running sync is done: whoever waited goes on, then the next one begins.
+    pub fn synced(&mut self, core: &mut Core) -> Verdict {
+        core.stats.count("syncs");
+        for waiter in self.log.synced() {
+            match waiter {
+                Waiter::Persisted { seat, number } => {
+                    if self.seated(seat).is_some() {
+                        self.give(core, seat.group, Input::Persisted { number });
+                    }
+                }
+                Waiter::Retired(group) => self.clear(core, group),
+                Waiter::Receiving(seat, received) => {
+                    let delay = core.around(core.plan.disk.apply_us * self.disk_factor);
+                    core.after(delay, Event::Ingest(seat, received));
+                }
+                Waiter::Installed { seat, index } => self.installed(core, seat, index)?,
+            }
+        }
+        self.begin_sync(core);
+        Ok(())
+    }
+
+    /// The data of a replica that is durably retired goes, as volatile as any batch.
+    fn clear(&mut self, core: &mut Core, group: Group) {
+        core.note(At::seat(self.place, group), "cleared", [0; 4]);
+        self.engine.clear(group);
+        self.schedule_flush(core);
+    }
+
+    pub fn applied(&mut self, core: &mut Core, seat: Seat, applied: Rc<Applied>) -> Verdict {
+        let index = applied.batch.index;
+        let Some(running) = self.seated(seat) else { return Ok(()) };
+        running.applying.pop_front();
+        let id = running.id;
+        let group = seat.group;
+        core.note(
+            At::seat(self.place, group),
+            "applied (index writes)",
+            [index, applied.batch.writes.len() as u64, 0, 0],
+        );
+        if core.plan.mutant == Some(Mutant::ApplySkips) && index % 37 == 5 {
+            let mut batch = applied.batch.clone();
+            batch.writes.pop();
+            let skipped = Applied { batch, mark: applied.mark, state: applied.state.clone() };
+            self.engine.apply(group, Rc::new(skipped));
+        } else {
+            self.engine.apply(group, applied);
+        }
+        core.oracle.contents(group, id, &self.engine.current[group])?;
+        self.schedule_flush(core);
+        self.give(core, group, Input::Applied { index });
+        Ok(())
+    }
+
+    fn schedule_flush(&mut self, core: &mut Core) {
+        if !self.flush_scheduled {
+            self.flush_scheduled = true;
+            let delay = core.around(core.plan.disk.flush_every_us);
+            core.after(delay, Event::FlushBegins(self.process()));
+        }
+    }
+
+    pub fn flush_begins(&mut self, core: &mut Core) {
+        let batches = self.engine.unflushed();
+        let delay = core.around(core.plan.disk.sync_us * 4 * self.disk_factor);
+        core.after(delay, Event::FlushEnds { process: self.process(), batches });
+    }
+
+    pub fn flush_ends(&mut self, core: &mut Core, batches: usize) {
+        self.flush_scheduled = false;
+        self.engine.flush(batches.min(self.engine.unflushed()));
+        core.stats.count("flushes");
+        self.tell_flushed(core);
+        if self.engine.unflushed() > 0 {
+            self.schedule_flush(core);
+        }
+    }
+
+    pub(super) fn tell_flushed(&mut self, core: &mut Core) {
+        for group in 0..self.running.len() {
+            let Some(running) = &self.running[group] else { continue };
+            if running.installing.is_some() {
+                continue;
+            }
+            if let Some(index) = self.engine.flushed_index(group) {
+                self.give(core, group, Input::Flushed { index });
+            }
+        }
+    }
+
+    /// An old item is read only now, at a later state.
+    pub fn read_item(&mut self, core: &mut Core, seat: Seat, ticket: u64, key: &bytes::Bytes) {
+        if self.seated(seat).is_none() {
+            return;
+        }
+        let attributes = self.item(seat.group, key);
+        self.done(core, seat, Input::ItemRead { ticket, attributes });
+    }
+
+    /// Something the host did is done.
+    pub fn done(&mut self, core: &mut Core, seat: Seat, input: Input) {
+        let Some(running) = self.seated(seat) else { return };
+        if matches!(input, Input::ItemRead { .. } | Input::ItemReadFailed { .. }) {
+            running.reading = running.reading.saturating_sub(1);
+        }
+        self.give(core, seat.group, input);
+    }
+
+    /// A strongly consistent read looks at the applied state.
+    pub fn look(&mut self, core: &mut Core, seat: Seat, token: Token) -> Verdict {
+        let Some(running) = self.seated(seat) else { return Ok(()) };
+        let group = seat.group;
+        let Some(asked) = running.asked.remove(&token) else {
+            return Err(Broken::new("answers", group, format!("{token:?} confirmed twice or never asked")));
+        };
+        let Asked::Client { client, attempt, operation, key } = asked else {
+            return Err(Broken::new("answers", group, format!("{token:?} was no read")));
+        };
+        let items = &self.engine.current[group].items;
+        let record = items.get(&(replica::entry::SPACE_ITEMS, key)).cloned();
+        let position = record.as_ref().map_or(0, |record| record.log_position);
+        core.note(At::seat(self.place, group), "answer: read (op position)", [operation, position, client as u64, 0]);
+        core.oracle.answered(operation, core.now, Outcome::Read { position });
+        reply(core, client, attempt, Reply::Value(record));
+        Ok(())
+    }
+}

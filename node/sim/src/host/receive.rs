@@ -1,0 +1,183 @@
+//! What arrives at a node: frames, clients' requests, an administrator's, gossip.
+
+use model::ReplicaId;
+use replica::eraftpb::MessageType;
+use replica::{Input, MessageBody, Start, Token};
+
+use crate::core::Core;
+use crate::disk::log::Operation;
+use crate::event::{Ask, Command, Event, Frame, Group, Parcel, Reply, Request, Waiter};
+use crate::host::carry::reply;
+use crate::host::{Asked, Node};
+use crate::invariant::Verdict;
+use crate::plan::Mutant;
+use crate::trace::At;
+
+impl Node {
+    pub fn receive(&mut self, core: &mut Core, frame: &Frame) -> Verdict {
+        for parcel in &frame.parcels {
+            if self.admit(core, parcel)? {
+                self.give(core, parcel.group, Input::Message(parcel.envelope.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a message has its receiver here. One for a replica that was never here, at or above the lowest id that is
+    /// still accepted, brings it to life, empty.
+    pub(super) fn admit(&mut self, core: &mut Core, parcel: &Parcel) -> Result<bool, crate::invariant::Broken> {
+        let Parcel { group, from, envelope } = parcel;
+        let group = *group;
+        self.addresses.insert((group, envelope.from), *from);
+        note_message(core, self.place, parcel);
+        let here = self.running[group].as_ref().map(|running| running.id);
+        if here == Some(envelope.to) {
+            return Ok(true);
+        }
+        let newer = here.is_none_or(|id| id < envelope.to);
+        if !newer || envelope.to.0 < self.log.current[group].lowest || !gives_life(&envelope.body) {
+            return Ok(false);
+        }
+        if here.is_some() {
+            self.retire(core, group, Some(envelope.to));
+        }
+        core.note(At::seat(self.place, group), "born empty (replica)", [envelope.to.0, 0, 0, 0]);
+        core.stats.count("empty replicas born");
+        self.log.submit(group, Operation::Identity(envelope.to), false, None);
+        self.seat_replica(core, group, self.empty_start(core, group, envelope.to))?;
+        Ok(true)
+    }
+
+    fn empty_start(&self, core: &Core, group: Group, replica: ReplicaId) -> Start {
+        Start {
+            partition: crate::birth::partition(group),
+            node: self.id,
+            replica,
+            options: core.plan.options.clone(),
+            log: replica::LogStart::default(),
+            state: None,
+            mark: None,
+        }
+    }
+
+    /// The replica stops for good: first its id is durably refused, then its data goes.
+    pub fn retire(&mut self, core: &mut Core, group: Group, newer: Option<ReplicaId>) {
+        let Some(running) = self.running[group].take() else { return };
+        core.oracle.retired(group, self.id, running.id);
+        core.stats.count("replicas retired");
+        core.note(At::seat(self.place, group), "retired (replica)", [running.id.0, 0, 0, 0]);
+        let mut lowest = newer.map_or(running.id.0 + 1, |replica| replica.0);
+        if core.plan.mutant == Some(Mutant::ForgetRetired) {
+            lowest = 0;
+        }
+        self.log.submit(group, Operation::Retire { lowest }, true, Some(Waiter::Retired(group)));
+        self.begin_sync(core);
+    }
+
+    pub fn request(&mut self, core: &mut Core, request: Request) {
+        let Request { client, attempt, operation, place: _, group, epoch, ask } = request;
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        if !self.up || self.running[group].is_none() {
+            reply(core, client, attempt, Reply::NotHere);
+            return;
+        }
+        let seat_id = self.running[group].as_ref().map(|running| running.id).expect("just seen");
+        let seat = self.seat(group, seat_id);
+        core.oracle.arrived(operation, core.now);
+        let (key, input) = match ask {
+            Ask::Write(request) => (request.key.clone(), Some(Input::Write { token, epoch, request })),
+            Ask::Read(key) if core.plan.mutant == Some(Mutant::ReadUnconfirmed) => {
+                core.after(1, Event::Look { seat, token });
+                (key, None)
+            }
+            Ask::Read(key) => (key, Some(Input::Confirm { token, epoch })),
+        };
+        if let Some(running) = self.running[group].as_mut() {
+            running.asked.insert(token, Asked::Client { client, attempt, operation, key });
+        }
+        if let Some(input) = input {
+            self.give(core, group, input);
+        }
+    }
+
+    pub fn admin(&mut self, core: &mut Core, group: Group, epoch: u64, command: Command) {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        let Some(running) = self.running[group].as_mut() else { return };
+        let input = match command {
+            Command::Change(change) => Input::Change { token, epoch, change },
+            Command::Transfer(to) => Input::Transfer { token, to },
+            Command::Resign => {
+                self.give(core, group, Input::Resign);
+                return;
+            }
+        };
+        running.asked.insert(token, Asked::Admin);
+        self.give(core, group, input);
+    }
+
+    /// The newest descriptor says that this replica was removed, though nobody of its group told it.
+    pub fn gossip(&mut self, core: &mut Core, group: Group) {
+        let Some(running) = &self.running[group] else { return };
+        let newest = &core.registry.descriptors[group];
+        if running.id < newest.next_replica && newest.replica(running.id).is_none() {
+            core.stats.count("retired by gossip");
+            self.retire(core, group, None);
+        }
+    }
+}
+
+fn gives_life(body: &MessageBody) -> bool {
+    match body {
+        MessageBody::Raft(message) => matches!(
+            message.msg_type,
+            MessageType::MsgAppend
+                | MessageType::MsgHeartbeat
+                | MessageType::MsgSnapshot
+                | MessageType::MsgRequestVote
+                | MessageType::MsgRequestPreVote
+        ),
+        MessageBody::TailAsked | MessageBody::TailTold { .. } => false,
+    }
+}
+
+fn note_message(core: &mut Core, place: usize, parcel: &Parcel) {
+    let Parcel { group, from: _, envelope } = parcel;
+    let at = At::seat(place, *group);
+    let (from, to) = (envelope.from.0, envelope.to.0);
+    match &envelope.body {
+        MessageBody::Raft(message) => {
+            core.note(at, message_name(message.msg_type), [from, to, message.term, message.index]);
+        }
+        MessageBody::TailAsked => core.note(at, "< TailAsked", [from, to, 0, 0]),
+        MessageBody::TailTold { last_index, last_term, commit } => {
+            core.note(at, "< TailTold", [from, *last_index, *last_term, *commit]);
+        }
+    }
+}
+
+/// From, to, term, index follow.
+fn message_name(kind: MessageType) -> &'static str {
+    match kind {
+        MessageType::MsgHup => "< Hup",
+        MessageType::MsgBeat => "< Beat",
+        MessageType::MsgPropose => "< Propose",
+        MessageType::MsgAppend => "< Append",
+        MessageType::MsgAppendResponse => "< AppendResponse",
+        MessageType::MsgRequestVote => "< RequestVote",
+        MessageType::MsgRequestVoteResponse => "< VoteResponse",
+        MessageType::MsgSnapshot => "< Snapshot",
+        MessageType::MsgHeartbeat => "< Heartbeat",
+        MessageType::MsgHeartbeatResponse => "< HeartbeatResponse",
+        MessageType::MsgUnreachable => "< Unreachable",
+        MessageType::MsgSnapStatus => "< SnapStatus",
+        MessageType::MsgCheckQuorum => "< CheckQuorum",
+        MessageType::MsgTransferLeader => "< TransferLeader",
+        MessageType::MsgTimeoutNow => "< TimeoutNow",
+        MessageType::MsgReadIndex => "< ReadIndex",
+        MessageType::MsgReadIndexResp => "< ReadIndexResp",
+        MessageType::MsgRequestPreVote => "< RequestPreVote",
+        MessageType::MsgRequestPreVoteResponse => "< PreVoteResponse",
+    }
+}

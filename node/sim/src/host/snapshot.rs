@@ -1,0 +1,158 @@
+//! Snapshots: built from the applied state, carried with their message, installed as one ingest.
+
+use std::rc::Rc;
+
+use model::{NodeId, ReplicaId};
+use replica::{AppliedMark, GroupState, Input, Install, MessageBody, SnapshotContent};
+
+use crate::core::Core;
+use crate::disk::engine::Contents;
+use crate::disk::log::{Operation, Received};
+use crate::event::{Event, Group, Parcel, Place, Seat, Waiter};
+use crate::host::{Node, Running};
+use crate::invariant::{Broken, Verdict};
+use crate::plan::{MILLISECOND, Mutant};
+use crate::trace::At;
+
+/// Snapshots kept for sending, per group.
+const KEPT: usize = 4;
+
+impl Node {
+    pub fn build_snapshot(&mut self, core: &mut Core, seat: Seat, to: ReplicaId) {
+        let mut contents = self.engine.current[seat.group].clone();
+        if core.plan.mutant == Some(Mutant::SnapshotLosesItem) {
+            Rc::make_mut(&mut contents.items).pop_first();
+        }
+        let Some(running) = self.seated(seat) else { return };
+        let built = match (&contents.state, contents.mark) {
+            (Some(state), Some(mark)) if !core.rng.permille(50) || core.healed => {
+                let content = SnapshotContent { state: (**state).clone(), mark };
+                running.built.push((to, mark.index, contents));
+                if running.built.len() > KEPT {
+                    running.built.remove(0);
+                }
+                core.stats.count("snapshots built");
+                Input::SnapshotBuilt { to, content }
+            }
+            _ => Input::SnapshotFailed { to },
+        };
+        self.give(core, seat.group, built);
+    }
+
+    pub(super) fn send_snapshot(
+        &mut self,
+        core: &mut Core,
+        group: Group,
+        running: &mut Running,
+        parcel: Parcel,
+        address: Option<(Place, NodeId)>,
+    ) -> Verdict {
+        let MessageBody::Raft(message) = &parcel.envelope.body else { return Ok(()) };
+        let index = message.get_snapshot().get_metadata().index;
+        let to = parcel.envelope.to;
+        core.note(At::seat(self.place, group), "snapshot sent (index to)", [index, to.0, 0, 0]);
+        let built = running.built.iter().rev().find(|(of, at, _)| *of == to && *at == index);
+        let Some((_, _, contents)) = built else {
+            let what = format!("a snapshot message at {index} to replica {to} without its files");
+            return Err(Broken::new("host order", group, what));
+        };
+        let sender = self.seat(group, running.id);
+        let delays = address.map(|address| core.network.delays(&mut core.rng, self.place, address.0));
+        let transfer = core.rng.range(MILLISECOND, 300 * MILLISECOND);
+        match (address, delays) {
+            (Some(address), Some(delays)) if !delays.is_empty() => {
+                for delay in delays {
+                    let parcel = Box::new(parcel.clone());
+                    let contents = contents.clone();
+                    core.after(delay + transfer, Event::Snapshot { sender, parcel, to: address, contents });
+                }
+            }
+            _ => report(core, sender, to, false),
+        }
+        Ok(())
+    }
+
+    /// Files and message are here; the message goes to the replica only if it has a use for them.
+    pub fn snapshot_arrived(&mut self, core: &mut Core, sender: Seat, parcel: &Parcel, contents: Contents) -> Verdict {
+        let MessageBody::Raft(message) = &parcel.envelope.body else { return Ok(()) };
+        let metadata = message.get_snapshot().get_metadata();
+        let (index, term) = (metadata.index, metadata.term);
+        let admitted = self.admit(core, parcel)?;
+        let running = self.running[parcel.group].as_mut();
+        let wanted = admitted
+            && running.is_some_and(|running| {
+                let wanted = running.replica.wants_snapshot(index, term);
+                if wanted {
+                    running.received.retain(|(at, of, _)| (*at, *of) != (index, term));
+                    running.received.push((index, term, contents));
+                }
+                wanted
+            });
+        if wanted {
+            self.give(core, parcel.group, Input::Message(parcel.envelope.clone()));
+        }
+        report(core, sender, parcel.envelope.to, wanted);
+        Ok(())
+    }
+
+    pub(super) fn begin_install(
+        &mut self,
+        core: &mut Core,
+        group: Group,
+        running: &mut Running,
+        install: Install,
+    ) -> Verdict {
+        let at = At::seat(self.place, group);
+        core.note(at, "install (index term replica)", [install.index, install.term, running.id.0, 0]);
+        let found = running.received.iter().find(|(index, term, _)| (*index, *term) == (install.index, install.term));
+        let Some((_, _, contents)) = found else {
+            let what = format!("a snapshot at {} is to be installed that never arrived", install.index);
+            return Err(Broken::new("host order", group, what));
+        };
+        let state = GroupState::decode(install.state.clone());
+        let state = state.map_err(|error| Broken::new("formats", group, format!("the snapshot's state: {error}")))?;
+        let mark = AppliedMark::decode(install.mark.clone());
+        let mark = mark.map_err(|error| Broken::new("formats", group, format!("the snapshot's mark: {error}")))?;
+        if state.replica != running.id || mark.index != install.index || running.installing.is_some() {
+            let what = format!("replica {} installs {mark:?} of replica {}", running.id, state.replica);
+            return Err(Broken::new("host order", group, what));
+        }
+        let contents = Contents { state: Some(Rc::new(state)), mark: Some(mark), ..contents.clone() };
+        let received = Rc::new(Received { install, contents });
+        running.installing = Some(Rc::clone(&received));
+        running.received.clear();
+        let waiter = Waiter::Receiving(self.seat(group, running.id), Rc::clone(&received));
+        self.log.submit(group, Operation::Receiving(received), true, Some(waiter));
+        Ok(())
+    }
+
+    /// The intent is durable: flush, ingest, then the log's new beginning.
+    pub fn ingest(&mut self, core: &mut Core, seat: Seat, received: &Received) {
+        if self.seated(seat).is_none() {
+            return;
+        }
+        core.stats.count("snapshots installed");
+        self.engine.ingest(seat.group, &received.contents);
+        let Install { index, term, hard_state, .. } = &received.install;
+        let operation = Operation::Installed { index: *index, term: *term, hard_state: hard_state.clone() };
+        let waiter = Waiter::Installed { seat, index: *index };
+        self.log.submit(seat.group, operation, true, Some(waiter));
+        self.tell_flushed(core);
+        self.begin_sync(core);
+    }
+
+    pub(super) fn installed(&mut self, core: &mut Core, seat: Seat, index: u64) -> Verdict {
+        let Some(running) = self.seated(seat) else { return Ok(()) };
+        running.installing = None;
+        core.note(At::seat(seat.process.place, seat.group), "installed (index)", [index, 0, 0, 0]);
+        core.oracle.contents(seat.group, seat.replica, &self.engine.current[seat.group])?;
+        self.give(core, seat.group, Input::Installed { index });
+        Ok(())
+    }
+}
+
+/// The sender hears what became of a transfer; if it still lives.
+fn report(core: &mut Core, sender: Seat, to: ReplicaId, delivered: bool) {
+    let delay = core.rng.range(MILLISECOND, if delivered { 20 * MILLISECOND } else { 1_000 * MILLISECOND });
+    core.after(delay, Event::Done(sender, Box::new(Input::SnapshotSent { to, delivered })));
+}

@@ -1,0 +1,53 @@
+//! Liveness: after everything is healed, every group serves, is whole and agrees within a bound.
+
+use model::ReplicaRole;
+
+use crate::core::Core;
+use crate::event::Group;
+use crate::host::Node;
+use crate::invariant::Broken;
+
+/// What one group still lacks; none when it is at peace.
+pub fn lacks(core: &Core, nodes: &[Node], group: Group) -> Option<String> {
+    let descriptor = &core.registry.descriptors[group];
+    if core.oracle.history.served_since_heal(group).is_none() {
+        return Some(String::from("no write and strong read was answered since the healing"));
+    }
+    if core.plan.mover_us > 0 || core.plan.wipes > 0 {
+        let voters = descriptor.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter).count();
+        if voters != 3 || descriptor.replicas.len() != 3 {
+            return Some(format!("not three voters and nothing else: {descriptor:?}"));
+        }
+    }
+    let mut applied = Vec::new();
+    for replica in &descriptor.replicas {
+        let Some(place) = core.registry.places.get(&replica.node) else {
+            return Some(format!("replica {} is on a disk that was lost", replica.id));
+        };
+        let Some(running) = nodes[*place].running[group].as_ref().filter(|running| running.id == replica.id) else {
+            return Some(format!("replica {} does not run", replica.id));
+        };
+        let status = &running.status;
+        if status.in_joint_change {
+            return Some(format!("replica {} is in a joint change", replica.id));
+        }
+        if running.descriptor.as_ref() != Some(descriptor) {
+            return Some(format!("replica {} has not the newest descriptor", replica.id));
+        }
+        applied.push((status.applied, status.committed, status.last_index));
+    }
+    let newest = applied.first()?;
+    if newest.0 != newest.2 || applied.iter().any(|state| state != newest) {
+        return Some(format!("applied, committed, last differ: {applied:?}"));
+    }
+    None
+}
+
+/// Requests that a living node has never answered.
+pub fn unanswered(nodes: &[Node]) -> usize {
+    nodes.iter().filter(|node| node.up).map(Node::unanswered).sum()
+}
+
+pub fn broken(group: Option<Group>, after_us: u64, what: &str) -> Broken {
+    Broken { invariant: "liveness", group, what: format!("{} s after the healing: {what}", after_us / 1_000_000) }
+}

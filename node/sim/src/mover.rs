@@ -1,0 +1,132 @@
+//! The mover: an administrator who moves replicas and leaders about, one step at a time, from what nodes announce.
+//!
+//! While the world is troubled it also plans nonsense, which must be refused; after the healing it only makes every group
+//! whole again: three voters on disks that exist.
+
+use std::collections::BTreeSet;
+
+use model::{PartitionDescriptor, ReplicaDescriptor, ReplicaId, ReplicaRole};
+use replica::Change;
+
+use crate::birth;
+use crate::core::Core;
+use crate::event::{Command, Event, Group, Place};
+use crate::host::Node;
+use crate::plan::MILLISECOND;
+
+/// Plans something for one group, or for all that need it.
+pub fn turn(core: &mut Core, nodes: &[Node]) {
+    let groups: Vec<Group> =
+        if core.healed { (0..core.plan.groups).collect() } else { vec![core.rng.index(core.plan.groups)] };
+    for group in groups {
+        gossip(core, nodes, group);
+        let descriptor = core.registry.descriptors[group].clone();
+        let command = if core.healed || core.rng.permille(700) {
+            repair(core, nodes, &descriptor)
+                .or_else(|| if core.healed { None } else { begin_move(core, nodes, &descriptor) })
+        } else {
+            mischief(core, nodes, &descriptor)
+        };
+        let Some(command) = command else { continue };
+        let place = leader(core, nodes, group);
+        core.stats.count("changes asked for");
+        let delay = core.network.delay(&mut core.rng);
+        core.after(delay, Event::Admin { place, group, epoch: descriptor.epoch, command });
+    }
+    let pause = if core.healed { 300 * MILLISECOND } else { core.around(core.plan.mover_us.max(MILLISECOND)) };
+    core.after(pause, Event::MoverTurn);
+}
+
+/// Nodes whose replica was removed while nobody could tell them hear it from the map.
+fn gossip(core: &mut Core, nodes: &[Node], group: Group) {
+    let place = core.rng.index(nodes.len());
+    let delay = core.network.delay(&mut core.rng);
+    core.after(delay, Event::Gossip { place, group });
+}
+
+fn leader(core: &mut Core, nodes: &[Node], group: Group) -> Place {
+    match core.registry.leaders[group] {
+        Some((_, place, _)) if !core.rng.permille(50) => place,
+        Some(_) | None => core.rng.index(nodes.len()),
+    }
+}
+
+fn lives(core: &Core, replica: &ReplicaDescriptor) -> bool {
+    core.registry.places.contains_key(&replica.node)
+}
+
+/// The next step towards three voters on living disks and nothing else.
+fn repair(core: &mut Core, nodes: &[Node], descriptor: &PartitionDescriptor) -> Option<Command> {
+    let (voters, learners): (Vec<_>, Vec<_>) =
+        descriptor.replicas.iter().partition(|replica| replica.role == ReplicaRole::Voter);
+    // A learner older than a voter was one itself and has been replaced.
+    let newest = voters.iter().map(|voter| voter.id).max()?;
+    let done = learners.iter().find(|learner| learner.id < newest || !lives(core, learner));
+    if let Some(learner) = done {
+        return Some(Command::Change(Change::Remove { replica: learner.id }));
+    }
+    let dead = voters.iter().find(|voter| !lives(core, voter));
+    if let Some(learner) = learners.first() {
+        let demote = dead.copied().or_else(|| legal_demotion(core, &voters, learner))?;
+        return Some(Command::Change(Change::Swap { promote: learner.id, demote: demote.id }));
+    }
+    dead.and_then(|dead| add(core, nodes, descriptor, Some(dead)))
+}
+
+/// A voter whose place the learner can take without leaving all voters in one zone.
+fn legal_demotion<'a>(
+    core: &mut Core,
+    voters: &[&'a ReplicaDescriptor],
+    learner: &ReplicaDescriptor,
+) -> Option<&'a ReplicaDescriptor> {
+    let legal: Vec<&ReplicaDescriptor> = voters
+        .iter()
+        .filter(|gone| {
+            let left = voters.iter().filter(|voter| voter.id != gone.id).map(|voter| &voter.zone);
+            left.chain([&learner.zone]).collect::<BTreeSet<_>>().len() > 1
+        })
+        .copied()
+        .collect();
+    core.rng.pick(&legal).copied()
+}
+
+fn add(
+    core: &mut Core,
+    nodes: &[Node],
+    descriptor: &PartitionDescriptor,
+    instead: Option<&ReplicaDescriptor>,
+) -> Option<Command> {
+    let free: Vec<&Node> = nodes.iter().filter(|node| descriptor.on_node(node.id).is_none()).collect();
+    let same: Vec<&Node> = free
+        .iter()
+        .filter(|node| instead.is_some_and(|replica| replica.zone == birth::told_zone(&core.plan, node)))
+        .copied()
+        .collect();
+    let node = if same.is_empty() { core.rng.pick(&free) } else { core.rng.pick(&same) }?;
+    let zone = birth::told_zone(&core.plan, node);
+    Some(Command::Change(Change::AddLearner { node: node.id, zone }))
+}
+
+fn begin_move(core: &mut Core, nodes: &[Node], descriptor: &PartitionDescriptor) -> Option<Command> {
+    if core.rng.permille(400) {
+        let to = core.rng.pick(&descriptor.replicas)?.id;
+        return Some(Command::Transfer(to));
+    }
+    add(core, nodes, descriptor, None)
+}
+
+/// Steps that may be impossible or foolish.
+fn mischief(core: &mut Core, nodes: &[Node], descriptor: &PartitionDescriptor) -> Option<Command> {
+    let any = |core: &mut Core| core.rng.pick(&descriptor.replicas).map_or(ReplicaId(7), |replica| replica.id);
+    Some(match core.rng.range(0, 5) {
+        0 => Command::Change(Change::Remove { replica: any(core) }),
+        1 => Command::Change(Change::Swap { promote: any(core), demote: any(core) }),
+        2 => {
+            let node = core.rng.pick(nodes)?;
+            let zone = birth::told_zone(&core.plan, node);
+            Command::Change(Change::AddLearner { node: node.id, zone })
+        }
+        3 => Command::Transfer(any(core)),
+        _ => Command::Resign,
+    })
+}

@@ -1,0 +1,147 @@
+//! The oracle: hears every fact of the world and asks each invariant about it.
+
+use std::collections::BTreeMap;
+
+use model::{NodeId, PartitionDescriptor, ReplicaId};
+use replica::Status;
+use replica::eraftpb::{Entry, Message};
+
+use crate::disk::engine::Contents;
+use crate::disk::log::GroupLog;
+use crate::event::{Group, Place};
+use crate::host::Node;
+use crate::invariant::commitment::Committed;
+use crate::invariant::durability::Claim;
+use crate::invariant::election::Elections;
+use crate::invariant::epochs::Epochs;
+use crate::invariant::equality::Reference;
+use crate::invariant::identity::Identities;
+use crate::invariant::linearizability::History;
+use crate::invariant::log_matching::LogMatching;
+use crate::invariant::{Verdict, progress, zones};
+use crate::queue::Time;
+
+pub use crate::invariant::linearizability::Outcome;
+
+pub struct Oracle {
+    pub history: History,
+    pub elections: Elections,
+    matching: LogMatching,
+    epochs: Epochs,
+    identities: Identities,
+    committed: Vec<Committed>,
+    references: Vec<Reference>,
+    claims: Vec<Claim>,
+}
+
+/// A replica after a step.
+pub struct Seen<'a> {
+    pub now: Time,
+    pub group: Group,
+    pub place: Place,
+    pub before: &'a Status,
+    pub status: &'a Status,
+    pub descriptor_before: Option<&'a PartitionDescriptor>,
+    pub descriptor: Option<&'a PartitionDescriptor>,
+    /// As the host has it, with this step's append.
+    pub log: &'a GroupLog,
+    pub installing: bool,
+}
+
+impl Oracle {
+    pub fn new(groups: usize, history: History) -> Oracle {
+        Oracle {
+            history,
+            elections: Elections::default(),
+            matching: LogMatching::default(),
+            epochs: Epochs::default(),
+            identities: Identities::default(),
+            committed: (0..groups).map(|_| Committed::default()).collect(),
+            references: (0..groups).map(|_| Reference::default()).collect(),
+            claims: Vec::new(),
+        }
+    }
+
+    pub fn appended(&mut self, group: Group, replica: ReplicaId, entries: &[Entry]) -> Verdict {
+        self.matching.appended(group, replica, entries)
+    }
+
+    pub fn stepped(&mut self, seen: &Seen<'_>) -> Verdict {
+        let Seen { now: _, group, place: _, before, status, descriptor_before, descriptor, log, installing } = *seen;
+        progress::check(group, before, status, log, installing)?;
+        if descriptor_before != descriptor {
+            self.epochs.seen(group, descriptor_before, descriptor)?;
+            if let Some(descriptor) = descriptor {
+                zones::check(group, descriptor)?;
+            }
+        }
+        if status.committed > before.committed {
+            self.learn(group, log, before.committed, status)?;
+        }
+        if status.leader != Some(status.replica) {
+            return Ok(());
+        }
+        if before.leader != status.leader || before.term != status.term {
+            self.elections.leads(group, status.term, status.replica, log, &self.committed[group])?;
+        }
+        if status.committed > before.committed
+            && let Some(term) = log.term(status.committed)
+        {
+            let descriptors = descriptor_before.into_iter().chain(descriptor).cloned().collect();
+            self.claims.push(Claim { group, index: status.committed, term, descriptors });
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, group: Group, log: &GroupLog, from: u64, status: &Status) -> Verdict {
+        let fresh = self.committed[group].learn(group, log, from, status.committed, status.term)?;
+        for entry in fresh {
+            self.references[group].apply(entry.index, entry.term, entry.entry.as_ref());
+            if let Some(decoded) = &entry.entry {
+                self.history.committed(group, entry.index, entry.term, decoded)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what leaders claimed since the last event, by the disks of all nodes.
+    pub fn judge_claims(&mut self, nodes: &[Node], places: &BTreeMap<NodeId, Place>) -> Verdict {
+        for claim in std::mem::take(&mut self.claims) {
+            claim.check(nodes, places)?;
+        }
+        Ok(())
+    }
+
+    pub fn sent(&mut self, group: Group, _place: Place, replica: ReplicaId, message: &Message) -> Verdict {
+        self.identities.sent(group, replica, message)
+    }
+
+    pub fn seated(&mut self, group: Group, node: NodeId, replica: ReplicaId) -> Verdict {
+        self.identities.seated(group, node, replica)
+    }
+
+    pub fn retired(&mut self, group: Group, _node: NodeId, replica: ReplicaId) {
+        self.identities.retired(group, replica);
+    }
+
+    /// An engine has just changed.
+    pub fn contents(&self, group: Group, replica: ReplicaId, contents: &Contents) -> Verdict {
+        self.references[group].check(group, replica, contents)
+    }
+
+    /// What a start finds is as good as what was there before: a prefix.
+    pub fn restarted(&self, group: Group, log: &GroupLog, contents: &Contents) -> Verdict {
+        match log.identity {
+            Some(replica) => self.references[group].check(group, replica, contents),
+            None => Ok(()),
+        }
+    }
+
+    pub fn arrived(&mut self, operation: u64, now: Time) {
+        self.history.arrived(operation, now);
+    }
+
+    pub fn answered(&mut self, operation: u64, now: Time, outcome: Outcome) {
+        self.history.answered(operation, now, outcome);
+    }
+}

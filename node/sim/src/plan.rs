@@ -1,0 +1,158 @@
+//! What kind of world a seed stands for: its size, its speeds and which misfortunes visit it.
+
+use replica::Options;
+
+use crate::rng::Rng;
+
+pub const MILLISECOND: u64 = 1_000;
+pub const SECOND: u64 = 1_000_000;
+
+/// A known mistake built into the world, to prove that the oracle finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mutant {
+    /// The log answers before it has synced.
+    AckUnsynced,
+    /// The applied mark reaches the disk before the items.
+    MarkBeforeItems,
+    /// Descriptors say zones that the nodes are not in.
+    WrongZones,
+    /// Strongly consistent reads are not confirmed.
+    ReadUnconfirmed,
+    /// A snapshot is installed without one of its items.
+    SnapshotLosesItem,
+    /// A retired replica's id is forgotten with its data.
+    ForgetRetired,
+    /// Entries that the apply has not reached are skipped now and then.
+    ApplySkips,
+    /// Hard states never reach the disk: votes are forgotten.
+    ForgetVotes,
+}
+
+/// Drawn from the seed before anything happens.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub mutant: Option<Mutant>,
+    pub nodes: usize,
+    pub groups: usize,
+    pub clients: usize,
+    pub keys: usize,
+    /// How long misfortunes last before everything is healed.
+    pub troubled_us: u64,
+    pub tick_us: u64,
+    pub options: Options,
+    pub network: NetworkPlan,
+    pub disk: DiskPlan,
+    pub crashes: u64,
+    pub power_cuts: u64,
+    pub partitions: u64,
+    pub pauses: u64,
+    pub slow_disks: u64,
+    pub clock_jumps: u64,
+    pub wipes: u64,
+    /// Between two attempts to change a group's membership or leader, on average; 0 for none.
+    pub mover_us: u64,
+    /// Client's pause between two operations, at most.
+    pub think_us: u64,
+    pub client_timeout_us: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct NetworkPlan {
+    pub least_us: u64,
+    pub spread_us: u64,
+    pub loss_permille: u64,
+    pub twice_permille: u64,
+    /// Delayed up to a minute.
+    pub late_permille: u64,
+    /// Each message travels alone and overtakes others.
+    pub shuffled: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct DiskPlan {
+    pub sync_us: u64,
+    pub apply_us: u64,
+    pub read_us: u64,
+    pub flush_every_us: u64,
+    pub read_failure_permille: u64,
+    /// A crash may find the last batch unreadable.
+    pub torn: bool,
+}
+
+impl Plan {
+    pub fn draw(seed: u64, mutant: Option<Mutant>) -> (Plan, Rng) {
+        let mut rng = Rng::new(seed);
+        let r = &mut rng;
+        let big = r.permille(150);
+        let nodes = usize::try_from(r.range(3, 7)).expect("a handful of nodes");
+        let groups = usize::try_from(if big { r.range(12, 31) } else { r.range(2, 10) }).expect("tens of groups");
+        let chance = |r: &mut Rng, permille: u64, low: u64, high: u64| {
+            if r.permille(permille) { r.range(low, high) } else { 0 }
+        };
+        let plan = Plan {
+            seed,
+            mutant,
+            nodes,
+            groups,
+            clients: usize::try_from(r.range(3, 9)).expect("a few clients"),
+            keys: usize::try_from(r.range(1, 6)).expect("a few keys"),
+            troubled_us: r.range(8, 31) * SECOND,
+            tick_us: 100 * MILLISECOND,
+            options: draw_options(r, seed),
+            network: draw_network(r),
+            disk: draw_disk(r),
+            crashes: r.range(2, 11),
+            power_cuts: chance(r, 300, 1, 3),
+            partitions: chance(r, 700, 1, 7),
+            pauses: chance(r, 300, 1, 4),
+            slow_disks: chance(r, 300, 1, 4),
+            clock_jumps: chance(r, 500, 1, 5),
+            wipes: chance(r, 300, 1, 3),
+            mover_us: chance(r, 600, 50, 1500) * MILLISECOND,
+            think_us: r.range(5, 150) * MILLISECOND,
+            client_timeout_us: r.range(1, 5) * SECOND,
+        };
+        (plan, rng)
+    }
+}
+
+fn draw_options(r: &mut Rng, seed: u64) -> Options {
+    let defaults = Options { seed, ..Options::default() };
+    if r.permille(500) {
+        return defaults;
+    }
+    // Small limits meet their edges.
+    Options {
+        entry_bytes: 200,
+        queued_requests: 8,
+        queued_bytes: 4 << 10,
+        uncommitted_bytes: 4 << 10,
+        cache_bytes: 512,
+        log_bytes: r.range(256, 8 << 10),
+        ..defaults
+    }
+}
+
+fn draw_network(r: &mut Rng) -> NetworkPlan {
+    let rough = r.permille(600);
+    NetworkPlan {
+        least_us: r.range(50, 1_000),
+        spread_us: if rough { r.range(1_000, 60_000) } else { r.range(100, 2_000) },
+        loss_permille: if rough { r.range(0, 150) } else { 0 },
+        twice_permille: if rough { r.range(0, 100) } else { 1 },
+        late_permille: if rough { r.range(0, 20) } else { 0 },
+        shuffled: rough && r.permille(500),
+    }
+}
+
+fn draw_disk(r: &mut Rng) -> DiskPlan {
+    DiskPlan {
+        sync_us: r.range(50, 5_000),
+        apply_us: r.range(10, 20_000),
+        read_us: r.range(10, 5_000),
+        flush_every_us: r.range(200, 5_000) * MILLISECOND,
+        read_failure_permille: if r.permille(100) { 20 } else { 0 },
+        torn: r.permille(500),
+    }
+}

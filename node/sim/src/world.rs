@@ -1,0 +1,238 @@
+//! The world: takes the next event, lets the one it concerns deal with it, asks the oracle.
+
+use crate::birth;
+use crate::client::Client;
+use crate::core::{Core, Registry, Stats};
+use crate::event::Event;
+use crate::faults;
+use crate::host::{Node, start};
+use crate::invariant::linearizability::History;
+use crate::invariant::{Broken, Verdict, liveness, queues};
+use crate::mover;
+use crate::network::Network;
+use crate::oracle::Oracle;
+use crate::plan::{MILLISECOND, Mutant, Plan, SECOND};
+use crate::queue::{Queue, Time};
+use crate::trace::{At, Trace};
+
+/// Twenty election time-outs of one second (faults.md).
+const SERVES_WITHIN_US: Time = 20 * SECOND;
+/// For every group to be whole, copies and all.
+const WHOLE_WITHIN_US: Time = 60 * SECOND;
+
+pub struct World {
+    pub core: Core,
+    pub nodes: Vec<Node>,
+    clients: Vec<Client>,
+    healed_at: Time,
+    at_peace: bool,
+}
+
+impl World {
+    pub fn new(seed: u64, mutant: Option<Mutant>) -> World {
+        let (plan, rng) = Plan::draw(seed, mutant);
+        let keys = birth::keys(&plan);
+        let core = Core {
+            now: 0,
+            rng,
+            queue: Queue::default(),
+            network: Network::new(plan.network.clone()),
+            registry: Registry { leaders: vec![None; plan.groups], ..Registry::default() },
+            oracle: Oracle::new(plan.groups, History::new(keys.clone())),
+            keys,
+            trace: Trace::default(),
+            stats: Stats { seeds: 1, ..Stats::default() },
+            healed: false,
+            plan,
+        };
+        let mut world = World { core, nodes: Vec::new(), clients: Vec::new(), healed_at: 0, at_peace: false };
+        world.populate();
+        world
+    }
+
+    fn populate(&mut self) {
+        let core = &mut self.core;
+        let drifts = core.rng.permille(500);
+        for place in 0..core.plan.nodes {
+            let mut node = Node::new(place, birth::node_id(place, 1), core.plan.groups, core.plan.mutant);
+            if core.plan.mutant == Some(Mutant::WrongZones) {
+                node.zone = place.min(1);
+            }
+            node.clock_ahead_us = core.rng.range(0, SECOND);
+            if drifts {
+                node.clock_permille = core.rng.range(950, 1051);
+            }
+            core.registry.places.insert(node.id, place);
+            self.nodes.push(node);
+        }
+        for group in 0..core.plan.groups {
+            let descriptor = birth::descriptor(&core.plan, &mut core.rng, group, &self.nodes);
+            for replica in &descriptor.replicas {
+                let place = core.registry.places[&replica.node];
+                let state = replica::GroupState::birth(replica.id, descriptor.clone(), birth::table());
+                start::born(&mut self.nodes[place], group, state);
+            }
+            core.registry.descriptors.push(descriptor);
+        }
+        for number in 0..core.plan.clients {
+            self.clients.push(Client::new(number, &core.registry.descriptors));
+            core.queue.at(core.plan.think_us, Event::ClientTurn(number));
+        }
+        for place in 0..core.plan.nodes {
+            core.queue.at(place as u64, Event::Fault(faults::Fault::Restart(place)));
+        }
+        faults::schedule(core);
+        if core.plan.mover_us > 0 || core.plan.wipes > 0 {
+            core.queue.at(core.plan.mover_us.max(SECOND), Event::MoverTurn);
+        }
+    }
+
+    /// Until everything is at peace again after the healing, or something is broken.
+    pub fn run(&mut self) -> Verdict {
+        while !self.at_peace {
+            let Some((time, event)) = self.core.queue.next() else {
+                return Err(liveness::broken(None, 0, "nothing happens any more"));
+            };
+            self.core.now = time;
+            self.core.stats.events += 1;
+            if let Some(later) = self.postponed(&event) {
+                self.core.queue.at(later, event);
+                continue;
+            }
+            self.happen(event)?;
+            self.core.oracle.judge_claims(&self.nodes, &self.core.registry.places)?;
+        }
+        self.core.stats.simulated_us = self.core.now;
+        self.core.oracle.history.check()
+    }
+
+    /// A paused process does nothing before it goes on.
+    fn postponed(&self, event: &Event) -> Option<Time> {
+        let place = match event {
+            Event::Tick(process) | Event::Turn(process) | Event::Synced(process) | Event::FlushBegins(process) => {
+                process.place
+            }
+            Event::FlushEnds { process, .. } => process.place,
+            Event::Done(seat, _) | Event::Apply(seat, _) | Event::Ingest(seat, _) => seat.process.place,
+            Event::ReadItem { seat, .. } | Event::BuildSnapshot { seat, .. } | Event::Look { seat, .. } => {
+                seat.process.place
+            }
+            Event::Frame(frame) => frame.to.0,
+            Event::Snapshot { to, .. } => to.0,
+            Event::Request(request) => request.place,
+            Event::Admin { place, .. } | Event::Gossip { place, .. } => *place,
+            Event::ClientTurn(_)
+            | Event::Reply { .. }
+            | Event::ClientGivesUp { .. }
+            | Event::MoverTurn
+            | Event::Fault(_)
+            | Event::Heal
+            | Event::CheckPeace => return None,
+        };
+        let until = self.nodes[place].paused_until;
+        (until > self.core.now).then_some(until)
+    }
+
+    fn happen(&mut self, event: Event) -> Verdict {
+        let World { core, nodes, clients, .. } = self;
+        match event {
+            Event::Tick(process) if nodes[process.place].is(process) => nodes[process.place].tick(core),
+            Event::Turn(process) if nodes[process.place].is(process) => {
+                nodes[process.place].turn(core)?;
+                for (group, running) in nodes[process.place].running.iter().enumerate() {
+                    if let Some(running) = running {
+                        queues::check(group, running, &core.plan.options)?;
+                    }
+                }
+            }
+            Event::Synced(process) if nodes[process.place].is(process) => nodes[process.place].synced(core)?,
+            Event::FlushBegins(process) if nodes[process.place].is(process) => nodes[process.place].flush_begins(core),
+            Event::FlushEnds { process, batches } if nodes[process.place].is(process) => {
+                nodes[process.place].flush_ends(core, batches);
+            }
+            Event::Tick(_) | Event::Turn(_) | Event::Synced(_) | Event::FlushBegins(_) | Event::FlushEnds { .. } => {}
+            Event::Frame(frame) => {
+                let (place, id) = frame.to;
+                if nodes[place].up && nodes[place].id == id {
+                    nodes[place].receive(core, &frame)?;
+                }
+            }
+            Event::Snapshot { sender, parcel, to: (place, id), contents } => {
+                if nodes[place].up && nodes[place].id == id {
+                    nodes[place].snapshot_arrived(core, sender, &parcel, contents)?;
+                } else {
+                    let failed = replica::Input::SnapshotSent { to: parcel.envelope.to, delivered: false };
+                    core.after(SECOND, Event::Done(sender, Box::new(failed)));
+                }
+            }
+            Event::Done(seat, input) => nodes[seat.process.place].done(core, seat, *input),
+            Event::ReadItem { seat, ticket, key } => nodes[seat.process.place].read_item(core, seat, ticket, &key),
+            Event::Apply(seat, applied) => nodes[seat.process.place].applied(core, seat, applied)?,
+            Event::BuildSnapshot { seat, to } => nodes[seat.process.place].build_snapshot(core, seat, to),
+            Event::Ingest(seat, received) => nodes[seat.process.place].ingest(core, seat, &received),
+            Event::Look { seat, token } => nodes[seat.process.place].look(core, seat, token)?,
+            Event::ClientTurn(client) => clients[client].turn(core),
+            Event::Request(request) => nodes[request.place].request(core, *request),
+            Event::Reply { client, attempt, reply } => clients[client].reply(core, attempt, *reply),
+            Event::ClientGivesUp { client, attempt } => clients[client].give_up(core, attempt),
+            Event::MoverTurn => mover::turn(core, nodes),
+            Event::Admin { place, group, epoch, command } => nodes[place].admin(core, group, epoch, command),
+            Event::Gossip { place, group } => nodes[place].gossip(core, group),
+            Event::Fault(fault) => faults::strike(core, nodes, fault)?,
+            Event::Heal => self.heal()?,
+            Event::CheckPeace => self.check_peace()?,
+        }
+        Ok(())
+    }
+
+    fn heal(&mut self) -> Verdict {
+        self.core.note(At::default(), "heal", [0; 4]);
+        self.core.healed = true;
+        self.healed_at = self.core.now;
+        self.core.network.heal();
+        self.core.plan.disk.read_failure_permille = 0;
+        self.core.oracle.history.heal(self.core.now);
+        for node in &mut self.nodes {
+            node.paused_until = 0;
+            node.disk_factor = 1;
+            node.start(&mut self.core)?;
+        }
+        self.core.after(SECOND / 2, Event::CheckPeace);
+        Ok(())
+    }
+
+    /// First every group serves; then clients stop, and everything comes to rest.
+    fn check_peace(&mut self) -> Verdict {
+        let waited = self.core.now - self.healed_at;
+        let groups = 0..self.core.plan.groups;
+        let unserved = groups.clone().find(|group| self.core.oracle.history.served_since_heal(*group).is_none());
+        if let Some(group) = unserved {
+            if waited > SERVES_WITHIN_US {
+                return Err(liveness::broken(Some(group), waited, "it does not serve"));
+            }
+        } else {
+            for client in &mut self.clients {
+                client.stopped = true;
+            }
+        }
+        let trouble = groups.into_iter().find_map(|group| {
+            liveness::lacks(&self.core, &self.nodes, group).map(|lack| liveness::broken(Some(group), waited, &lack))
+        });
+        let trouble = trouble.or_else(|| self.restless(waited));
+        match trouble {
+            Some(broken) if waited > WHOLE_WITHIN_US => return Err(broken),
+            Some(_) => self.core.after(200 * MILLISECOND, Event::CheckPeace),
+            None => self.at_peace = true,
+        }
+        Ok(())
+    }
+
+    fn restless(&self, waited: Time) -> Option<Broken> {
+        let unanswered = liveness::unanswered(&self.nodes);
+        if unanswered > 0 {
+            return Some(liveness::broken(None, waited, &format!("{unanswered} requests have no answer")));
+        }
+        let busy = self.clients.iter().any(|client| !client.idle());
+        busy.then(|| liveness::broken(None, waited, "a client still waits"))
+    }
+}
