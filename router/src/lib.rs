@@ -2,4 +2,13 @@
 //!
 //! Only this room knows JSON. Arrows: `operation` → `routing` → MemDS, nodes, the control service.
 
+pub mod backend;
+pub mod config;
+pub mod error;
+pub mod http;
+pub mod json;
+pub mod metrics;
+pub mod operation;
 pub mod routing;
+pub mod server;
+pub mod sigv4;

@@ -1,0 +1,288 @@
+//! One HTTP request: the checks in DynamoDB's order, the operation, the answer with its headers.
+//!
+//! ```text
+//! GET → healthy;  not POST, or not JSON → 404
+//! Content-Length over the limit → 413, unread
+//! X-Amz-Target → signature without its body → body → signature → types → shape → sense
+//! ```
+
+mod request_id;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use model::limits::REQUEST_BYTES;
+use tokio::sync::Semaphore;
+
+use crate::backend::Backend;
+use crate::config::{Config, Settings};
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::operation::{Call, Operation};
+use crate::sigv4::Verifier;
+use crate::sigv4::time::Timestamp;
+use request_id::RequestIds;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
+const OTHER_JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TARGET_PREFIX: &str = "DynamoDB_20120810.";
+/// Body memory is counted in pages of this size, so that a semaphore can count it.
+const PAGE: usize = 1024;
+
+/// Everything that requests share.
+pub struct Front<B> {
+    backend: B,
+    settings: Settings,
+    /// None: everybody is served.
+    verifier: Option<Verifier>,
+    metrics: Metrics,
+    request_ids: RequestIds,
+    /// Pages of memory for bodies.
+    body_memory: Semaphore,
+    body_pages: u32,
+}
+
+/// Why a body was not read.
+enum NoBody {
+    TooLarge,
+    /// The client went away or broke the protocol; nobody reads an answer.
+    Broken,
+}
+
+impl<B: Backend> Front<B> {
+    pub fn new(backend: B, config: &Config, verifier: Option<Verifier>, metrics: Metrics) -> Front<B> {
+        // Room for one body at least, or none could ever be read.
+        let pages = config.max_body_memory_bytes.max(REQUEST_BYTES).div_ceil(PAGE);
+        let body_pages = u32::try_from(pages).unwrap_or(u32::MAX);
+        Front {
+            backend,
+            settings: config.settings(),
+            verifier,
+            metrics,
+            request_ids: RequestIds::new(),
+            body_memory: Semaphore::new(usize::try_from(body_pages).unwrap_or(usize::MAX)),
+            body_pages,
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Response<Body> {
+        let began = Instant::now();
+        let (parts, body) = request.into_parts();
+        let request_id = self.request_ids.next();
+        if parts.method == Method::GET {
+            return healthy(&parts.headers, &request_id);
+        }
+        if parts.method != Method::POST || !is_json(&parts.headers) {
+            return not_found(&request_id);
+        }
+        let mut table = None;
+        let (operation, answer) = self.operate(&parts, body, &request_id, began, &mut table).await;
+        let response = match answer {
+            Ok(json) => respond(StatusCode::OK, json, &parts.headers, &request_id),
+            Err(Refusal::Error(error)) => {
+                let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                respond(status, error.body(), &parts.headers, &request_id)
+            }
+            Err(Refusal::TooLarge) => too_large(&request_id),
+        };
+        let table = table.as_ref().map_or("", |table: &Arc<model::TableDescriptor>| table.name.as_str());
+        let operation = operation.map_or("", Operation::name);
+        let status = response.status().as_u16();
+        self.metrics.answered(operation, table, status, began.elapsed());
+        tracing::debug!(operation, table, status, request_id = ?request_id, "answered");
+        response
+    }
+
+    async fn operate(
+        &self,
+        parts: &Parts,
+        body: Body,
+        request_id: &Bytes,
+        began: Instant,
+        table: &mut Option<Arc<model::TableDescriptor>>,
+    ) -> (Option<Operation>, Result<Vec<u8>, Refusal>) {
+        let operation = target(&parts.headers);
+        let deadline = began + self.settings.deadline;
+        let body = match self.admit(parts, body, operation.is_some(), deadline).await {
+            Ok(body) => body,
+            Err(refusal) => return (operation, Err(refusal)),
+        };
+        let Some(operation) = operation else {
+            return (None, Err(Error::UnknownOperation.into()));
+        };
+        let mut call = Call {
+            backend: &self.backend,
+            settings: &self.settings,
+            deadline,
+            request_id: request_id.clone(),
+            host: parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+            table: None,
+        };
+        let answer = operation.run(&mut call, &body.bytes).await;
+        *table = call.table;
+        (Some(operation), answer.map_err(Refusal::Error))
+    }
+
+    /// The body, once the signature holds. A request that is refused by its head alone still has its body read, or the
+    /// client would see a broken connection instead of the answer.
+    async fn admit(
+        &self,
+        parts: &Parts,
+        body: Body,
+        target_known: bool,
+        deadline: Instant,
+    ) -> Result<Admitted<'_>, Refusal> {
+        let length = content_length(&parts.headers);
+        if length.is_some_and(|length| length > REQUEST_BYTES) {
+            return Err(Refusal::TooLarge);
+        }
+        let claim = match &self.verifier {
+            Some(verifier) if target_known => Some(verifier.examine(parts, Timestamp::now())),
+            Some(_) | None => None,
+        };
+        let refused = !target_known || claim.as_ref().is_some_and(Result::is_err);
+        let pages = u32::try_from(length.unwrap_or(REQUEST_BYTES).div_ceil(PAGE)).unwrap_or(u32::MAX);
+        let room = async {
+            let permit =
+                self.body_memory.acquire_many(pages.min(self.body_pages)).await.map_err(|_closed| NoBody::Broken)?;
+            let bytes = read(body, length, !refused).await?;
+            Ok((permit, bytes))
+        };
+        let read = tokio::time::timeout_at(deadline.into(), room).await;
+        let (permit, bytes) = match read {
+            Ok(Ok(read)) => read,
+            Ok(Err(NoBody::TooLarge)) => return Err(Refusal::TooLarge),
+            Ok(Err(NoBody::Broken)) => return Err(Error::Serialization(None).into()),
+            Err(_elapsed) => {
+                return Err(Error::ServiceUnavailable(
+                    "Service is unavailable: the body did not arrive in time".into(),
+                )
+                .into());
+            }
+        };
+        if !target_known {
+            return Err(Error::UnknownOperation.into());
+        }
+        if let (Some(verifier), Some(claim)) = (&self.verifier, claim) {
+            verifier.verify(&claim?, parts, &bytes)?;
+        }
+        Ok(Admitted { bytes, _permit: permit })
+    }
+}
+
+/// A body that may be worked on, and the memory it was given.
+struct Admitted<'a> {
+    bytes: Bytes,
+    _permit: tokio::sync::SemaphorePermit<'a>,
+}
+
+enum Refusal {
+    Error(Error),
+    TooLarge,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal::Error(error)
+    }
+}
+
+/// The handler of every path and method.
+pub async fn handle<B: Backend>(State(front): State<Arc<Front<B>>>, request: Request) -> Response<Body> {
+    front.answer(request).await
+}
+
+/// The whole body within the limit; thrown away as it comes where nobody will look at it.
+async fn read(mut body: Body, length: Option<usize>, keep: bool) -> Result<Bytes, NoBody> {
+    let mut seen = 0;
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_gone| NoBody::Broken)?.into_data() else {
+            continue;
+        };
+        seen += data.len();
+        if seen > REQUEST_BYTES {
+            return Err(NoBody::TooLarge);
+        }
+        if !keep {
+            continue;
+        }
+        match &first {
+            None => first = Some(data),
+            Some(begun) => {
+                if rest.is_empty() {
+                    rest.reserve(length.unwrap_or(0).max(seen));
+                    rest.extend_from_slice(begun);
+                }
+                rest.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn target(headers: &HeaderMap) -> Option<Operation> {
+    Operation::named(headers.get("x-amz-target")?.to_str().ok()?.strip_prefix(TARGET_PREFIX)?)
+}
+
+/// Whether the content type is one that DynamoDB takes. A request without a body needs none.
+fn is_json(headers: &HeaderMap) -> bool {
+    match content_type(headers) {
+        Some(content_type) => content_type == JSON || content_type == OTHER_JSON,
+        None => content_length(headers) == Some(0) || !headers.contains_key(CONTENT_LENGTH),
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim())
+}
+
+fn respond(status: StatusCode, body: Vec<u8>, request: &HeaderMap, request_id: &Bytes) -> Response<Body> {
+    let content_type = if content_type(request).is_some_and(|asked| asked == OTHER_JSON) { OTHER_JSON } else { JSON };
+    let mut response = plain(status, body, request_id);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+fn plain(status: StatusCode, body: Vec<u8>, request_id: &Bytes) -> Response<Body> {
+    let crc = crc32fast::hash(&body);
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.reserve(4);
+    headers.insert("x-amz-crc32", HeaderValue::from(crc));
+    if let Ok(id) = HeaderValue::from_maybe_shared(request_id.clone()) {
+        headers.insert("x-amzn-requestid", id);
+    }
+    response
+}
+
+fn healthy(headers: &HeaderMap, request_id: &Bytes) -> Response<Body> {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("trivet");
+    // The space at the end is DynamoDB's.
+    plain(StatusCode::OK, format!("healthy: {host} ").into_bytes(), request_id)
+}
+
+fn not_found(request_id: &Bytes) -> Response<Body> {
+    plain(StatusCode::NOT_FOUND, b"<UnknownOperationException/>\n".to_vec(), request_id)
+}
+
+/// The body was not read, so the connection cannot be used again.
+fn too_large(request_id: &Bytes) -> Response<Body> {
+    let mut response = plain(StatusCode::PAYLOAD_TOO_LARGE, Vec::new(), request_id);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,355 @@
+//! Attribute values: `{"S": "text"}` and the like, read straight into `model`'s values.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use model::limits::NESTING_LEVELS;
+use model::{Item, Number, Value};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::field::{Flag, Named, Text, wrong_list, wrong_map, wrong_member, wrong_scalar};
+use super::shape::{Found, Nullable, Of, Shape, read};
+
+/// Why a well-typed value is not valid: DynamoDB's sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid(pub Cow<'static, str>);
+
+/// A value that may not be valid.
+pub type Checked<T> = Result<T, Invalid>;
+
+/// An item or a key; or the first of its attributes that is not valid, and its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attributes(pub Result<Item, (String, Invalid)>);
+
+impl Attributes {
+    /// The item, or DynamoDB's refusal.
+    pub fn checked(self) -> Result<Item, crate::error::Error> {
+        self.0.map_err(|(_, Invalid(sentence))| crate::error::Error::Validation(sentence))
+    }
+}
+
+const EMPTY: &str = "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes";
+const MORE_THAN_ONE: &str =
+    "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes";
+const TOO_DEEP: &str =
+    "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported limit";
+
+fn invalid<T>(sentence: impl Into<Cow<'static, str>>) -> Checked<T> {
+    Err(Invalid(sentence.into()))
+}
+
+fn invalid_parameter<T>(sentence: &str) -> Checked<T> {
+    invalid(format!("One or more parameter values were invalid: {sentence}"))
+}
+
+/// The key of an attribute value: its type.
+#[derive(Clone, Copy)]
+enum Tag {
+    S,
+    N,
+    B,
+    Ss,
+    Ns,
+    Bs,
+    M,
+    L,
+    Bool,
+    Null,
+    Unknown,
+}
+
+impl<'de> Deserialize<'de> for Tag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Tag, D::Error> {
+        struct TagVisitor;
+        impl Visitor<'_> for TagVisitor {
+            type Value = Tag;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a type of attribute values")
+            }
+
+            fn visit_str<E: Error>(self, tag: &str) -> Result<Tag, E> {
+                Ok(match tag {
+                    "S" => Tag::S,
+                    "N" => Tag::N,
+                    "B" => Tag::B,
+                    "SS" => Tag::Ss,
+                    "NS" => Tag::Ns,
+                    "BS" => Tag::Bs,
+                    "M" => Tag::M,
+                    "L" => Tag::L,
+                    "BOOL" => Tag::Bool,
+                    "NULL" => Tag::Null,
+                    _ => Tag::Unknown,
+                })
+            }
+        }
+        deserializer.deserialize_identifier(TagVisitor)
+    }
+}
+
+/// One attribute value, in which `levels` of lists and maps may still be opened.
+#[derive(Clone, Copy)]
+struct OneValue {
+    levels: usize,
+}
+
+impl<'de> Shape<'de> for OneValue {
+    type Value = Checked<Value>;
+
+    fn wrong(&self, found: Found) -> Cow<'static, str> {
+        wrong_member("AttributeValue", found)
+    }
+
+    fn null<E: Error>(self) -> Result<Checked<Value>, E> {
+        Ok(invalid(EMPTY))
+    }
+
+    fn object<A: MapAccess<'de>>(self, mut entries: A) -> Result<Checked<Value>, A::Error> {
+        let mut first = None;
+        let mut more = false;
+        while let Some(tag) = entries.next_key::<Tag>()? {
+            if let Some(value) = self.typed(tag, &mut entries)? {
+                more |= first.is_some();
+                first.get_or_insert(value);
+            }
+        }
+        Ok(match first {
+            None => invalid(EMPTY),
+            Some(Ok(_)) if more => invalid(MORE_THAN_ONE),
+            Some(value) => value,
+        })
+    }
+}
+
+impl OneValue {
+    /// The value of type `tag`; none where it is `null` or the type is not known.
+    fn typed<'de, A: MapAccess<'de>>(&self, tag: Tag, entries: &mut A) -> Result<Option<Checked<Value>>, A::Error> {
+        Ok(match tag {
+            Tag::S => entries.next_value::<Option<Text>>()?.map(|text| Ok(Value::S(text.0))),
+            Tag::N => entries.next_value_seed(Nullable(NumberText))?.map(|number| number.map(Value::N)),
+            Tag::B => entries.next_value_seed(Nullable(Blob))?.map(|bytes| Ok(Value::B(bytes))),
+            Tag::Bool => entries.next_value::<Option<Flag>>()?.map(|flag| Ok(Value::Bool(flag.0))),
+            Tag::Null => entries.next_value::<Option<Flag>>()?.map(|flag| match flag {
+                Flag(true) => Ok(Value::Null),
+                Flag(false) => invalid_parameter("Null attribute value types must have the value of true"),
+            }),
+            Tag::Ss => entries.next_value_seed(Nullable(Members(|| Of::<Text>::NEW)))?.map(string_set),
+            Tag::Ns => entries.next_value_seed(Nullable(Members(|| NumberText)))?.map(number_set),
+            Tag::Bs => entries.next_value_seed(Nullable(Members(|| Blob)))?.map(binary_set),
+            Tag::M | Tag::L => match self.levels.checked_sub(1) {
+                None => {
+                    entries.next_value::<IgnoredAny>()?;
+                    Some(invalid(TOO_DEEP))
+                }
+                Some(levels) if matches!(tag, Tag::M) => {
+                    let inner = entries.next_value_seed(Nullable(Entries { levels }))?;
+                    inner.map(|map| map.map(Value::M).map_err(|(_, invalid)| invalid))
+                }
+                Some(levels) => entries.next_value_seed(Nullable(Elements { levels }))?.map(|list| list.map(Value::L)),
+            },
+            Tag::Unknown => {
+                entries.next_value::<IgnoredAny>()?;
+                None
+            }
+        })
+    }
+}
+
+/// The text of a number.
+#[derive(Clone, Copy)]
+struct NumberText;
+
+impl<'de> Shape<'de> for NumberText {
+    type Value = Checked<Number>;
+
+    fn wrong(&self, found: Found) -> Cow<'static, str> {
+        wrong_scalar("String", found)
+    }
+
+    fn text<E: Error>(self, text: &str) -> Result<Checked<Number>, E> {
+        Ok(Number::parse(text).map_err(|error| Invalid(error.message(text).into())))
+    }
+}
+
+/// Bytes as base64.
+#[derive(Clone, Copy)]
+struct Blob;
+
+impl<'de> Shape<'de> for Blob {
+    type Value = Bytes;
+
+    fn wrong(&self, found: Found) -> Cow<'static, str> {
+        match found {
+            Found::Array => "Unrecognized collection type class java.nio.ByteBuffer".into(),
+            Found::Object => wrong_scalar("ByteBuffer", found),
+            Found::Null | Found::True | Found::False | Found::Integer | Found::Decimal | Found::Text => {
+                "only base-64-encoded strings are convertible to bytes".into()
+            }
+        }
+    }
+
+    fn text<E: Error>(self, text: &str) -> Result<Bytes, E> {
+        if !text.len().is_multiple_of(4) {
+            let found = text.len();
+            return Err(E::custom(format_args!(
+                "Base64 encoded length is expected a multiple of 4 bytes but found: {found}"
+            )));
+        }
+        STANDARD.decode(text).map(Bytes::from).map_err(|error| match error {
+            base64::DecodeError::InvalidByte(_, byte) => {
+                E::custom(format_args!("Invalid base 64 character: '{}'", char::from(byte)))
+            }
+            base64::DecodeError::InvalidLength(_)
+            | base64::DecodeError::InvalidLastSymbol(..)
+            | base64::DecodeError::InvalidPadding => E::custom("Invalid last non-pad Base64 character dectected"),
+        })
+    }
+}
+
+/// A set's members; the function makes the shape of each.
+#[derive(Clone, Copy)]
+struct Members<F>(F);
+
+impl<'de, S: Shape<'de>, F: Fn() -> S> Shape<'de> for Members<F> {
+    type Value = Vec<Option<S::Value>>;
+
+    fn wrong(&self, found: Found) -> Cow<'static, str> {
+        wrong_list(found)
+    }
+
+    fn array<A: SeqAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut set = Vec::new();
+        while let Some(member) = members.next_element_seed(Nullable((self.0)()))? {
+            set.push(member);
+        }
+        Ok(set)
+    }
+}
+
+/// Sorts a set; false if two of its members are equal.
+fn sort_distinct<T>(members: &mut [T], compare: impl Fn(&T, &T) -> Ordering) -> bool {
+    members.sort_unstable_by(&compare);
+    members.windows(2).all(|pair| compare(&pair[0], &pair[1]) != Ordering::Equal)
+}
+
+fn string_set(members: Vec<Option<Text>>) -> Checked<Value> {
+    if members.is_empty() {
+        return invalid_parameter("An string set  may not be empty");
+    }
+    let Some(members) = members.into_iter().map(|member| member.map(|text| text.0)).collect::<Option<Vec<_>>>() else {
+        return invalid_parameter("An string set may not have a null string as a member");
+    };
+    let mut sorted = members.clone();
+    if !sort_distinct(&mut sorted, String::cmp) {
+        return invalid_parameter(&format!("Input collection [{}] contains duplicates.", members.join(", ")));
+    }
+    Ok(Value::Ss(sorted))
+}
+
+fn number_set(members: Vec<Option<Checked<Number>>>) -> Checked<Value> {
+    if members.is_empty() {
+        return invalid_parameter("An number set  may not be empty");
+    }
+    let mut set = Vec::with_capacity(members.len());
+    for member in members {
+        let Some(number) = member else {
+            return invalid("The parameter cannot be converted to a numeric value");
+        };
+        set.push(number?);
+    }
+    if !sort_distinct(&mut set, Number::cmp) {
+        return invalid("Input collection contains duplicates");
+    }
+    Ok(Value::Ns(set))
+}
+
+fn binary_set(members: Vec<Option<Bytes>>) -> Checked<Value> {
+    if members.is_empty() {
+        return invalid_parameter("Binary sets should not be empty");
+    }
+    let Some(members) = members.into_iter().collect::<Option<Vec<_>>>() else {
+        return invalid_parameter("Binary sets may not contain null");
+    };
+    let mut sorted = members.clone();
+    if !sort_distinct(&mut sorted, Bytes::cmp) {
+        let texts: Vec<String> = members.iter().map(|bytes| STANDARD.encode(bytes)).collect();
+        return invalid_parameter(&format!("Input collection [{}]of type BS contains duplicates.", texts.join(", ")));
+    }
+    Ok(Value::Bs(sorted))
+}
+
+/// A map of attribute values.
+#[derive(Clone, Copy)]
+struct Entries {
+    levels: usize,
+}
+
+impl<'de> Shape<'de> for Entries {
+    type Value = Result<BTreeMap<String, Value>, (String, Invalid)>;
+
+    fn wrong(&self, found: Found) -> Cow<'static, str> {
+        wrong_map("AttributeValue", found)
+    }
+
+    fn object<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut map = BTreeMap::new();
+        let mut fault = None;
+        while let Some(name) = entries.next_key::<String>()? {
+            match entries.next_value_seed(OneValue { levels: self.levels })? {
+                Ok(value) => drop(map.insert(name, value)),
+                Err(invalid) => drop(fault.get_or_insert((name, invalid))),
+            }
+        }
+        Ok(fault.map_or(Ok(map), Err))
+    }
+}
+
+/// A list of attribute values.
+#[derive(Clone, Copy)]
+struct Elements {
+    levels: usize,
+}
+
+impl<'de> Shape<'de> for Elements {
+    type Value = Checked<Vec<Value>>;
+
+    fn wrong(&self, found: Found) -> Cow<'static, str> {
+        wrong_list(found)
+    }
+
+    fn array<A: SeqAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        let mut fault = None;
+        while let Some(member) = members.next_element_seed(OneValue { levels: self.levels })? {
+            match member {
+                Ok(value) => list.push(value),
+                Err(invalid) => drop(fault.get_or_insert(invalid)),
+            }
+        }
+        Ok(fault.map_or(Ok(list), Err))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for OneValue {
+    type Value = Checked<Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Checked<Value>, D::Error> {
+        read(self, deserializer)
+    }
+}
+
+impl Named for Attributes {
+    const NAME: &'static str = "AttributeValue";
+}
+
+impl<'de> Deserialize<'de> for Attributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Attributes, D::Error> {
+        read(Entries { levels: NESTING_LEVELS }, deserializer).map(Attributes)
+    }
+}

@@ -1,0 +1,65 @@
+//! What is counted at the router: every answer by operation, table and outcome, and how long it took.
+
+use std::time::Duration;
+
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+
+/// Whose doing an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Success,
+    /// The request was refused for what it asked.
+    CustomerError,
+    /// We failed.
+    ServiceError,
+}
+
+impl Outcome {
+    fn label(self) -> &'static str {
+        match self {
+            Outcome::Success => "success",
+            Outcome::CustomerError => "customer_error",
+            Outcome::ServiceError => "service_error",
+        }
+    }
+
+    /// By HTTP status.
+    pub fn of(status: u16) -> Outcome {
+        match status {
+            ..400 => Outcome::Success,
+            400..500 => Outcome::CustomerError,
+            500.. => Outcome::ServiceError,
+        }
+    }
+}
+
+/// The router's metrics.
+#[derive(Clone)]
+pub struct Metrics {
+    /// Answers by operation, table and outcome. The table is empty where the request did not reach one that exists.
+    answers: IntCounterVec,
+    /// Seconds from a request's head to its answer, by operation.
+    seconds: HistogramVec,
+}
+
+impl Metrics {
+    pub fn new(registry: &Registry) -> Result<Metrics, prometheus::Error> {
+        let answers = IntCounterVec::new(
+            Opts::new("router_answers_total", "Answers by operation, table and outcome."),
+            &["operation", "table", "outcome"],
+        )?;
+        let seconds = HistogramVec::new(
+            HistogramOpts::new("router_answer_seconds", "Seconds from a request's head to its answer.")
+                .buckets(prometheus::exponential_buckets(0.000_5, 2.0, 16)?),
+            &["operation"],
+        )?;
+        registry.register(Box::new(answers.clone()))?;
+        registry.register(Box::new(seconds.clone()))?;
+        Ok(Metrics { answers, seconds })
+    }
+
+    pub fn answered(&self, operation: &'static str, table: &str, status: u16, took: Duration) {
+        self.answers.with_label_values(&[operation, table, Outcome::of(status).label()]).inc();
+        self.seconds.with_label_values(&[operation]).observe(took.as_secs_f64());
+    }
+}

@@ -1,0 +1,32 @@
+//! DescribeTable: what is known of a table.
+
+use serde::Deserialize;
+
+use super::violations::Violations;
+use super::{Call, table};
+use crate::backend::Backend;
+use crate::error::Error;
+use crate::json;
+use crate::json::field::Text;
+use crate::json::write::Writer;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Request {
+    table_name: Option<Text>,
+}
+
+pub async fn run<B: Backend>(call: &mut Call<'_, B>, body: &[u8]) -> Result<Vec<u8>, Error> {
+    let request: Request = json::parse(body)?;
+    let mut violations = Violations::new();
+    table::check(&mut violations, request.table_name.as_ref());
+    violations.finish()?;
+    let table = call.any_table(table::checked_name(request.table_name.as_ref())).await?;
+    let size = call.backend.table_size(&table, call.deadline).await?;
+    let mut json = Writer::new();
+    json.object(|json| {
+        json.key("Table");
+        table::describe(json, call.settings, &table, size);
+    });
+    Ok(json.finish())
+}
