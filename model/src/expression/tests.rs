@@ -8,6 +8,8 @@ use crate::value::{Item, Value};
 
 mod conditions;
 mod messages;
+mod naive;
+mod properties;
 mod updates;
 
 fn n(text: &str) -> Value {
