@@ -243,12 +243,12 @@ impl<'t> Parser<'t> {
     /// Beside it stands whether it was one whole group.
     fn grouped_operand(&mut self) -> Parsed<(OperandText<'t>, bool)> {
         if self.kind() == Kind::Open {
-            return match self.group(Self::grouped_operand)? {
-                OperandText::Path(path) if self.takes_grouped_roots && self.continues_path() => {
-                    Ok((OperandText::Path(self.steps(path)?), false))
-                }
-                inner => Ok((inner, true)),
-            };
+            let inner = self.group(Self::grouped_operand)?;
+            if let OperandText::Path(path) = inner {
+                let is_root = self.takes_grouped_roots && matches!(self.kind(), Kind::Dot | Kind::OpenBracket);
+                return Ok((OperandText::Path(if is_root { self.steps(path)? } else { path }), !is_root));
+            }
+            return Ok((inner, true));
         }
         let operand = if self.kind() == Kind::ValuePlaceholder {
             OperandText::Value(self.take().text)
@@ -272,10 +272,6 @@ impl<'t> Parser<'t> {
     fn path(&mut self) -> Parsed<PathText<'t>> {
         let root = self.name()?;
         self.steps(PathText { root, steps: Vec::new() })
-    }
-
-    fn continues_path(&self) -> bool {
-        matches!(self.kind(), Kind::Dot | Kind::OpenBracket)
     }
 
     fn steps(&mut self, mut path: PathText<'t>) -> Parsed<PathText<'t>> {

@@ -57,22 +57,26 @@ fn operand(operand: &Operand, item: &Item) -> Option<Value> {
         Value::Bs(members) => members.len(),
         Value::M(fields) => fields.len(),
         Value::L(elements) => elements.len(),
-        _ => return None,
+        Value::N(_) | Value::Bool(_) | Value::Null => return None,
     };
     Some(Value::N(Number::parse(&size.to_string()).unwrap()))
 }
 
 /// What can be ordered, as bytes that order alike; small numbers only.
 fn ordered(value: &Value) -> Option<Vec<u8>> {
-    match value {
-        Value::S(text) => Some(text.clone().into_bytes()),
-        Value::N(number) => {
-            let thousandths = (number.to_string().parse::<f64>().unwrap() * 1000.0).round() as i64;
-            Some((thousandths + (1 << 40)).to_be_bytes().to_vec())
-        }
-        Value::B(bytes) => Some(bytes.to_vec()),
-        _ => None,
+    if let Value::S(text) = value {
+        return Some(text.clone().into_bytes());
     }
+    if let Value::B(bytes) = value {
+        return Some(bytes.to_vec());
+    }
+    let Value::N(number) = value else {
+        return None;
+    };
+    let text = number.to_string();
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let thousandths: i64 = format!("{whole}{fraction:0<3}").parse().unwrap();
+    Some((thousandths + (1 << 40)).to_be_bytes().to_vec())
 }
 
 fn compare(comparator: Comparator, left: Option<&Value>, right: Option<&Value>) -> bool {
@@ -106,7 +110,7 @@ fn contains(whole: &Value, part: &Value) -> bool {
         Value::Ns(members) => members.iter().copied().map(Value::N).collect(),
         Value::Bs(members) => members.iter().cloned().map(Value::B).collect(),
         Value::L(elements) => elements.clone(),
-        _ => Vec::new(),
+        Value::N(_) | Value::M(_) | Value::Bool(_) | Value::Null => Vec::new(),
     };
     elements.iter().any(|element| canonical(element) == canonical(part))
 }
@@ -153,10 +157,7 @@ fn term(of: &Term, item: &Item) -> Option<Value> {
 }
 
 fn number(of: &Term, item: &Item) -> Option<Number> {
-    match term(of, item)? {
-        Value::N(number) => Some(number),
-        _ => None,
-    }
+    if let Value::N(number) = term(of, item)? { Some(number) } else { None }
 }
 
 /// The members of a set that are (not) among those of another.
@@ -183,15 +184,6 @@ fn union(old: &Value, more: &Value) -> Option<Value> {
     })
 }
 
-fn size_of_set(set: &Value) -> usize {
-    match set {
-        Value::Ss(members) => members.len(),
-        Value::Ns(members) => members.len(),
-        Value::Bs(members) => members.len(),
-        _ => 0,
-    }
-}
-
 /// The outer option: whether it can be done at all; the inner: what stands there then.
 fn result(action: &Action, item: &Item) -> Option<Option<Value>> {
     match action {
@@ -212,7 +204,9 @@ fn result(action: &Action, item: &Item) -> Option<Option<Value>> {
         },
         Action::Delete(path, less) => match find(path, item) {
             None => Some(None),
-            Some(old) => members(&old, less, false).map(|rest| Some(rest).filter(|rest| size_of_set(rest) > 0)),
+            Some(old) => {
+                members(&old, less, false).map(|rest| Some(rest).filter(|rest| !canonical(rest).ends_with("()")))
+            }
         },
     }
 }
@@ -232,6 +226,32 @@ fn at<'i>(path: &Path, item: &'i mut Item) -> &'i mut Value {
 fn parent(path: &Path) -> Option<(Path, Step)> {
     let (last, before) = path.steps.split_last()?;
     Some((Path { root: path.root.clone(), steps: before.to_vec() }, last.clone()))
+}
+
+fn elements<'i>(path: &Path, item: &'i mut Item) -> &'i mut Vec<Value> {
+    let Value::L(elements) = at(path, item) else { panic!("{path} was a list") };
+    elements
+}
+
+fn fields<'i>(path: &Path, item: &'i mut Item) -> &'i mut Item {
+    let Value::M(fields) = at(path, item) else { panic!("{path} was a map") };
+    fields
+}
+
+fn put(path: &Path, value: Value, item: &mut Item) {
+    match parent(path) {
+        None => drop(item.insert(path.root.clone(), value)),
+        Some((parent, Step::Index(index))) => elements(&parent, item)[index as usize] = value,
+        Some((parent, Step::Field(name))) => drop(fields(&parent, item).insert(name, value)),
+    }
+}
+
+fn remove(path: &Path, item: &mut Item) {
+    match parent(path) {
+        None => drop(item.remove(&path.root)),
+        Some((parent, Step::Index(index))) => drop(elements(&parent, item).remove(index as usize)),
+        Some((parent, Step::Field(name))) => drop(fields(&parent, item).remove(&name)),
+    }
 }
 
 /// One edit at a time: first what is replaced, then what is appended, then removals from the last place to the first.
@@ -256,49 +276,12 @@ pub(super) fn apply(actions: &[Action], item: &Item) -> Option<Item> {
         }
     }
     let mut new = item.clone();
-    for (path, value) in puts {
-        match parent(path) {
-            None => {
-                new.insert(path.root.clone(), value);
-            }
-            Some((parent, Step::Index(index))) => match at(&parent, &mut new) {
-                Value::L(elements) => elements[index as usize] = value,
-                _ => unreachable!("the parent was looked at"),
-            },
-            Some((parent, Step::Field(name))) => match at(&parent, &mut new) {
-                Value::M(fields) => {
-                    fields.insert(name, value);
-                }
-                _ => unreachable!("the parent was looked at"),
-            },
-        }
-    }
+    puts.into_iter().for_each(|(path, value)| put(path, value, &mut new));
     appended.sort_by(|one, two| one.0.cmp(two.0));
     for (path, value) in appended {
-        match at(&parent(path).unwrap().0, &mut new) {
-            Value::L(elements) => elements.push(value),
-            _ => unreachable!("the parent was looked at"),
-        }
+        elements(&parent(path).unwrap().0, &mut new).push(value);
     }
     removed.sort();
-    for path in removed.into_iter().rev() {
-        match parent(path) {
-            None => {
-                new.remove(&path.root);
-            }
-            Some((parent, Step::Index(index))) => match at(&parent, &mut new) {
-                Value::L(elements) => {
-                    elements.remove(index as usize);
-                }
-                _ => unreachable!("the parent was looked at"),
-            },
-            Some((parent, Step::Field(name))) => match at(&parent, &mut new) {
-                Value::M(fields) => {
-                    fields.remove(&name);
-                }
-                _ => unreachable!("the parent was looked at"),
-            },
-        }
-    }
+    removed.into_iter().rev().for_each(|path| remove(path, &mut new));
     Some(new)
 }
