@@ -37,6 +37,11 @@ impl Core {
         self.trace.note(self.now, at, what, numbers);
     }
 
+    /// Groups draw different election time-outs.
+    pub fn options(&self, group: Group) -> replica::Options {
+        replica::Options { seed: self.plan.seed ^ (group as u64) << 32, ..self.plan.options.clone() }
+    }
+
     /// A time around that mean, never 0.
     pub fn around(&mut self, mean: Time) -> Time {
         1 + self.rng.range(mean / 2, mean + mean / 2)

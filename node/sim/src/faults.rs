@@ -117,6 +117,11 @@ fn crash(core: &mut Core, node: &mut Node) {
         return;
     }
     let last = match (node.log.is_syncing(), core.rng.range(0, 3)) {
+        (_, 2) if core.plan.rot && node.log.may_rot() => {
+            core.stats.count("rotten batches");
+            core.plan.rot = false;
+            LastBatch::Rotten
+        }
         (true, 0) => LastBatch::Kept,
         (true, 1) if core.plan.disk.torn => {
             core.stats.count("torn batches");

@@ -50,6 +50,8 @@ pub struct Plan {
     pub slow_disks: u64,
     pub clock_jumps: u64,
     pub wipes: u64,
+    /// A crash may find even a synced last batch unreadable, once in this world.
+    pub rot: bool,
     /// Between two attempts to change a group's membership or leader, on average; 0 for none.
     pub mover_us: u64,
     /// Client's pause between two operations, at most.
@@ -90,6 +92,7 @@ impl Plan {
         let chance = |r: &mut Rng, permille: u64, low: u64, high: u64| {
             if r.permille(permille) { r.range(low, high) } else { 0 }
         };
+        let rot = r.permille(100);
         let plan = Plan {
             seed,
             mutant,
@@ -108,7 +111,8 @@ impl Plan {
             pauses: chance(r, 300, 1, 4),
             slow_disks: chance(r, 300, 1, 4),
             clock_jumps: chance(r, 500, 1, 5),
-            wipes: chance(r, 300, 1, 3),
+            wipes: if rot { 0 } else { chance(r, 300, 1, 3) },
+            rot,
             mover_us: chance(r, 600, 50, 1500) * MILLISECOND,
             think_us: r.range(5, 150) * MILLISECOND,
             client_timeout_us: r.range(1, 5) * SECOND,

@@ -22,7 +22,7 @@ impl Queue {
         self.events.insert(self.scheduled, event);
     }
 
-    pub fn next(&mut self) -> Option<(Time, Event)> {
+    pub fn take_next(&mut self) -> Option<(Time, Event)> {
         let Reverse((time, number)) = self.order.pop()?;
         let event = self.events.remove(&number).expect("every number in the order has its event");
         Some((time, event))

@@ -10,19 +10,19 @@ impl Rng {
     pub fn new(seed: u64) -> Rng {
         let mut rng = Rng { state: seed ^ 0x7472_6976_6574_5f31 };
         // The first outputs of near seeds resemble each other; they are thrown away.
-        rng.next();
-        rng.next();
+        rng.draw();
+        rng.draw();
         rng
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.state)
     }
 
     /// A number in `low..high`; `low` where the range is empty.
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
-        if high <= low { low } else { low + self.next() % (high - low) }
+        if high <= low { low } else { low + self.draw() % (high - low) }
     }
 
     /// An index into something of that length.

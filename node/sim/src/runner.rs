@@ -119,24 +119,24 @@ pub fn run_many(
     let next = AtomicU64::new(first);
     let done = AtomicU64::new(0);
     let summary = Mutex::new(Summary::default());
+    let work = || {
+        let mut failed = 0;
+        while failed < most_failures {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + seeds {
+                return;
+            }
+            let run = run(seed, mutant, None);
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, &run);
+            let mut summary = summary.lock().expect("no thread panics while it holds the summary");
+            summary.stats.add(&run.stats);
+            summary.failures.extend(run.failure);
+            failed = summary.failures.len();
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds {
-                        return;
-                    }
-                    let run = run(seed, mutant, None);
-                    progress(done.fetch_add(1, Ordering::Relaxed) + 1, &run);
-                    let mut summary = summary.lock().expect("no thread panics while it holds the summary");
-                    summary.stats.add(&run.stats);
-                    summary.failures.extend(run.failure);
-                    if summary.failures.len() >= most_failures {
-                        return;
-                    }
-                }
-            });
+            scope.spawn(work);
         }
     });
     summary.into_inner().expect("no thread panics while it holds the summary")

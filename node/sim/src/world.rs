@@ -90,7 +90,7 @@ impl World {
     /// Until everything is at peace again after the healing, or something is broken.
     pub fn run(&mut self) -> Verdict {
         while !self.at_peace {
-            let Some((time, event)) = self.core.queue.next() else {
+            let Some((time, event)) = self.core.queue.take_next() else {
                 return Err(liveness::broken(None, 0, "nothing happens any more"));
             };
             self.core.now = time;

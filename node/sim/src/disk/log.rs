@@ -7,6 +7,7 @@
 //! The durable-through mark of a batch travels in the next one: only the last batch can be ambiguous, and a batch that
 //! cannot be read makes the tails of the node's replicas uncertain.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use model::ReplicaId;
@@ -158,8 +159,10 @@ pub struct Log {
     last: Batch,
     syncing: Option<Batch>,
     open: Batch,
-    /// Whether the last start cut an unreadable tail.
-    pub tail_uncertain: bool,
+    /// Groups whose tail was cut and whose replica has not voted in a newer term since; kept durably.
+    pub uncertain: BTreeSet<usize>,
+    /// A synced batch was once unreadable here.
+    pub rotted: bool,
 }
 
 impl Log {
@@ -200,6 +203,13 @@ impl Log {
 
     fn settle_last(&mut self) {
         for (group, operation) in std::mem::take(&mut self.last).operations {
+            if let Operation::Append(append) = &operation
+                && let Some(hard_state) = &append.hard_state
+                && hard_state.vote != 0
+                && hard_state.term > self.settled[group].hard_state.term
+            {
+                self.uncertain.remove(&group);
+            }
             self.settled[group].carry_out(&operation);
         }
     }
@@ -227,7 +237,7 @@ impl Log {
         index < log.truncated_index && log.identity.is_some() || log.term(index) == Some(term)
     }
 
-    /// The process is gone; what is left is what the next start finds. Returns whether the tail is uncertain.
+    /// The process is gone; what is left is what the next start finds.
     pub fn crash(&mut self, last: LastBatch) {
         let syncing = self.syncing.take();
         self.open = Batch::default();
@@ -242,12 +252,22 @@ impl Log {
         // A start writes its own first batch, with the mark: what was kept is now below it.
         self.settle_last();
         self.current.clone_from(&self.settled);
-        self.tail_uncertain = matches!(last, LastBatch::Torn | LastBatch::Rotten);
+        if matches!(last, LastBatch::Torn | LastBatch::Rotten) {
+            self.rotted |= last == LastBatch::Rotten;
+            let here = (0..self.settled.len()).filter(|group| self.settled[*group].identity.is_some());
+            self.uncertain.extend(here);
+        }
     }
 
     /// Whether a batch is being written.
     pub fn is_syncing(&self) -> bool {
         self.syncing.is_some()
+    }
+
+    /// Whether the last synced batch holds nothing but entries and hard states.
+    pub fn may_rot(&self) -> bool {
+        let plain = |operation: &Operation| matches!(operation, Operation::Append(_) | Operation::Truncate(_));
+        self.last.operations.iter().all(|(_, operation)| plain(operation))
     }
 
     /// Operations that wait for the disk.

@@ -148,7 +148,8 @@ impl Node {
         let number = append.number;
         let must_sync = append.must_sync;
         let waiter = Waiter::Persisted { seat: self.seat(group, running.id), number };
-        if core.plan.mutant == Some(Mutant::AckUnsynced) {
+        let at_once = !must_sync && append_is_bare(&append) && self.log.waiting() == 0 && !self.log.is_syncing();
+        if core.plan.mutant == Some(Mutant::AckUnsynced) || at_once && core.rng.permille(500) {
             core.after(1, Event::Done(self.seat(group, running.id), Box::new(Input::Persisted { number })));
             self.log.submit(group, Operation::Append(Rc::new(append)), must_sync, None);
         } else {
@@ -284,6 +285,11 @@ impl Node {
             }
         }
     }
+}
+
+/// Only the commit index moved.
+fn append_is_bare(append: &Append) -> bool {
+    append.entries.is_empty()
 }
 
 /// A request ends.

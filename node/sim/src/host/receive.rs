@@ -53,7 +53,7 @@ impl Node {
             partition: crate::birth::partition(group),
             node: self.id,
             replica,
-            options: core.plan.options.clone(),
+            options: core.options(group),
             log: replica::LogStart::default(),
             state: None,
             mark: None,

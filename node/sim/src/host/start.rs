@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use replica::eraftpb::Entry;
+use replica::eraftpb::{Entry, HardState};
 use replica::{Install, LogStart, Replica, Start};
 
 use crate::core::Core;
@@ -23,7 +23,7 @@ impl Node {
         core.note(
             At::place(self.place),
             "start (life uncertain)",
-            [self.life.into(), self.log.tail_uncertain.into(), 0, 0],
+            [self.life.into(), self.log.uncertain.len() as u64, 0, 0],
         );
         for group in 0..self.running.len() {
             self.finish(group);
@@ -58,18 +58,18 @@ impl Node {
         let contents = &self.engine.current[group];
         let (state, mark) = (contents.state.as_ref().map(|state| (**state).clone()), contents.mark);
         if let Some(mark) = mark
-            && self.log.tail_uncertain
+            && self.log.uncertain.contains(&group)
             && self.log.current[group].last_index() < mark.index
         {
             self.log.begin_at(group, mark.index, mark.term);
         }
         let log = &self.log.current[group];
         let mut log_start = log_start(log, mark.map_or(log.truncated_index, |mark| mark.index));
-        log_start.tail_uncertain = self.log.tail_uncertain;
+        log_start.tail_uncertain = self.log.uncertain.contains(&group);
         if core.plan.mutant == Some(Mutant::ForgetVotes) {
             log_start.hard_state.vote = 0;
         }
-        let options = core.plan.options.clone();
+        let options = core.options(group);
         let partition = crate::birth::partition(group);
         Some(Start { partition, node: self.id, replica, options, log: log_start, state, mark })
     }
@@ -129,9 +129,7 @@ pub fn born(node: &mut Node, group: Group, state: replica::GroupState) {
     let contents =
         crate::disk::engine::Contents { mark: Some(mark), state: Some(Rc::new(state)), ..Default::default() };
     node.engine.birth(group, &contents);
-    let mut hard_state = replica::eraftpb::HardState::default();
-    hard_state.term = mark.term;
-    hard_state.commit = mark.index;
+    let hard_state = HardState { term: mark.term, commit: mark.index, ..HardState::default() };
     let log = GroupLog {
         identity: Some(replica),
         lowest: replica.0,

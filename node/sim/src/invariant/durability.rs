@@ -18,7 +18,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Looks into the disks of all nodes. A disk that is lost counts as one that holds it: losing it later is another fault.
+    /// Looks into the disks of all nodes. A disk that is lost or rotten counts as one that holds it: losing it later is another fault.
     pub fn check(&self, nodes: &[Node], places: &BTreeMap<NodeId, Place>) -> Verdict {
         let holds = self.descriptors.iter().any(|descriptor| self.held(descriptor, nodes, places));
         if holds || self.descriptors.is_empty() {
@@ -42,7 +42,7 @@ impl Claim {
                 continue;
             };
             let node = &nodes[*place];
-            if node.log.holds_durably(self.group, self.index, self.term) {
+            if node.log.rotted || node.log.holds_durably(self.group, self.index, self.term) {
                 holders += 1;
                 zones.insert(Some(node.zone));
             }
