@@ -11,6 +11,7 @@
 //! depends on a table's key schema is the router's, except [`KeyConditions::for_schema`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -35,6 +36,9 @@ mod syntax;
 mod tests;
 mod update;
 
+use encoding::{Decoder, Encoder};
+use resolve::Resolver;
+
 /// `ExpressionAttributeNames` and `ExpressionAttributeValues` of one request, and which of them were used by the texts
 /// parsed so far.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +46,7 @@ pub struct Placeholders {
     pub names: BTreeMap<String, String>,
     pub values: BTreeMap<String, Value>,
     used_names: BTreeSet<String>,
-    used_values: BTreeSet<String>,
+    used_values: BTreeMap<String, Arc<Value>>,
 }
 
 /// Why an expression is refused: DynamoDB's own sentence, without the exception's name.
@@ -126,7 +130,7 @@ impl Condition {
         let root = parse_with(kind, text, || {
             let syntax = parser::condition(text)?;
             surface::condition(&syntax)?;
-            resolve::Resolver(placeholders).condition(&syntax)
+            Resolver::new(placeholders).condition(&syntax)
         })?;
         Ok(Condition { root })
     }
@@ -144,11 +148,11 @@ impl Condition {
     }
 
     pub fn encode(&self) -> Bytes {
-        encoding::encode(|out| encoding::write_node(&self.root, out))
+        encoding::encode(|out| out.node(&self.root))
     }
 
     pub fn decode(bytes: Bytes) -> Result<Condition, DecodeError> {
-        Ok(Condition { root: encoding::decode(bytes, encoding::read_node)? })
+        Ok(Condition { root: encoding::decode(bytes, Decoder::node)? })
     }
 }
 
@@ -157,7 +161,7 @@ impl Update {
         let actions = parse_with("UpdateExpression", text, || {
             let syntax = parser::update(text)?;
             surface::update(&syntax)?;
-            update::resolve(&syntax, &mut resolve::Resolver(placeholders))
+            update::resolve(&syntax, &mut Resolver::new(placeholders))
         })?;
         Ok(Update { actions })
     }
@@ -175,11 +179,11 @@ impl Update {
     }
 
     pub fn encode(&self) -> Bytes {
-        encoding::encode(|out| encoding::write_all(&self.actions, out, encoding::write_action))
+        encoding::encode(|out| out.all(&self.actions, Encoder::action))
     }
 
     pub fn decode(bytes: Bytes) -> Result<Update, DecodeError> {
-        let actions = encoding::decode(bytes, |input| encoding::read_all(input, encoding::read_action))?;
+        let actions = encoding::decode(bytes, |input| input.all(Decoder::action))?;
         Ok(Update { actions })
     }
 }
@@ -189,7 +193,7 @@ impl Projection {
         let paths = parse_with("ProjectionExpression", text, || {
             let syntax = parser::projection(text)?;
             surface::projection(&syntax)?;
-            let mut resolver = resolve::Resolver(placeholders);
+            let mut resolver = Resolver::new(placeholders);
             let paths = syntax.iter().map(|path| resolver.path(path)).collect::<Result<Vec<Path>, Refusal>>()?;
             path::refuse_clashes(&paths.iter().collect::<Vec<_>>())?;
             Ok(paths)
@@ -203,11 +207,11 @@ impl Projection {
     }
 
     pub fn encode(&self) -> Bytes {
-        encoding::encode(|out| encoding::write_all(&self.paths, out, encoding::write_path))
+        encoding::encode(|out| out.all(&self.paths, Encoder::path))
     }
 
     pub fn decode(bytes: Bytes) -> Result<Projection, DecodeError> {
-        let paths = encoding::decode(bytes, |input| encoding::read_all(input, encoding::read_path))?;
+        let paths = encoding::decode(bytes, |input| input.all(Decoder::path))?;
         Ok(Projection { paths })
     }
 }

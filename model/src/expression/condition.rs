@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::Path;
 use crate::number::Number;
@@ -50,7 +51,7 @@ pub(super) enum Node {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Operand {
     Path(Path),
-    Value(Value),
+    Value(Arc<Value>),
     Size(Measured),
 }
 
@@ -58,7 +59,7 @@ pub(super) enum Operand {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Measured {
     Path(Path),
-    Value(Value),
+    Value(Arc<Value>),
 }
 
 impl Comparator {

@@ -20,7 +20,7 @@ impl KeyExpression {
         let root = parse_with(KIND, text, || {
             let syntax = parser::condition(text)?;
             surface::condition(&syntax)?;
-            Resolver(placeholders).condition(&syntax)
+            Resolver::new(placeholders).condition(&syntax)
         })?;
         Ok(KeyExpression { root })
     }
@@ -137,7 +137,7 @@ fn attribute_and_values(operands: &[&Operand]) -> Result<(String, Vec<Value>, bo
                 return Err(error("KeyConditionExpressions cannot have conditions on nested attributes"));
             }
             Operand::Path(path) => attribute = Some((path, index)),
-            Operand::Value(value) => values.push(value.clone()),
+            Operand::Value(value) => values.push(Value::clone(value)),
             Operand::Size(_) => return Err(error("KeyConditionExpressions cannot contain nested operations")),
         }
     }

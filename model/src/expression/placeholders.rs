@@ -1,6 +1,7 @@
 //! `ExpressionAttributeNames` and `ExpressionAttributeValues`: what they must look like, and that each of them is used.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{ExpressionError, Placeholders};
 use crate::limits::{PLACEHOLDER_BYTES, SUBSTITUTION_BYTES};
@@ -8,7 +9,7 @@ use crate::value::Value;
 
 impl Placeholders {
     pub fn new(names: BTreeMap<String, String>, values: BTreeMap<String, Value>) -> Placeholders {
-        Placeholders { names, values, used_names: BTreeSet::new(), used_values: BTreeSet::new() }
+        Placeholders { names, values, used_names: BTreeSet::new(), used_values: BTreeMap::new() }
     }
 
     /// Refuses keys that no expression could use, empty names, and too much of it all, in DynamoDB's words. DynamoDB does
@@ -34,8 +35,8 @@ impl Placeholders {
 
     /// Refuses placeholders that no expression used, in DynamoDB's words.
     pub fn check_all_used(&self) -> Result<(), ExpressionError> {
-        check_used("ExpressionAttributeNames", self.names.keys(), &self.used_names)?;
-        check_used("ExpressionAttributeValues", self.values.keys(), &self.used_values)
+        check_used("ExpressionAttributeNames", self.names.keys(), |key| self.used_names.contains(key))?;
+        check_used("ExpressionAttributeValues", self.values.keys(), |key| self.used_values.contains_key(key))
     }
 
     /// The name behind `#placeholder`, which is used now.
@@ -45,10 +46,13 @@ impl Placeholders {
         Some(name)
     }
 
-    /// The value behind `:placeholder`, which is used now.
-    pub(super) fn value(&mut self, placeholder: &str) -> Option<Value> {
-        let value = self.values.get(placeholder)?.clone();
-        self.used_values.insert(placeholder.to_owned());
+    /// The value behind `:placeholder`, which is used now. However often it is used, it is held once.
+    pub(super) fn value(&mut self, placeholder: &str) -> Option<Arc<Value>> {
+        if let Some(value) = self.used_values.get(placeholder) {
+            return Some(Arc::clone(value));
+        }
+        let value = Arc::new(self.values.get(placeholder)?.clone());
+        self.used_values.insert(placeholder.to_owned(), Arc::clone(&value));
         Some(value)
     }
 }
@@ -70,9 +74,9 @@ fn check_key(parameter: &str, sign: char, key: &str) -> Result<(), ExpressionErr
 fn check_used<'k>(
     parameter: &str,
     keys: impl Iterator<Item = &'k String>,
-    used: &BTreeSet<String>,
+    is_used: impl Fn(&str) -> bool,
 ) -> Result<(), ExpressionError> {
-    let unused: Vec<&str> = keys.filter(|key| !used.contains(*key)).map(String::as_str).collect();
+    let unused: Vec<&str> = keys.map(String::as_str).filter(|key| !is_used(key)).collect();
     if unused.is_empty() {
         return Ok(());
     }

@@ -2,12 +2,14 @@
 //!
 //! A value's type is known here; a path's only where there is an item.
 
+use std::sync::Arc;
+
 use super::condition::{Comparator, Measured, Node, Operand, order};
 use super::function::Function;
 use super::surface::{list_index, misused};
 use super::syntax::{CallText, ConditionText, NameText, OperandText, PathText, StepText};
 use super::{Path, Placeholders, Refusal, Step};
-use crate::limits::{IN_OPERANDS, PATH_ELEMENTS};
+use crate::limits::{IN_OPERANDS, PATH_ELEMENTS, SUBSTITUTION_BYTES};
 use crate::value::Value;
 
 type Resolved<T> = Result<T, Refusal>;
@@ -15,11 +17,19 @@ type Resolved<T> = Result<T, Refusal>;
 const TYPE_NAMES: [&str; 10] = ["B", "NULL", "SS", "BOOL", "L", "BS", "N", "NS", "S", "M"];
 
 /// Looks placeholders up, and so marks them as used.
-pub(super) struct Resolver<'p>(pub(super) &'p mut Placeholders);
+pub(super) struct Resolver<'p> {
+    placeholders: &'p mut Placeholders,
+    /// What all names together came to.
+    name_bytes: usize,
+}
 
-impl Resolver<'_> {
-    pub(super) fn value(&mut self, placeholder: &str) -> Resolved<Value> {
-        self.0.value(placeholder).ok_or_else(|| {
+impl<'p> Resolver<'p> {
+    pub(super) fn new(placeholders: &'p mut Placeholders) -> Resolver<'p> {
+        Resolver { placeholders, name_bytes: 0 }
+    }
+
+    pub(super) fn value(&mut self, placeholder: &str) -> Resolved<Arc<Value>> {
+        self.placeholders.value(placeholder).ok_or_else(|| {
             Refusal(format!(
                 "An expression attribute value used in expression is not defined; attribute value: {placeholder}"
             ))
@@ -30,12 +40,21 @@ impl Resolver<'_> {
         if !name.is_placeholder {
             return Ok(name.text.to_owned());
         }
-        self.0.name(name.text).ok_or_else(|| {
+        let found = self.placeholders.name(name.text).ok_or_else(|| {
             Refusal(format!(
                 "An expression attribute name used in the document path is not defined; attribute name: {}",
                 name.text
             ))
-        })
+        })?;
+        // A long name behind a short placeholder must not multiply. Names of sane length never come to so much.
+        self.name_bytes += found.len();
+        if self.name_bytes > SUBSTITUTION_BYTES {
+            let size = self.name_bytes;
+            return Err(Refusal(format!(
+                "Expression size has exceeded the maximum allowed size; expression size: {size}"
+            )));
+        }
+        Ok(found)
     }
 
     pub(super) fn path(&mut self, path: &PathText<'_>) -> Resolved<Path> {
@@ -108,7 +127,7 @@ impl Resolver<'_> {
         let [operand] = exactly(call.name, self.operands(&call.arguments)?)?;
         match operand {
             Operand::Path(path) => Ok(Measured::Path(path)),
-            Operand::Value(value @ (Value::N(_) | Value::Bool(_) | Value::Null)) => {
+            Operand::Value(value) if super::condition::size(&value).is_none() => {
                 Err(wrong_type(call.name, value.type_name()))
             }
             Operand::Value(value) => Ok(Measured::Value(value)),
@@ -185,7 +204,8 @@ fn known_type(operand: &Operand) -> Option<&'static str> {
 }
 
 fn type_named(function: &str, operand: &Operand) -> Resolved<String> {
-    let Operand::Value(Value::S(name)) = operand else {
+    let constant = if let Operand::Value(value) = operand { Some(&**value) } else { None };
+    let Some(Value::S(name)) = constant else {
         return Err(wrong_type(function, known_type(operand).unwrap_or("{NS,SS,L,BS,N,M,B,BOOL,NULL,S}")));
     };
     if !TYPE_NAMES.contains(&name.as_str()) {

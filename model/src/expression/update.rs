@@ -4,6 +4,8 @@
 
 use super::function::Function;
 use super::path::refuse_clashes;
+use std::sync::Arc;
+
 use super::resolve::{Resolver, exactly, needs_path, wrong_type};
 use super::surface::misused;
 use super::syntax::{ActionText, ChangeText, OperandText, SectionText, SumText};
@@ -21,9 +23,9 @@ pub(super) enum Action {
     Set(Path, Sum),
     Remove(Path),
     /// A number or a set.
-    Add(Path, Value),
+    Add(Path, Arc<Value>),
     /// A set.
-    Delete(Path, Value),
+    Delete(Path, Arc<Value>),
 }
 
 /// The right side of a `SET`.
@@ -37,7 +39,7 @@ pub(super) enum Sum {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Term {
     Path(Path),
-    Value(Value),
+    Value(Arc<Value>),
     IfNotExists(Path, Box<Term>),
     ListAppend(Box<Term>, Box<Term>),
 }
@@ -92,14 +94,14 @@ fn action(text: &ActionText<'_>, target: Path, resolver: &mut Resolver<'_>) -> R
         ChangeText::Remove => Action::Remove(target),
         ChangeText::Add(placeholder) => {
             let value = resolver.value(placeholder)?;
-            if !matches!(value, Value::N(_) | Value::Ss(_) | Value::Ns(_) | Value::Bs(_)) {
+            if !matches!(*value, Value::N(_) | Value::Ss(_) | Value::Ns(_) | Value::Bs(_)) {
                 return Err(wrong_section_type("ADD", &value));
             }
             Action::Add(target, value)
         }
         ChangeText::Delete(placeholder) => {
             let value = resolver.value(placeholder)?;
-            if !matches!(value, Value::Ss(_) | Value::Ns(_) | Value::Bs(_)) {
+            if !matches!(*value, Value::Ss(_) | Value::Ns(_) | Value::Bs(_)) {
                 return Err(wrong_section_type("DELETE", &value));
             }
             Action::Delete(target, value)

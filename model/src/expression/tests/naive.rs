@@ -45,9 +45,9 @@ fn canonical(value: &Value) -> String {
 fn operand(operand: &Operand, item: &Item) -> Option<Value> {
     let measured = match operand {
         Operand::Path(path) => return find(path, item),
-        Operand::Value(value) => return Some(value.clone()),
+        Operand::Value(value) => return Some(Value::clone(value)),
         Operand::Size(Measured::Path(path)) => find(path, item)?,
-        Operand::Size(Measured::Value(value)) => value.clone(),
+        Operand::Size(Measured::Value(value)) => Value::clone(value),
     };
     let size = match measured {
         Value::S(text) => text.chars().map(char::len_utf16).sum(),
@@ -147,7 +147,7 @@ pub(super) fn holds(node: &Node, item: &Item) -> bool {
 fn term(of: &Term, item: &Item) -> Option<Value> {
     match of {
         Term::Path(path) => find(path, item),
-        Term::Value(value) => Some(value.clone()),
+        Term::Value(value) => Some(Value::clone(value)),
         Term::IfNotExists(path, otherwise) => find(path, item).or_else(|| term(otherwise, item)),
         Term::ListAppend(front, back) => match (term(front, item)?, term(back, item)?) {
             (Value::L(front), Value::L(back)) => Some(Value::L([front, back].concat())),
@@ -197,7 +197,7 @@ fn result(action: &Action, item: &Item) -> Option<Option<Value>> {
             Some(Some(Value::N(difference)))
         }
         Action::Remove(_) => Some(None),
-        Action::Add(path, more) => match (find(path, item), more) {
+        Action::Add(path, more) => match (find(path, item), &**more) {
             (None, more) => Some(Some(more.clone())),
             (Some(Value::N(old)), Value::N(more)) => Some(Some(Value::N(old.checked_add(more).ok()?))),
             (Some(old), more) => union(&old, more).map(Some),

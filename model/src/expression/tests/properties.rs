@@ -1,6 +1,8 @@
 //! Over random trees, items and texts: trees survive their encoding and printing, evaluation agrees with a naive one, and
 //! nothing panics.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::naive;
@@ -74,9 +76,9 @@ fn path() -> impl Strategy<Value = Path> {
 fn operand() -> impl Strategy<Value = Operand> {
     prop_oneof![
         4 => path().prop_map(Operand::Path),
-        4 => value().prop_map(Operand::Value),
+        4 => value().prop_map(|value| Operand::Value(Arc::new(value))),
         1 => path().prop_map(|path| Operand::Size(Measured::Path(path))),
-        1 => value().prop_map(|value| Operand::Size(Measured::Value(value))),
+        1 => value().prop_map(|value| Operand::Size(Measured::Value(Arc::new(value)))),
     ]
 }
 
@@ -110,7 +112,7 @@ fn node() -> impl Strategy<Value = Node> {
 }
 
 fn term() -> impl Strategy<Value = Term> {
-    let leaf = prop_oneof![path().prop_map(Term::Path), value().prop_map(Term::Value)];
+    let leaf = prop_oneof![path().prop_map(Term::Path), value().prop_map(|value| Term::Value(Arc::new(value)))];
     leaf.prop_recursive(2, 4, 2, |inner| {
         prop_oneof![
             (path(), inner.clone()).prop_map(|(path, otherwise)| Term::IfNotExists(path, Box::new(otherwise))),
@@ -133,8 +135,11 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     let all = (
         prop::collection::vec((path(), sum).prop_map(|(path, sum)| Action::Set(path, sum)), 0..3),
         prop::collection::vec(path().prop_map(Action::Remove), 0..4),
-        prop::collection::vec((path(), number_or_set).prop_map(|(path, value)| Action::Add(path, value)), 0..2),
-        prop::collection::vec((path(), set).prop_map(|(path, value)| Action::Delete(path, value)), 0..2),
+        prop::collection::vec(
+            (path(), number_or_set).prop_map(|(path, value)| Action::Add(path, Arc::new(value))),
+            0..2,
+        ),
+        prop::collection::vec((path(), set).prop_map(|(path, value)| Action::Delete(path, Arc::new(value))), 0..2),
     );
     all.prop_map(|(set, remove, add, delete)| {
         let mut kept: Vec<Action> = Vec::new();
@@ -365,7 +370,7 @@ proptest! {
         byte in any::<u8>(),
     ) {
         decode_all(&random);
-        let mut known_format = vec![1];
+        let mut known_format = vec![1, 0];
         known_format.extend(random);
         decode_all(&known_format);
         let mut damaged = Condition { root }.encode().to_vec();
@@ -378,7 +383,7 @@ proptest! {
 
 #[test]
 fn a_tree_deeper_than_the_parser_makes_is_not_decoded() {
-    let nested = |levels: usize| [vec![1], vec![2; levels], vec![6, 1, b'a', 0]].concat();
+    let nested = |levels: usize| [vec![1, 0], vec![2; levels], vec![6, 1, b'a', 0]].concat();
     assert!(Condition::decode(nested(300).into()).is_ok());
     assert!(Condition::decode(nested(4000).into()).is_err());
 }

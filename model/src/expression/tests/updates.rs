@@ -194,3 +194,22 @@ fn an_update_tells_its_targets() {
     let targets: Vec<String> = parsed.targets().into_iter().map(ToString::to_string).collect();
     assert_eq!(targets, ["[a]", "[info, a]", "[letters, [3]]", "[c]"]);
 }
+
+#[test]
+fn a_large_value_used_often_stays_small_on_its_way_and_is_refused_before_it_grows() {
+    let large = "x".repeat(300_000);
+    let mut values = placeholders([], [(":large", s(&large))]);
+    let everywhere: Vec<String> = (0..200).map(|index| format!("a{index} = :large")).collect();
+    let update = Update::parse(&format!("SET {}", everywhere.join(",")), &mut values).unwrap();
+    assert!(update.encode().len() < 310_000);
+    assert_eq!(
+        Update::decode(update.encode()).unwrap().apply(&Item::new()).unwrap_err().0,
+        "Item size to update has exceeded the maximum allowed size"
+    );
+
+    let mut names = placeholders([], []);
+    names.names.insert("#n".to_owned(), "n".repeat(60_000));
+    let paths: Vec<String> = (0..100).map(|index| format!("a{index}.#n")).collect();
+    let refused = Projection::parse(&paths.join(","), &mut names).unwrap_err().0;
+    assert!(refused.starts_with("Invalid ProjectionExpression: Expression size has exceeded"), "{refused}");
+}

@@ -9,13 +9,14 @@ use super::edit::{Change, edit};
 use super::{Action, Sum, Term};
 use crate::expression::path::follow;
 use crate::expression::{ExpressionError, Path, Step};
-use crate::limits::NESTING_LEVELS;
+use crate::limits::{ITEM_BYTES, NESTING_LEVELS};
 use crate::number::{Number, NumberError};
 use crate::value::{Item, Value};
 
 const WRONG_PATH: &str = "The document path provided in the update expression is invalid for update";
 const WRONG_TYPE: &str = "An operand in the update expression has an incorrect data type";
 const MISSING: &str = "The provided expression refers to an attribute that does not exist in the item";
+const TOO_LARGE: &str = "Item size to update has exceeded the maximum allowed size";
 const TOO_DEEP: &str =
     "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported limit";
 
@@ -42,8 +43,17 @@ pub(in crate::expression) fn apply(actions: &[Action], item: &Item) -> Result<It
         return Err(ExpressionError(WRONG_PATH.to_owned()));
     }
     let mut changes = Vec::with_capacity(actions.len());
+    let mut put_bytes = 0;
     for action in actions {
-        match change(action, item) {
+        let outcome = change(action, item);
+        if let Ok(Change::Put(value)) = &outcome {
+            put_bytes += value.size();
+        }
+        // Before one value that is put everywhere fills the memory.
+        if put_bytes > ITEM_BYTES {
+            return Err(ExpressionError(TOO_LARGE.to_owned()));
+        }
+        match outcome {
             Err(Failure::Type) => return Err(Failure::Type.into()),
             outcome => changes.push(outcome),
         }
@@ -103,7 +113,7 @@ fn change(action: &Action, item: &Item) -> Result<Change, Failure> {
         Action::Set(_, sum) => Ok(Change::Put(evaluate_sum(sum, item)?)),
         Action::Remove(_) => Ok(Change::Remove),
         Action::Add(path, value) => match path.get(item) {
-            None => Ok(Change::Put(value.clone())),
+            None => Ok(Change::Put(Value::clone(value))),
             Some(old) => Ok(Change::Put(add(old, value)?)),
         },
         Action::Delete(path, value) => match path.get(item) {
@@ -136,7 +146,7 @@ fn arithmetic(
 fn evaluate(term: &Term, item: &Item) -> Result<Value, Failure> {
     match term {
         Term::Path(path) => path.get(item).cloned().ok_or(Failure::Missing),
-        Term::Value(value) => Ok(value.clone()),
+        Term::Value(value) => Ok(Value::clone(value)),
         Term::IfNotExists(path, otherwise) => match path.get(item) {
             Some(value) => Ok(value.clone()),
             None => evaluate(otherwise, item),
