@@ -7,6 +7,7 @@ use crate::number::Number;
 use crate::value::{Item, Value};
 
 mod conditions;
+mod key_conditions;
 mod messages;
 mod naive;
 mod properties;
