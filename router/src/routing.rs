@@ -1,17 +1,57 @@
 //! The way from an operation to the node that answers it: tables and partitions by name and key, batches to nodes, retries
 //! of what surely was not applied.
 //!
-//! A [`Routing`] is a cheap handle; what is behind it (the cache, look-ups in MemDS, one stream per node) is owned by tasks.
+//! A [`Routing`] is a cheap handle; what is behind it is the cache, one stream of look-ups to MemDS and one stream per node.
+//!
+//! ```text
+//!  operation ─► call ─► cache (and one look-up, always) ─► node: leader or near replica ─► attempts: done, again, failed
+//! ```
+
+mod attempts;
+mod cache;
+mod call;
+pub mod connector;
+mod control;
+mod inner;
+mod lookups;
+mod node;
+mod pipe;
+mod scan;
+mod slots;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use model::{KeyRange, TableDescriptor};
+use wire::data::request::Operation;
+use wire::data::write::Action;
+use wire::data::{self, response, written};
+
+use attempts::Purpose;
+use cache::Spot;
+use connector::Connector;
+use inner::Inner;
+
+/// Whom the router knows at its start.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Settings {
+    /// This router's zone: eventually consistent reads stay in it where they can.
+    #[arg(long, env = "TRIVET_ZONE", default_value = "")]
+    pub zone: String,
+    /// MemDS servers, host:port, separated by commas; one is asked, the next when it fails.
+    #[arg(long, env = "TRIVET_MEMDS", value_delimiter = ',')]
+    pub memds: Vec<String>,
+    /// Control services, host:port, separated by commas.
+    #[arg(long, env = "TRIVET_CONTROL", value_delimiter = ',')]
+    pub control: Vec<String>,
+}
 
 /// The handle.
 #[derive(Clone)]
-pub struct Routing {}
+pub struct Routing {
+    inner: Arc<Inner>,
+}
 
 /// Why routing could not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,69 +165,127 @@ pub struct TableUpdate {
 }
 
 impl Routing {
-    /// From the cache if it is there (and refreshed in the background), else from MemDS.
-    pub async fn table(&self, _name: &str, _deadline: Instant) -> Result<Arc<TableDescriptor>, Failure> {
-        unimplemented!()
+    /// Within a tokio runtime, which then owns the connections. Nothing is connected before something is asked.
+    pub fn start(settings: Settings, connector: Arc<dyn Connector>) -> Routing {
+        Routing { inner: Arc::new(Inner::new(settings, connector)) }
+    }
+
+    /// From the cache if it is there (and refreshed in the background), else from MemDS. A table that is about to change
+    /// (CREATING, UPDATING, DELETING) is asked for, and answered from the cache only if MemDS is silent.
+    pub async fn table(&self, name: &str, deadline: Instant) -> Result<Arc<TableDescriptor>, Failure> {
+        self.inner.table(name, deadline).await
     }
 
     /// Encoded attributes.
     pub async fn get(
         &self,
-        _table: &Arc<TableDescriptor>,
-        _key: Bytes,
-        _consistent: bool,
-        _deadline: Instant,
+        table: &Arc<TableDescriptor>,
+        key: Bytes,
+        consistent: bool,
+        deadline: Instant,
     ) -> Result<Option<Bytes>, Failure> {
-        unimplemented!()
+        let purpose = if consistent { Purpose::Read } else { Purpose::NearRead };
+        let operation = |_: &cache::CachedPartition| Operation::Get(data::Get { key: key.clone(), consistent });
+        match self.inner.call(table, Spot::At(&key), purpose, deadline, operation).await? {
+            (response::Result::Got(got), _) => Ok(got.item),
+            (response::Result::Written(_) | response::Result::Scanned(_) | response::Result::Refused(_), _) => {
+                Err(Failure::Unavailable("a node answered a get with something else".to_owned()))
+            }
+        }
     }
 
     pub async fn write(
         &self,
-        _table: &Arc<TableDescriptor>,
-        _request: WriteRequest,
-        _deadline: Instant,
+        table: &Arc<TableDescriptor>,
+        request: WriteRequest,
+        deadline: Instant,
     ) -> Result<WriteOutcome, Failure> {
-        unimplemented!()
+        let key = request.key.clone();
+        let operation = |_: &cache::CachedPartition| Operation::Write(request.to_wire());
+        match self.inner.call(table, Spot::At(&key), Purpose::Write, deadline, operation).await? {
+            (response::Result::Written(written), _) => outcome(written),
+            (response::Result::Got(_) | response::Result::Scanned(_) | response::Result::Refused(_), _) => {
+                Err(Failure::Unknown)
+            }
+        }
     }
 
     pub async fn scan(
         &self,
-        _table: &Arc<TableDescriptor>,
-        _request: ScanRequest,
-        _deadline: Instant,
+        table: &Arc<TableDescriptor>,
+        request: ScanRequest,
+        deadline: Instant,
     ) -> Result<ScanPage, Failure> {
-        unimplemented!()
+        self.inner.scan(table, request, deadline).await
     }
 
     /// Names in order after `exclusive_start`, and whether there are more.
     pub async fn list_tables(
         &self,
-        _exclusive_start: &str,
-        _limit: u32,
-        _deadline: Instant,
+        exclusive_start: &str,
+        limit: u32,
+        deadline: Instant,
     ) -> Result<(Vec<String>, bool), Failure> {
-        unimplemented!()
+        self.inner.list_tables(exclusive_start, limit, deadline).await
     }
 
-    pub async fn table_size(&self, _table: &TableDescriptor, _deadline: Instant) -> Result<TableSize, Failure> {
-        unimplemented!()
+    pub async fn table_size(&self, table: &TableDescriptor, deadline: Instant) -> Result<TableSize, Failure> {
+        self.inner.table_size(table, deadline).await
     }
 
     /// The wish: its id, version, status, hash seed and times are the control service's.
-    pub async fn create_table(&self, _wish: TableDescriptor, _deadline: Instant) -> Result<TableDescriptor, Failure> {
-        unimplemented!()
+    pub async fn create_table(&self, wish: TableDescriptor, deadline: Instant) -> Result<TableDescriptor, Failure> {
+        self.inner.create_table(wish, deadline).await
     }
 
     pub async fn update_table(
         &self,
-        _name: &str,
-        _update: TableUpdate,
-        _deadline: Instant,
+        name: &str,
+        update: TableUpdate,
+        deadline: Instant,
     ) -> Result<TableDescriptor, Failure> {
-        unimplemented!()
+        self.inner.update_table(name, update, deadline).await
     }
 
-    pub async fn delete_table(&self, _name: &str, _deadline: Instant) -> Result<TableDescriptor, Failure> {
-        unimplemented!()
+    pub async fn delete_table(&self, name: &str, deadline: Instant) -> Result<TableDescriptor, Failure> {
+        self.inner.delete_table(name, deadline).await
+    }
+
+    /// Forgets tables and partitions, as a router that has just been started. What MemDS is asked stays the same.
+    pub fn wipe_cache(&self) {
+        self.inner.cache.wipe();
+    }
+}
+
+impl WriteRequest {
+    fn to_wire(&self) -> data::Write {
+        let WriteRequest { key, action, condition, return_old, return_new, return_old_on_failure, request_id } = self;
+        let action = match action {
+            WriteAction::Put(item) => Action::Put(item.clone()),
+            WriteAction::Delete => Action::Delete(data::Delete {}),
+            WriteAction::Update { key_attributes, update } => {
+                Action::Update(data::UpdateAction { key_attributes: key_attributes.clone(), update: update.clone() })
+            }
+        };
+        data::Write {
+            key: key.clone(),
+            request_id: request_id.clone(),
+            condition: condition.clone(),
+            return_old: *return_old,
+            return_new: *return_new,
+            return_old_on_failure: *return_old_on_failure,
+            action: Some(action),
+        }
+    }
+}
+
+fn outcome(answer: data::Written) -> Result<WriteOutcome, Failure> {
+    let data::Written { outcome, message, old, new, old_size, new_size } = answer;
+    match written::Outcome::try_from(outcome) {
+        Ok(written::Outcome::Applied) => Ok(WriteOutcome::Applied { old, new, old_size, new_size }),
+        Ok(written::Outcome::ConditionFailed) => Ok(WriteOutcome::ConditionFailed { old, old_size }),
+        Ok(written::Outcome::Invalid) => Ok(WriteOutcome::Invalid(message)),
+        // What an outcome of a newer version means for the item is not known.
+        Ok(written::Outcome::Unspecified) | Err(_) => Err(Failure::Unknown),
     }
 }

@@ -5,6 +5,6 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Config {
     /// Where nodes, routers and the control service reach this server.
-    #[arg(long = "memds-listen", env = "TRIVET_MEMDS_LISTEN", default_value = "127.0.0.1:7300")]
+    #[arg(long, env = "TRIVET_LISTEN", default_value = "127.0.0.1:7300")]
     pub listen: SocketAddr,
 }

@@ -1,0 +1,301 @@
+//! One operation on one partition: found, sent, judged, and asked again as long as it surely was not applied.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use model::{NodeId, TableDescriptor, TableStatus};
+use wire::data::request::Operation;
+use wire::data::{Refused, Request, response};
+
+use super::Failure;
+use super::attempts::{Attempts, Purpose, Verdict};
+use super::cache::{CachedPartition, Leadership, Spot};
+use super::inner::Inner;
+use super::lookups::Said;
+use super::node::{self, Outcome};
+use super::pipe::Lost;
+
+/// A read that a node does not answer for so long is asked elsewhere.
+const READ_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a table that is about to change (CREATING, DELETING) is waited for, where an old answer is at hand.
+const FRESH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Sorts after every encoded key: those begin with a hash of eight bytes and a tag of at most 3.
+const BEYOND_ALL_KEYS: Bytes = Bytes::from_static(&[0xff; 16]);
+
+/// A table as it is known now, and one of its partitions.
+pub(super) struct Located {
+    pub table: Arc<TableDescriptor>,
+    pub partition: Arc<CachedPartition>,
+}
+
+impl Inner {
+    /// Sends exactly one look-up, and waits for its answer only if it has to.
+    pub async fn table(&self, name: &str, deadline: Instant) -> Result<Arc<TableDescriptor>, Failure> {
+        let known = self.cache.table(name);
+        if let Some(known) = &known {
+            let descriptor = Arc::clone(&known.descriptor);
+            if is_settled(descriptor.status) {
+                let found = super::cache::Found { table: Some(Arc::clone(known)), partition: None };
+                self.lookups.refresh(name, None, found);
+                return Ok(descriptor);
+            }
+        }
+        let until = if known.is_some() { deadline.min(Instant::now() + FRESH_PATIENCE) } else { deadline };
+        let mut pauses = 0;
+        loop {
+            let said = self.look_up(name, None, until).await;
+            if let Some(table) = self.cache.table(name)
+                && (said.is_ok() || known.is_some())
+            {
+                return Ok(Arc::clone(&table.descriptor));
+            }
+            if said.is_ok_and(|said| said.complete && !said.has_table) {
+                return Err(Failure::TableNotFound);
+            }
+            self.pause(deadline, &mut pauses, NO_MAP).await?;
+        }
+    }
+
+    /// One look-up, waited for.
+    async fn look_up(&self, name: &str, key: Option<Bytes>, until: Instant) -> Result<Said, Lost> {
+        match tokio::time::timeout_at(until.into(), self.lookups.wait(name, key)).await {
+            Ok(said) => said,
+            Err(_) => Err(Lost::Broken),
+        }
+    }
+
+    /// Sends exactly one look-up if the place is known, and waits for answers otherwise.
+    pub async fn locate(
+        &self,
+        table: &Arc<TableDescriptor>,
+        spot: Spot<'_>,
+        deadline: Instant,
+    ) -> Result<Located, Failure> {
+        let found = self.cache.find(table, spot);
+        let mut newest = Arc::clone(table);
+        if let Some(known) = found.table.as_ref().filter(|known| known.descriptor.id == table.id) {
+            newest = Arc::clone(&known.descriptor);
+        }
+        match newest.status {
+            TableStatus::Active | TableStatus::Updating => {
+                if let Some(partition) = &found.partition {
+                    let partition = Arc::clone(partition);
+                    self.lookups.refresh(&table.name, Some(probe(spot)), found);
+                    return Ok(Located { table: newest, partition });
+                }
+            }
+            TableStatus::Deleting => {
+                self.lookups.refresh(&table.name, Some(probe(spot)), found);
+                return Err(Failure::TableNotActive);
+            }
+            TableStatus::Creating => {}
+        }
+        self.wait_located(table, spot, deadline).await
+    }
+
+    async fn wait_located(
+        &self,
+        table: &Arc<TableDescriptor>,
+        spot: Spot<'_>,
+        deadline: Instant,
+    ) -> Result<Located, Failure> {
+        let mut key = probe(spot);
+        let mut pauses = 0;
+        loop {
+            let said = self.look_up(&table.name, Some(key.clone()), deadline).await;
+            let found = self.cache.find(table, spot);
+            let newest = match &found.table {
+                Some(known) if known.descriptor.id == table.id => Arc::clone(&known.descriptor),
+                // Deleted, and made again under its name: the request meant the old one.
+                Some(_) => return Err(Failure::TableNotFound),
+                None => Arc::clone(table),
+            };
+            if said.is_ok_and(|said| said.complete && !said.has_table) {
+                return Err(Failure::TableNotFound);
+            }
+            match newest.status {
+                TableStatus::Creating if said.is_ok() => return Err(Failure::TableNotActive),
+                TableStatus::Deleting => return Err(Failure::TableNotActive),
+                TableStatus::Active | TableStatus::Updating => {
+                    if let Some(partition) = found.partition {
+                        return Ok(Located { table: newest, partition });
+                    }
+                }
+                TableStatus::Creating => {}
+            }
+            if let Some(further) = self.further(table, spot, &key) {
+                key = further;
+                continue;
+            }
+            let why = if said.is_ok() { NO_PARTITION } else { NO_MAP };
+            self.pause(deadline, &mut pauses, why).await?;
+        }
+    }
+
+    /// Backwards the map is asked for a key just below the boundary. Where the partition that holds it ends before the
+    /// boundary, the one in question begins at that end or later.
+    fn further(&self, table: &TableDescriptor, spot: Spot<'_>, key: &Bytes) -> Option<Bytes> {
+        let Spot::Before(end) = spot else { return None };
+        let held_by = self.cache.find(table, Spot::At(key)).partition?;
+        let own_end = held_by.descriptor.range.end.clone()?;
+        end.is_none_or(|end| own_end < *end).then_some(own_end)
+    }
+
+    /// Sends one operation until it is answered, fails, or the deadline has passed. `operation` is made anew for every
+    /// attempt, for the partition it is then sent to.
+    pub async fn call(
+        &self,
+        table: &Arc<TableDescriptor>,
+        spot: Spot<'_>,
+        purpose: Purpose,
+        deadline: Instant,
+        operation: impl Fn(&CachedPartition) -> Operation,
+    ) -> Result<(response::Result, Arc<CachedPartition>), Failure> {
+        let mut attempts = Attempts::new(purpose);
+        let mut located = self.locate(table, spot, deadline).await?;
+        loop {
+            let verdict = match attempts.target(&located.partition, &self.zone) {
+                Some(node) => {
+                    let outcome = self.send(node, &located, purpose, deadline, &operation).await;
+                    match attempts.judge(node, &located.partition, outcome) {
+                        Verdict::Stale(refused) => {
+                            if self.learn(refused) {
+                                attempts.hop()
+                            } else {
+                                Verdict::Paused
+                            }
+                        }
+                        verdict => verdict,
+                    }
+                }
+                None => Verdict::Paused,
+            };
+            match verdict {
+                Verdict::Done(result) => return Ok((result, located.partition)),
+                Verdict::Failed(failure) => return Err(failure),
+                Verdict::Gone => return Err(self.gone(table, deadline).await),
+                Verdict::AtOnce => {}
+                Verdict::Paused | Verdict::Stale(_) => {
+                    self.lookups.refresh(&table.name, Some(probe(spot)), super::cache::Found::default());
+                    let pause = attempts.pause(self.random());
+                    if Instant::now() + pause >= deadline {
+                        return Err(Failure::Unavailable(attempts.last.to_owned()));
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+            }
+            located = self.located_again(table, spot, deadline).await?;
+        }
+    }
+
+    /// From the cache, without another look-up, if it is there.
+    async fn located_again(
+        &self,
+        table: &Arc<TableDescriptor>,
+        spot: Spot<'_>,
+        deadline: Instant,
+    ) -> Result<Located, Failure> {
+        let found = self.cache.find(table, spot);
+        let newest = match found.table {
+            Some(known) if known.descriptor.id == table.id => Arc::clone(&known.descriptor),
+            Some(_) | None => Arc::clone(table),
+        };
+        match found.partition {
+            Some(partition) => Ok(Located { table: newest, partition }),
+            None => self.wait_located(table, spot, deadline).await,
+        }
+    }
+
+    async fn send(
+        &self,
+        node: NodeId,
+        located: &Located,
+        purpose: Purpose,
+        deadline: Instant,
+        operation: impl Fn(&CachedPartition) -> Operation,
+    ) -> Outcome {
+        let Some(address) = self.cache.address(node) else {
+            return Outcome::NotSent;
+        };
+        let now = Instant::now();
+        let until = match purpose {
+            Purpose::Write => deadline,
+            Purpose::Read | Purpose::NearRead => deadline.min(now + READ_PATIENCE),
+        };
+        let left = until.saturating_duration_since(now).as_millis();
+        let request = Request {
+            id: 0,
+            partition: located.partition.descriptor.id.0,
+            epoch: located.partition.descriptor.epoch,
+            deadline_ms: u32::try_from(left).unwrap_or(u32::MAX),
+            table_version: located.table.version,
+            operation: Some(operation(&located.partition)),
+        };
+        node::ask(&self.node(node), &address, request, until).await
+    }
+
+    /// Takes in what a node knows better; whether it was news.
+    fn learn(&self, refused: Refused) -> bool {
+        let mut is_news = false;
+        if let Some(table) = refused.table {
+            let before = |table: &super::cache::CachedTable| self.cache.table(&table.descriptor.name);
+            match self.cache.put_table(table) {
+                Ok(table) => is_news |= before(&table).is_some_and(|known| Arc::ptr_eq(&known, &table)),
+                Err(error) => tracing::warn!(%error, "a node answered a table that cannot be decoded"),
+            }
+        }
+        if let Some(descriptor) = refused.descriptor {
+            match self.cache.put_partition(descriptor, Leadership::default()) {
+                Ok(news) => is_news |= news,
+                Err(error) => tracing::warn!(%error, "a node answered a partition that cannot be decoded"),
+            }
+        }
+        is_news
+    }
+
+    /// A node said that the table is being deleted: which failure that is for the client.
+    async fn gone(&self, table: &TableDescriptor, deadline: Instant) -> Failure {
+        let said = self.look_up(&table.name, None, deadline.min(Instant::now() + FRESH_PATIENCE)).await;
+        let is_there = self.cache.table(&table.name).is_some_and(|known| known.descriptor.id == table.id);
+        match said {
+            Ok(_) if !is_there => Failure::TableNotFound,
+            Ok(_) | Err(_) => Failure::TableNotActive,
+        }
+    }
+}
+
+const NO_MAP: &str = "no answer from the partition map";
+const NO_PARTITION: &str = "the partition map does not know the partition yet";
+
+/// Whether a cached descriptor of that status may answer without asking first: the others change by themselves soon.
+fn is_settled(status: TableStatus) -> bool {
+    match status {
+        TableStatus::Active => true,
+        TableStatus::Creating | TableStatus::Updating | TableStatus::Deleting => false,
+    }
+}
+
+/// The key to look up for a place.
+fn probe(spot: Spot<'_>) -> Bytes {
+    match spot {
+        Spot::At(key) => key.clone(),
+        Spot::Before(None) => BEYOND_ALL_KEYS,
+        Spot::Before(Some(end)) => just_below(end),
+    }
+}
+
+/// A byte string below `end` with few others between.
+fn just_below(end: &Bytes) -> Bytes {
+    let mut below = end.to_vec();
+    match below.pop() {
+        None | Some(0) => {}
+        Some(last) => {
+            below.push(last - 1);
+            below.extend_from_slice(&BEYOND_ALL_KEYS);
+        }
+    }
+    below.into()
+}

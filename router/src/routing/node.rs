@@ -1,0 +1,115 @@
+//! Operations to one node: requests and responses on one stream.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use tokio::sync::oneshot;
+use wire::data::request::Operation;
+use wire::data::response;
+use wire::data::write::Action;
+use wire::data::{Request, RequestFrame, Response, ResponseFrame};
+
+use super::connector::{Connector, Frames, Reply};
+use super::pipe::{Lost, Pipe, Traffic};
+
+pub(super) type Node = Pipe<NodeTraffic>;
+
+pub(super) struct NodeTraffic {
+    pub connector: Arc<dyn Connector>,
+}
+
+/// What became of one request.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Answered(response::Result),
+    /// Surely not sent.
+    NotSent,
+    /// Too much waits for that node; not sent.
+    Full,
+    /// Sent, and the stream broke, or the answer did not come in time.
+    Silent,
+}
+
+type Waiter = oneshot::Sender<Result<Option<response::Result>, Lost>>;
+
+/// Sends one request and waits for its answer, at most until `until`.
+pub(super) async fn ask(node: &Node, address: &Arc<str>, request: Request, until: Instant) -> Outcome {
+    let (waiter, answer) = oneshot::channel();
+    let ticket = match node.ask(address, request, waiter) {
+        Ok(ticket) => ticket,
+        Err(Lost::Full) => return Outcome::Full,
+        Err(Lost::NotSent) => return Outcome::NotSent,
+        Err(Lost::Broken) => return Outcome::Silent,
+    };
+    match tokio::time::timeout_at(until.into(), answer).await {
+        Ok(Ok(Ok(Some(result)))) => Outcome::Answered(result),
+        Ok(Ok(Err(Lost::NotSent))) => Outcome::NotSent,
+        Ok(Ok(Err(Lost::Full))) => Outcome::Full,
+        // An answer without a result is of a kind this version does not know: it tells nothing.
+        Ok(Ok(Ok(None) | Err(Lost::Broken)) | Err(_)) => Outcome::Silent,
+        Err(_) if ticket.withdraw() => Outcome::NotSent,
+        Err(_) => Outcome::Silent,
+    }
+}
+
+impl Traffic for NodeTraffic {
+    type Ask = Request;
+    type AskFrame = RequestFrame;
+    type Answer = Response;
+    type AnswerFrame = ResponseFrame;
+    type Waiter = Waiter;
+
+    fn open(&self, address: &str, asks: BoxStream<'static, RequestFrame>) -> Reply<Frames<ResponseFrame>> {
+        self.connector.exchange(address, asks)
+    }
+
+    fn number(ask: &mut Request, id: u64) {
+        ask.id = id;
+    }
+
+    fn weight(ask: &Request) -> usize {
+        const FIXED: usize = 64;
+        let optional = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        FIXED
+            + match &ask.operation {
+                None => 0,
+                Some(Operation::Get(get)) => get.key.len(),
+                Some(Operation::Write(write)) => {
+                    let action = match &write.action {
+                        None | Some(Action::Delete(_)) => 0,
+                        Some(Action::Put(item)) => item.len(),
+                        Some(Action::Update(update)) => update.key_attributes.len() + optional(&update.update),
+                    };
+                    write.key.len() + optional(&write.condition) + action
+                }
+                Some(Operation::Scan(scan)) => {
+                    scan.start.len() + optional(&scan.end) + optional(&scan.filter) + optional(&scan.projection)
+                }
+            }
+    }
+
+    fn frame(requests: Vec<Request>) -> RequestFrame {
+        RequestFrame { requests }
+    }
+
+    fn answers(&self, frame: ResponseFrame) -> Vec<Response> {
+        frame.responses
+    }
+
+    fn id(answer: &Response) -> u64 {
+        answer.id
+    }
+
+    fn answered(&self, waiter: Waiter, answer: Response) {
+        // Who asked may have gone.
+        waiter.send(Ok(answer.result)).ok();
+    }
+
+    fn lost(&self, waiter: Waiter, lost: Lost) {
+        waiter.send(Err(lost)).ok();
+    }
+
+    fn broken(&self) {}
+}
