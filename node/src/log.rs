@@ -7,15 +7,34 @@
 //! Group commit clocks itself: whatever arrived while the last sync ran is the next batch. A write or sync that fails
 //! ends the process. Must not know what an entry says.
 
+mod files;
+mod format;
+mod purge;
+mod read;
+mod recovery;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use model::{PartitionId, ReplicaId};
 use replica::{Append, FetchRequest, LogStart, eraftpb};
 
+use files::Syncs;
+use format::Tail;
+use purge::Purge;
+use writer::{Engine, Queue, Queued, Shared, Writer};
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOptions {
     pub dir: PathBuf,
+    /// A file is full above this.
     pub file_bytes: u64,
     /// Above this the purge rewrites what old files still hold.
     pub purge_bytes: u64,
@@ -23,6 +42,13 @@ pub struct LogOptions {
     pub compress_above_bytes: u64,
     /// For tests of what happens then: the sync of this number (from 1) after the start fails.
     pub fail_sync: Option<u64>,
+}
+
+impl LogOptions {
+    /// Sizes for a node: files of 64 MiB, half a gigabyte of them, batches above 8 KiB compressed.
+    pub fn new(dir: PathBuf) -> LogOptions {
+        LogOptions { dir, file_bytes: 64 << 20, purge_bytes: 512 << 20, compress_above_bytes: 8 << 10, fail_sync: None }
+    }
 }
 
 /// One thing to do for one group.
@@ -104,6 +130,16 @@ pub enum LogError {
     },
     #[error("entry {index} of partition {partition} does not have its checksum")]
     Checksum { partition: PartitionId, index: u64 },
+    #[error("the log of partition {partition} contradicts itself at entry {index}")]
+    Contradiction { partition: PartitionId, index: u64 },
+    #[error("a record of partition {partition} in the log is malformed")]
+    Record { partition: PartitionId },
+    #[error("the record of partition {partition} in the log is malformed")]
+    Decode {
+        partition: PartitionId,
+        #[source]
+        source: model::codec::DecodeError,
+    },
     #[error("entries {low}..{high} of partition {partition} are not in the log")]
     Missing { partition: PartitionId, low: u64, high: u64 },
     #[error("cannot {verb} {path}")]
@@ -130,55 +166,18 @@ pub struct LogGroup {
 /// The open log; cloned for every room that hands it jobs.
 #[derive(Clone)]
 pub struct Log {
-    _inner: Arc<()>,
+    inner: Arc<Inner>,
 }
 
-impl Log {
-    /// Opens or creates it and starts its threads. A bad tail at or below the durable mark is an error; beyond it, every
-    /// group is told that its tail is uncertain.
-    pub fn open(_options: LogOptions, _listener: Arc<dyn LogListener>) -> Result<Log, LogError> {
-        unimplemented!()
-    }
-
-    /// Every group with a log or an id to keep, by id.
-    pub fn groups(&self) -> Vec<LogGroup> {
-        unimplemented!()
-    }
-
-    /// What a replica starts from; `applied` is the engine's mark. An empty log for a group that has none.
-    pub fn start_of(&self, _partition: PartitionId, _applied: u64) -> Result<LogStart, LogError> {
-        unimplemented!()
-    }
-
-    /// Entries read back, at least one, up to the request's bytes. Reads the disk: for a pool, not a worker.
-    pub fn fetch(&self, _partition: PartitionId, _request: &FetchRequest) -> Result<Vec<eraftpb::Entry>, LogError> {
-        unimplemented!()
-    }
-
-    /// Hands jobs over, in order; they are told to the listener when durable.
-    pub fn submit(&self, _jobs: Vec<Job>) {
-        unimplemented!()
-    }
-
-    /// Does one thing and waits until it is durable; the listener hears nothing of it.
-    pub fn run(&self, _partition: PartitionId, _work: Work) {
-        unimplemented!()
-    }
-
-    /// The lowest replica id accepted of this group; 0 if any.
-    pub fn accept_from(&self, _partition: PartitionId) -> ReplicaId {
-        unimplemented!()
-    }
-
-    /// Counters since the start.
-    pub fn counters(&self) -> LogCounters {
-        unimplemented!()
-    }
-
-    /// Writes what waits, syncs, and ends the threads. Jobs after that are dropped.
-    pub fn close(&self) {
-        unimplemented!()
-    }
+struct Inner {
+    engine: Arc<Engine>,
+    queue: Arc<Queue>,
+    purge: Arc<Purge>,
+    shared: Arc<Shared>,
+    syncs: Arc<Syncs>,
+    /// Groups whose tail was uncertain when the log was opened.
+    uncertain: Vec<PartitionId>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,4 +186,138 @@ pub struct LogCounters {
     pub syncs: u64,
     pub jobs: u64,
     pub bytes: u64,
+}
+
+impl Log {
+    /// Opens or creates it and starts its threads. A bad tail at or below the durable mark is an error; beyond it, every
+    /// group is told that its tail is uncertain.
+    pub fn open(options: LogOptions, listener: Arc<dyn LogListener>) -> Result<Log, LogError> {
+        let syncs = Arc::new(Syncs::default());
+        let (engine, end) = recovery::open(&options, &syncs)?;
+        let engine = Arc::new(engine);
+        let node = read::node_records(&engine);
+        let tails = read::tails(&engine)?;
+        let uncertain = recovery::settle(&engine, &options, end, &tails, &node.uncertain)?;
+        let shared = Arc::new(Shared::default());
+        *shared.accept_from.lock().unwrap_or_else(PoisonError::into_inner) = node.accept_from;
+        if let Some(number) = options.fail_sync {
+            syncs.fail_at(number);
+        }
+        let inner = Inner {
+            queue: Arc::default(),
+            purge: Arc::new(Purge::new(options.file_bytes / 2)),
+            uncertain: uncertain.keys().copied().collect(),
+            threads: Mutex::default(),
+            engine,
+            shared,
+            syncs,
+        };
+        inner.start(listener, tails, uncertain)?;
+        Ok(Log { inner: Arc::new(inner) })
+    }
+
+    /// Every group with a log or an id to keep, by id.
+    pub fn groups(&self) -> Result<Vec<LogGroup>, LogError> {
+        let accept_from = self.inner.shared.accept_from.lock().unwrap_or_else(PoisonError::into_inner);
+        read::groups(&self.inner.engine, &accept_from)
+    }
+
+    /// What a replica starts from; `applied` is the engine's mark. An empty log for a group that has none.
+    pub fn start_of(&self, partition: PartitionId, applied: u64) -> Result<LogStart, LogError> {
+        let mut start = read::start_of(&self.inner.engine, partition, applied)?;
+        start.tail_uncertain = self.inner.uncertain.contains(&partition);
+        Ok(start)
+    }
+
+    /// Entries read back, at least one, up to the request's bytes. Reads the disk: for a pool, not a worker.
+    pub fn fetch(&self, partition: PartitionId, request: &FetchRequest) -> Result<Vec<eraftpb::Entry>, LogError> {
+        let FetchRequest { low, high, max_bytes, to: _ } = request;
+        read::fetch(&self.inner.engine, partition, *low..*high, *max_bytes)
+    }
+
+    /// Hands jobs over, in order; they are told to the listener when durable.
+    pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
+        self.inner.queue.push(jobs.into_iter().map(|job| Queued { job, waiter: None }));
+    }
+
+    /// Does one thing and waits until it is durable; the listener hears nothing of it. False if the log is closed.
+    pub fn run(&self, partition: PartitionId, work: Work) -> bool {
+        let (done, wait) = mpsc::sync_channel(1);
+        self.inner.queue.push([Queued { job: Job { worker: 0, partition, work }, waiter: Some(done) }]);
+        wait.recv().is_ok()
+    }
+
+    /// The lowest replica id accepted of this group; 0 if any.
+    pub fn accept_from(&self, partition: PartitionId) -> ReplicaId {
+        let accept_from = self.inner.shared.accept_from.lock().unwrap_or_else(PoisonError::into_inner);
+        accept_from.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// Counters since the start.
+    pub fn counters(&self) -> LogCounters {
+        let Shared { accept_from: _, batches, jobs, bytes } = self.inner.shared.as_ref();
+        LogCounters {
+            batches: batches.load(Ordering::Relaxed),
+            syncs: self.inner.syncs.count(),
+            jobs: jobs.load(Ordering::Relaxed),
+            bytes: bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Bytes of the log's files.
+    pub fn disk_bytes(&self) -> u64 {
+        u64::try_from(self.inner.engine.get_used_size()).unwrap_or(u64::MAX)
+    }
+
+    /// Writes what waits, syncs, and ends the threads. Jobs after that are dropped.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+}
+
+impl Inner {
+    fn start(
+        &self,
+        listener: Arc<dyn LogListener>,
+        tails: HashMap<PartitionId, Tail>,
+        uncertain: writer::Uncertain,
+    ) -> Result<(), LogError> {
+        let purge = Arc::clone(&self.purge);
+        let writer = Writer::new(
+            Arc::clone(&self.engine),
+            Arc::clone(&self.queue),
+            Arc::clone(&self.shared),
+            Arc::clone(&listener),
+            Box::new(move |bytes| purge.written(bytes)),
+            tails,
+            uncertain,
+            recovery::read_mark(&self.engine),
+        );
+        let (purge, engine) = (Arc::clone(&self.purge), Arc::clone(&self.engine));
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.push(self.spawn("log-writer", move || writer.run())?);
+        threads.push(self.spawn("log-purge", move || purge.run(&engine, listener.as_ref()))?);
+        Ok(())
+    }
+
+    fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LogError> {
+        let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
+        spawned.map_err(|source| LogError::Io { verb: "start a thread for", path: self.engine.path().into(), source })
+    }
+
+    fn close(&self) {
+        self.queue.close();
+        self.purge.close();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A thread that panicked has aborted the process.
+            thread.join().ok();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
 }

@@ -1,0 +1,138 @@
+//! Reading the log back: what a replica starts from, and entries for a follower that lags.
+//!
+//! Every entry's checksum is verified; what is read must be in sequence and of the terms that the group's record tells.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use model::{PartitionId, ReplicaId};
+use replica::LogStart;
+use replica::eraftpb::{Entry, HardState};
+
+use super::format::{self, HARD_STATE, LOG_GROUP, NodeKey, RECEIVING, TAIL, Tail};
+use super::writer::{Engine, EntryExt};
+use super::{LogError, LogGroup};
+
+/// Read at once while a replica starts.
+const CHUNK_BYTES: u64 = 4 << 20;
+
+/// The log's own records.
+#[derive(Default)]
+pub struct NodeRecords {
+    pub accept_from: BTreeMap<PartitionId, ReplicaId>,
+    pub uncertain: Vec<PartitionId>,
+}
+
+pub fn node_records(engine: &Engine) -> NodeRecords {
+    let mut records = NodeRecords::default();
+    let each = |key: &[u8], value: &[u8]| {
+        match format::parse_node_key(key) {
+            Some(NodeKey::AcceptFrom(partition)) => {
+                let lowest = format::decode_u64(value).expect("the log's own records have checksums");
+                records.accept_from.insert(partition, ReplicaId(lowest));
+            }
+            Some(NodeKey::Uncertain(partition)) => records.uncertain.push(partition),
+            None => {}
+        }
+        true
+    };
+    engine.scan_raw_messages(LOG_GROUP, None, None, false, each).expect("a scan of memory cannot fail");
+    records
+}
+
+pub fn tails(engine: &Engine) -> Result<HashMap<PartitionId, Tail>, LogError> {
+    let groups = engine.raft_groups().into_iter().filter(|group| *group != LOG_GROUP).map(PartitionId);
+    groups.map(|partition| Ok((partition, tail(engine, partition)?))).collect()
+}
+
+pub fn groups(engine: &Engine, accept_from: &BTreeMap<PartitionId, ReplicaId>) -> Result<Vec<LogGroup>, LogError> {
+    let group = |partition, exists| LogGroup { partition, accept_from: ReplicaId(0), exists, receiving: None };
+    let mut groups: BTreeMap<_, _> =
+        accept_from.keys().map(|partition| (*partition, group(*partition, false))).collect();
+    for id in engine.raft_groups().into_iter().filter(|id| *id != LOG_GROUP) {
+        let partition = PartitionId(id);
+        let mut found = group(partition, engine.get(id, HARD_STATE).is_some() || engine.get(id, TAIL).is_some());
+        if let Some(index) = engine.get(id, RECEIVING) {
+            found.receiving = Some(format::decode_u64(&index).ok_or(LogError::Record { partition })?);
+        }
+        groups.insert(partition, found);
+    }
+    for (partition, lowest) in accept_from {
+        groups.entry(*partition).and_modify(|group| group.accept_from = *lowest);
+    }
+    Ok(groups.into_values().filter(|group| group.exists || group.accept_from.0 > 0).collect())
+}
+
+pub fn hard_state(engine: &Engine, partition: PartitionId) -> Result<HardState, LogError> {
+    let stored = engine.get_message(partition.0, HARD_STATE).map_err(|source| LogError::Read { partition, source })?;
+    Ok(stored.unwrap_or_default())
+}
+
+fn tail(engine: &Engine, partition: PartitionId) -> Result<Tail, LogError> {
+    let last = engine.last_index(partition.0);
+    let tail = match engine.get(partition.0, TAIL) {
+        Some(bytes) => Tail::decode(bytes, last).map_err(|source| LogError::Decode { partition, source })?,
+        None => Tail { last_index: last.unwrap_or(0), ..Tail::default() },
+    };
+    let first = engine.first_index(partition.0);
+    if first.is_some_and(|first| first != tail.truncated_index + 1)
+        || tail.runs.first().map(|(index, _)| *index) != first
+        || tail.runs.last().is_some_and(|(index, _)| *index > tail.last_index)
+    {
+        return Err(LogError::Contradiction { partition, index: first.unwrap_or(tail.truncated_index) });
+    }
+    Ok(tail)
+}
+
+/// Before the writer starts, or while the group has no jobs: what the records tell must agree with the entries.
+pub fn start_of(engine: &Engine, partition: PartitionId, applied: u64) -> Result<LogStart, LogError> {
+    let tail = tail(engine, partition)?;
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut next = applied.max(tail.truncated_index) + 1;
+    while next <= tail.last_index {
+        let chunk = fetch(engine, partition, next..tail.last_index + 1, CHUNK_BYTES)?;
+        if let Some(wrong) = chunk.iter().find(|entry| tail.term_at(entry.index) != Some(entry.term)) {
+            return Err(LogError::Contradiction { partition, index: wrong.index });
+        }
+        next += u64::try_from(chunk.len()).expect("a chunk's length fits 64 bits");
+        entries.extend(chunk);
+    }
+    let Tail { truncated_index, truncated_term, runs, last_index } = tail;
+    Ok(LogStart {
+        hard_state: hard_state(engine, partition)?,
+        truncated_index,
+        truncated_term,
+        terms: runs,
+        last_index,
+        entries,
+        tail_uncertain: false,
+    })
+}
+
+/// At least one, as many as fit. The writer may be at work: nothing but the entries is looked at.
+pub fn fetch(
+    engine: &Engine,
+    partition: PartitionId,
+    range: Range<u64>,
+    max_bytes: u64,
+) -> Result<Vec<Entry>, LogError> {
+    let mut entries = Vec::new();
+    let max = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+    match engine.fetch_entries_to::<EntryExt>(partition.0, range.start, range.end, Some(max), &mut entries) {
+        Ok(_) => {}
+        Err(raft_engine::Error::EntryCompacted | raft_engine::Error::EntryNotFound) => entries.clear(),
+        Err(source) => return Err(LogError::Read { partition, source }),
+    }
+    if entries.is_empty() {
+        return Err(LogError::Missing { partition, low: range.start, high: range.end });
+    }
+    for (entry, index) in entries.iter_mut().zip(range) {
+        if !format::unseal(entry) {
+            return Err(LogError::Checksum { partition, index });
+        }
+        if entry.index != index {
+            return Err(LogError::Contradiction { partition, index });
+        }
+    }
+    Ok(entries)
+}

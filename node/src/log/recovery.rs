@@ -1,0 +1,198 @@
+//! What an unclean stop leaves at the log's end, and whether it may be cut off.
+//!
+//! raft-engine allocates ahead, so zeros behind the last batch are no damage: they are cut before it opens. Any other bad
+//! tail is examined on a copy first, because raft-engine cuts it silently. The copy tells the last readable batch; the
+//! marks in the damaged file's bytes tell up to which batch everything was synced. Unreadable and synced is corruption.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::PartitionId;
+use raft_engine::{Config, LogBatch, RecoveryMode};
+
+use super::files::{Syncs, WatchedFiles};
+use super::format::{LOG_GROUP, MARK, Mark, Tail, uncertain_key};
+use super::writer::{Engine, Uncertain};
+use super::{LogError, LogOptions};
+
+const FILE_MAGIC: &[u8] = b"RAFT-LOG-FILE-HEADER-9986AB3E47F320B394C8E84916EB0ED5";
+/// Magic, version and alignment of raft-engine's file format 2.
+const FILE_HEADER_LEN: u64 = FILE_MAGIC.len() as u64 + 8 + 8;
+const BATCH_HEADER_LEN: u64 = 16;
+
+/// What stands at the log's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Sound,
+    /// Something unreadable was cut off, and it cannot be told whether it had been synced.
+    Uncertain,
+}
+
+/// Opens the engine so that nothing is cut off silently.
+pub fn open(options: &LogOptions, syncs: &Arc<Syncs>) -> Result<(Engine, End), LogError> {
+    fs::create_dir_all(&options.dir).map_err(|source| io_error("make", &options.dir, source))?;
+    for queue in ["raftlog", "rewrite"] {
+        if let Some(last) = files(&options.dir, queue)?.pop() {
+            cut_zeros(&last).map_err(|source| io_error("cut zeros off", &last, source))?;
+        }
+    }
+    match open_engine(options, &options.dir, syncs, RecoveryMode::AbsoluteConsistency) {
+        Ok(engine) => return Ok((engine, End::Sound)),
+        Err(raft_engine::Error::Corruption(reason)) => {
+            tracing::warn!(reason, "the log's tail is unreadable, examining it");
+        }
+        Err(source) => return Err(LogError::Open { dir: options.dir.clone(), source }),
+    }
+    examine(options)?;
+    let engine = open_engine(options, &options.dir, syncs, RecoveryMode::TolerateTailCorruption)
+        .map_err(|source| LogError::Open { dir: options.dir.clone(), source })?;
+    Ok((engine, End::Uncertain))
+}
+
+fn open_engine(
+    options: &LogOptions,
+    dir: &Path,
+    syncs: &Arc<Syncs>,
+    recovery_mode: RecoveryMode,
+) -> raft_engine::Result<Engine> {
+    let config = Config {
+        dir: dir.to_string_lossy().into_owned(),
+        recovery_mode,
+        batch_compression_threshold: raft_engine::ReadableSize(options.compress_above_bytes),
+        target_file_size: raft_engine::ReadableSize(options.file_bytes),
+        purge_threshold: raft_engine::ReadableSize(options.purge_bytes.max(options.file_bytes)),
+        // A recycled file ends in old batches, so that its torn tail could not be told from a sound one.
+        enable_log_recycle: false,
+        prefill_for_recycle: false,
+        ..Config::default()
+    };
+    Engine::open_with_file_system(config, Arc::new(WatchedFiles { syncs: Arc::clone(syncs) }))
+}
+
+/// Fails if the unreadable tail was synced.
+fn examine(options: &LogOptions) -> Result<(), LogError> {
+    let dir = &options.dir;
+    let copy = dir.with_extension("examined");
+    if copy.exists() {
+        fs::remove_dir_all(&copy).map_err(|source| io_error("remove", &copy, source))?;
+    }
+    fs::create_dir_all(&copy).map_err(|source| io_error("make", &copy, source))?;
+    for queue in ["raftlog", "rewrite"] {
+        copy_files(&files(dir, queue)?, &copy)?;
+    }
+    let engine = open_engine(options, &copy, &Arc::default(), RecoveryMode::TolerateTailCorruption)
+        .map_err(|source| LogError::Open { dir: dir.clone(), source })?;
+    let readable = read_mark(&engine).number;
+    drop(engine);
+    fs::remove_dir_all(&copy).map_err(|source| io_error("remove", &copy, source))?;
+    let durable = match files(dir, "raftlog")?.pop() {
+        Some(last) => Mark::highest_durable(&fs::read(&last).map_err(|source| io_error("read", &last, source))?),
+        None => 0,
+    };
+    if durable > readable {
+        return Err(LogError::Corrupt { dir: dir.clone(), durable, readable });
+    }
+    Ok(())
+}
+
+/// The last readable batch's mark.
+pub fn read_mark(engine: &Engine) -> Mark {
+    engine.get(LOG_GROUP, MARK).and_then(|bytes| Mark::decode(&bytes)).unwrap_or_default()
+}
+
+/// Only the last file is ever cut: the others are linked.
+fn copy_files(files: &[PathBuf], to: &Path) -> Result<(), LogError> {
+    for (at, file) in files.iter().enumerate() {
+        let target = to.join(file.file_name().expect("a listed file has a name"));
+        if at + 1 < files.len() {
+            fs::hard_link(file, &target).map_err(|source| io_error("link", &target, source))?;
+        } else {
+            fs::copy(file, &target).map_err(|source| io_error("write", &target, source))?;
+        }
+    }
+    Ok(())
+}
+
+/// One queue's files, oldest first.
+fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, LogError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|source| io_error("list", dir, source))? {
+        let path = entry.map_err(|source| io_error("list", dir, source))?.path();
+        if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Cuts the file behind its last batch, if nothing but zeros stands there. Whatever else is wrong is left alone.
+fn cut_zeros(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let len = file.metadata()?.len();
+    let mut magic = vec![0; FILE_MAGIC.len()];
+    if len < FILE_HEADER_LEN || file.read_exact_at(&mut magic, 0).is_err() || magic != FILE_MAGIC {
+        return Ok(());
+    }
+    let mut end = FILE_HEADER_LEN;
+    while end + BATCH_HEADER_LEN <= len {
+        let mut header = [0; 8];
+        file.read_exact_at(&mut header, end)?;
+        let batch = u64::from_be_bytes(header) >> 8;
+        if batch == 0 || end + batch > len {
+            break;
+        }
+        end += batch;
+    }
+    if end < len && only_zeros(&file, end, len)? {
+        file.set_len(end)?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+fn only_zeros(file: &File, from: u64, to: u64) -> io::Result<bool> {
+    let mut chunk = vec![0; 64 << 10];
+    let mut at = from;
+    while at < to {
+        let read = file.read_at(&mut chunk, at)?;
+        if read == 0 {
+            break;
+        }
+        if chunk[..read].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += u64::try_from(read).expect("a chunk's length fits 64 bits");
+    }
+    Ok(true)
+}
+
+fn io_error(verb: &'static str, path: &Path, source: io::Error) -> LogError {
+    LogError::Io { verb, path: path.to_owned(), source }
+}
+
+/// Remembers, synced, which groups' tails are uncertain: now, or since an earlier start. With the vote each had when it
+/// became so.
+pub fn settle(
+    engine: &Engine,
+    options: &LogOptions,
+    end: End,
+    tails: &HashMap<PartitionId, Tail>,
+    known: &[PartitionId],
+) -> Result<Uncertain, LogError> {
+    let mut groups = known.to_vec();
+    if end == End::Uncertain {
+        groups.extend(tails.keys().filter(|partition| !known.contains(partition)));
+        let mut batch = LogBatch::default();
+        for partition in &groups {
+            batch.put(LOG_GROUP, uncertain_key(*partition), vec![1]).expect("our keys are not raft-engine's own");
+        }
+        engine.write(&mut batch, true).map_err(|source| LogError::Open { dir: options.dir.clone(), source })?;
+    }
+    let with_vote = |partition| Ok((partition, super::read::hard_state(engine, partition)?));
+    groups.into_iter().map(with_vote).collect()
+}

@@ -1,0 +1,364 @@
+//! The writer thread: takes every job that waits, writes one batch, syncs once, tells each worker once.
+//!
+//! What need not be synced (a commit index, a truncation) waits in the batch for the next sync, or for a moment without
+//! work. A write that fails ends the process: what is on the disk is unknown then.
+
+use std::collections::{BTreeMap, HashMap};
+use std::mem;
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use model::{PartitionId, ReplicaId};
+use raft_engine::{Command, LogBatch, MessageExt};
+use replica::{Append, eraftpb};
+
+use super::files::WatchedFiles;
+use super::format::{self, LOG_GROUP, Mark, Tail};
+use super::{Done, DoneWhat, Job, LogListener, Work};
+
+pub type Engine = raft_engine::Engine<WatchedFiles>;
+
+/// A batch above this is written before the rest of what waits, so that one sync never takes long.
+const BATCH_BYTES: usize = 16 << 20;
+/// After this long without work, what waits unsynced is written: the mark above all.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// How raft-engine finds an entry's index.
+pub struct EntryExt;
+
+impl MessageExt for EntryExt {
+    type Entry = eraftpb::Entry;
+
+    fn index(entry: &eraftpb::Entry) -> u64 {
+        entry.index
+    }
+}
+
+pub struct Queued {
+    pub job: Job,
+    /// Told instead of the listener.
+    pub waiter: Option<SyncSender<()>>,
+}
+
+/// Jobs that wait for the writer.
+#[derive(Default)]
+pub struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: Vec<Queued>,
+    closed: bool,
+}
+
+enum Taken {
+    Jobs,
+    Idle,
+    Closed,
+}
+
+impl Queue {
+    pub fn push(&self, jobs: impl IntoIterator<Item = Queued>) {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return;
+        }
+        let was_empty = waiting.jobs.is_empty();
+        waiting.jobs.extend(jobs);
+        if was_empty && !waiting.jobs.is_empty() {
+            self.wake.notify_one();
+        }
+    }
+
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves everything that waits into `jobs`; with `idle` it gives up after a while.
+    fn take(&self, jobs: &mut Vec<Queued>, idle: bool) -> Taken {
+        let mut waiting = self.lock();
+        while waiting.jobs.is_empty() {
+            if waiting.closed {
+                return Taken::Closed;
+            }
+            if !idle {
+                waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let (back, timeout) = self.wake.wait_timeout(waiting, IDLE).unwrap_or_else(PoisonError::into_inner);
+            waiting = back;
+            if timeout.timed_out() && waiting.jobs.is_empty() && !waiting.closed {
+                return Taken::Idle;
+            }
+        }
+        mem::swap(jobs, &mut waiting.jobs);
+        Taken::Jobs
+    }
+}
+
+/// What others may ask while the writer runs.
+#[derive(Default)]
+pub struct Shared {
+    pub accept_from: Mutex<BTreeMap<PartitionId, ReplicaId>>,
+    pub batches: AtomicU64,
+    pub jobs: AtomicU64,
+    pub bytes: AtomicU64,
+}
+
+/// A thread that dies takes the process with it: nobody else would write the log.
+pub struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            process::abort();
+        }
+    }
+}
+
+/// What a group's uncertain tail waits for: a vote in a later term.
+pub type Uncertain = HashMap<PartitionId, eraftpb::HardState>;
+
+pub struct Writer {
+    pub engine: Arc<Engine>,
+    pub queue: Arc<Queue>,
+    pub shared: Arc<Shared>,
+    pub listener: Arc<dyn LogListener>,
+    /// Called with the bytes of each write; wakes the purge.
+    pub written: Box<dyn Fn(u64) + Send>,
+    pub tails: HashMap<PartitionId, Tail>,
+    pub uncertain: Uncertain,
+    pub mark: Mark,
+    batch: LogBatch,
+    told: Told,
+    /// The mark of the last sync is not in the log yet, or the batch holds what need not be synced.
+    unwritten: bool,
+}
+
+#[derive(Default)]
+struct Told {
+    workers: Vec<Vec<Done>>,
+    waiters: Vec<SyncSender<()>>,
+    accept_from: Vec<(PartitionId, ReplicaId)>,
+}
+
+impl Writer {
+    #[expect(clippy::too_many_arguments, reason = "called once, by name of the fields it fills")]
+    pub fn new(
+        engine: Arc<Engine>,
+        queue: Arc<Queue>,
+        shared: Arc<Shared>,
+        listener: Arc<dyn LogListener>,
+        written: Box<dyn Fn(u64) + Send>,
+        tails: HashMap<PartitionId, Tail>,
+        uncertain: Uncertain,
+        mark: Mark,
+    ) -> Writer {
+        Writer {
+            engine,
+            queue,
+            shared,
+            listener,
+            written,
+            tails,
+            uncertain,
+            mark,
+            batch: LogBatch::default(),
+            told: Told::default(),
+            unwritten: false,
+        }
+    }
+
+    pub fn run(mut self) {
+        let _abort = AbortOnPanic;
+        let queue = Arc::clone(&self.queue);
+        let mut jobs = Vec::new();
+        loop {
+            match queue.take(&mut jobs, self.unwritten) {
+                Taken::Jobs => self.process(&mut jobs),
+                Taken::Idle => self.write(Sync::No),
+                Taken::Closed => break,
+            }
+        }
+        if self.unwritten {
+            self.write(Sync::Yes);
+        }
+    }
+
+    fn process(&mut self, jobs: &mut Vec<Queued>) {
+        self.shared.jobs.fetch_add(u64::try_from(jobs.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let mut must_sync = false;
+        for Queued { job, waiter } in jobs.drain(..) {
+            must_sync |= self.add(job, waiter);
+            if self.batch.approximate_size() > BATCH_BYTES {
+                self.write(Sync::Yes);
+                self.tell();
+                must_sync = false;
+            }
+        }
+        if must_sync {
+            self.write(Sync::Yes);
+        }
+        self.tell();
+    }
+
+    /// Whether it must be synced before it is told.
+    fn add(&mut self, job: Job, waiter: Option<SyncSender<()>>) -> bool {
+        let Job { worker, partition, work } = job;
+        assert_ne!(partition.0, LOG_GROUP, "no partition has the log's own group id");
+        self.unwritten = true;
+        let (what, must_sync) = match work {
+            Work::Append(append) => self.add_append(partition, append),
+            Work::Truncate { upto } => {
+                self.add_truncate(partition, upto);
+                (DoneWhat::Truncate { upto }, false)
+            }
+            Work::Birth { index, term, hard_state } => {
+                self.begin_anew(partition, Tail::new(index, term), &hard_state);
+                (DoneWhat::Birth, true)
+            }
+            Work::Receiving { index } => {
+                self.put(partition.0, format::RECEIVING.to_vec(), format::encode_u64(index));
+                (DoneWhat::Receiving, true)
+            }
+            Work::Received { index, term, hard_state } => {
+                self.begin_anew(partition, Tail::new(index, term), &hard_state);
+                (DoneWhat::Received { index }, true)
+            }
+            Work::AcceptFrom { replica } => {
+                self.put(LOG_GROUP, format::accept_from_key(partition), format::encode_u64(replica.0));
+                self.told.accept_from.push((partition, replica));
+                (DoneWhat::AcceptFrom, true)
+            }
+            Work::Remove => {
+                self.batch.add_command(partition.0, Command::Clean);
+                self.settle(partition);
+                self.tails.remove(&partition);
+                (DoneWhat::Remove, true)
+            }
+        };
+        match waiter {
+            Some(waiter) => self.told.waiters.push(waiter),
+            None => self.told.add(worker, Done { partition, what }),
+        }
+        must_sync
+    }
+
+    fn add_append(&mut self, partition: PartitionId, append: Append) -> (DoneWhat, bool) {
+        let Append { number, mut entries, hard_state, must_sync } = append;
+        entries.iter_mut().for_each(format::seal);
+        let tail = self.tails.entry(partition).or_default();
+        let record = tail.append(&entries).then(|| tail.encode());
+        self.batch
+            .add_entries::<EntryExt>(partition.0, &entries)
+            .expect("a batch is written long before it holds 2 GiB");
+        if let Some(record) = record {
+            self.put(partition.0, format::TAIL.to_vec(), record);
+        }
+        if let Some(hard_state) = &hard_state {
+            self.put_hard_state(partition, hard_state);
+            let voted = |old: &eraftpb::HardState| hard_state.vote != 0 && hard_state.term > old.term;
+            if self.uncertain.get(&partition).is_some_and(voted) {
+                self.settle(partition);
+            }
+        }
+        (DoneWhat::Append { number }, must_sync || !entries.is_empty())
+    }
+
+    fn add_truncate(&mut self, partition: PartitionId, upto: u64) {
+        let Some(tail) = self.tails.get_mut(&partition) else { return };
+        if !tail.truncate(upto) {
+            return;
+        }
+        let (index, record) = (tail.truncated_index + 1, tail.encode());
+        self.batch.add_command(partition.0, Command::Compact { index });
+        self.put(partition.0, format::TAIL.to_vec(), record);
+    }
+
+    /// Everything the group had in the log is gone, with the mark of a snapshot.
+    fn begin_anew(&mut self, partition: PartitionId, tail: Tail, hard_state: &eraftpb::HardState) {
+        self.batch.add_command(partition.0, Command::Clean);
+        self.put(partition.0, format::TAIL.to_vec(), tail.encode());
+        self.put_hard_state(partition, hard_state);
+        self.tails.insert(partition, tail);
+    }
+
+    fn settle(&mut self, partition: PartitionId) {
+        if self.uncertain.remove(&partition).is_some() {
+            self.batch.delete(LOG_GROUP, format::uncertain_key(partition));
+        }
+    }
+
+    fn put(&mut self, group: u64, key: Vec<u8>, value: Vec<u8>) {
+        self.batch.put(group, key, value).expect("our keys do not begin as raft-engine's own do");
+    }
+
+    fn put_hard_state(&mut self, partition: PartitionId, hard_state: &eraftpb::HardState) {
+        self.batch
+            .put_message(partition.0, format::HARD_STATE.to_vec(), hard_state)
+            .expect("a hard state of three integers encodes");
+    }
+
+    fn write(&mut self, sync: Sync) {
+        self.mark.number += 1;
+        self.put(LOG_GROUP, format::MARK.to_vec(), self.mark.encode());
+        let sync = sync == Sync::Yes;
+        let bytes = match self.engine.write(&mut self.batch, sync) {
+            Ok(bytes) => u64::try_from(bytes).unwrap_or(u64::MAX),
+            Err(error) => {
+                tracing::error!(%error, "the log cannot be written");
+                process::abort();
+            }
+        };
+        if sync {
+            self.mark.durable = self.mark.number;
+        }
+        // After a sync its mark waits for the next batch; after an unsynced write nothing waits.
+        self.unwritten = sync;
+        self.shared.batches.fetch_add(1, Ordering::Relaxed);
+        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        (self.written)(bytes);
+    }
+
+    fn tell(&mut self) {
+        for (partition, replica) in self.told.accept_from.drain(..) {
+            let mut accept_from = self.shared.accept_from.lock().unwrap_or_else(PoisonError::into_inner);
+            accept_from.insert(partition, replica);
+        }
+        for (worker, done) in self.told.workers.iter_mut().enumerate() {
+            if !done.is_empty() {
+                self.listener.durable(worker, mem::take(done));
+            }
+        }
+        for waiter in self.told.waiters.drain(..) {
+            // One who no longer waits need not be told.
+            waiter.send(()).ok();
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    Yes,
+    No,
+}
+
+impl Told {
+    fn add(&mut self, worker: usize, done: Done) {
+        if self.workers.len() <= worker {
+            self.workers.resize_with(worker + 1, Vec::new);
+        }
+        self.workers[worker].push(done);
+    }
+}
