@@ -4,14 +4,29 @@
 //! written. Ingest and file deletion break that: a flush precedes each. Must not know Raft, nor evaluate anything but
 //! filters and projections.
 
+mod engine;
+mod ingest;
+mod keys;
+mod range;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use model::expression::{Condition, Projection};
-use model::item::RecordHeader;
+use model::item::{RecordHeader, decode_record};
 use model::{KeyRange, PartitionId, TableId};
-use replica::ApplyBatch;
+use replica::entry::SPACE_ITEMS;
+use replica::{AppliedMark, ApplyBatch};
+use rocksdb::{DB, DBPinnableSlice, ErrorKind, ReadOptions, ReadTier, WriteOptions};
+
+pub use ingest::{SnapshotFiles, SnapshotView};
+use keys::{RecordKind, item_key, record_key};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemsOptions {
@@ -48,12 +63,22 @@ pub enum ItemsError {
     },
     #[error("a stored key is malformed")]
     MalformedKey,
+    #[error("the items in {dir} have format {found}, this program knows format {known}")]
+    OtherFormat { dir: PathBuf, found: u8, known: u8 },
 }
 
 /// The open engine; cloned for every room that reads or writes it.
 #[derive(Clone)]
 pub struct Items {
-    _inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: DB,
+    cached: ReadOptions,
+    persisted: ReadOptions,
+    apply: WriteOptions,
+    patient: WriteOptions,
 }
 
 /// One item as it is stored.
@@ -137,58 +162,125 @@ pub struct Estimate {
     pub bytes: u64,
 }
 
+impl ItemsOptions {
+    /// 64 MiB in all, no limit on background work: a small node.
+    pub fn new(dir: PathBuf, seed: u64) -> ItemsOptions {
+        ItemsOptions { dir, memory_bytes: 64 << 20, seed, background_bytes_per_s: 0, concurrent_writers: false }
+    }
+}
+
 impl Items {
-    pub fn open(_options: ItemsOptions) -> Result<Items, ItemsError> {
-        unimplemented!()
+    /// Opens or creates it.
+    pub fn open(options: ItemsOptions) -> Result<Items, ItemsError> {
+        let is_new = !engine::exists(&options.dir);
+        let db = engine::open(&options)?;
+        let items = Items {
+            inner: Arc::new(Inner {
+                db,
+                cached: engine::read_options(ReadTier::BlockCache),
+                persisted: engine::read_options(ReadTier::Persisted),
+                apply: engine::apply_options(),
+                patient: engine::patient_options(),
+            }),
+        };
+        if is_new {
+            items.put_patiently("write the format of", [(keys::format_key(), vec![keys::FORMAT])])?;
+            items.flush()?;
+        } else {
+            items.check_format(options.dir)?;
+        }
+        Ok(items)
+    }
+
+    fn check_format(&self, dir: PathBuf) -> Result<(), ItemsError> {
+        let found = self.inner.db.get_pinned(keys::format_key()).map_err(failed("read the format of"))?;
+        match found.as_deref() {
+            Some([keys::FORMAT]) => Ok(()),
+            other => {
+                let found = other.and_then(|bytes| bytes.first()).copied().unwrap_or_default();
+                Err(ItemsError::OtherFormat { dir, found, known: keys::FORMAT })
+            }
+        }
     }
 
     /// Without waiting for the disk: for workers.
-    pub fn lookup(&self, _table: TableId, _key: &[u8]) -> Result<Lookup, ItemsError> {
-        unimplemented!()
+    pub fn lookup(&self, table: TableId, key: &[u8]) -> Result<Lookup, ItemsError> {
+        let disk_key = item_key(table, SPACE_ITEMS, key);
+        match self.inner.db.get_pinned_opt(disk_key, &self.inner.cached) {
+            Ok(Some(record)) => Ok(Lookup::Found(stored(&record)?)),
+            Ok(None) => Ok(Lookup::Missing),
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Lookup::NotCached),
+            Err(source) => Err(ItemsError::Engine { verb: "look up", source }),
+        }
     }
 
     /// May wait for the disk: for pools.
-    pub fn get(&self, _table: TableId, _key: &[u8]) -> Result<Option<Stored>, ItemsError> {
-        unimplemented!()
-    }
-
-    /// All or nothing, without waiting.
-    pub fn write(&self, _batch: &TurnBatch) -> Result<WriteOutcome, ItemsError> {
-        unimplemented!()
-    }
-
-    /// The records with which a group is born; waits.
-    pub fn put_group(&self, _records: &GroupRecords) -> Result<(), ItemsError> {
-        unimplemented!()
+    pub fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Stored>, ItemsError> {
+        let disk_key = item_key(table, SPACE_ITEMS, key);
+        let record = self.inner.db.get_pinned(disk_key).map_err(failed("read"))?;
+        record.as_ref().map(stored).transpose()
     }
 
     /// All groups that have records, by id.
     pub fn groups(&self) -> Result<Vec<GroupRecords>, ItemsError> {
-        unimplemented!()
+        let mut groups: BTreeMap<PartitionId, GroupRecords> = BTreeMap::new();
+        let bounds = (keys::records_start(), keys::records_end());
+        let mut at = self.inner.db.raw_iterator_opt(engine::iterate_options(bounds));
+        at.seek_to_first();
+        while let Some((key, value)) = at.item() {
+            let (partition, kind) = keys::parse_record_key(key).ok_or(ItemsError::MalformedKey)?;
+            let records = groups.entry(partition).or_insert(GroupRecords { partition, mark: None, state: None });
+            let value = Some(Bytes::copy_from_slice(value));
+            match kind {
+                RecordKind::Mark => records.mark = value,
+                RecordKind::State => records.state = value,
+            }
+            at.next();
+        }
+        at.status().map_err(failed("list the groups of"))?;
+        Ok(groups.into_values().collect())
+    }
+
+    /// The records of one group, as they are now.
+    pub fn group(&self, partition: PartitionId) -> Result<GroupRecords, ItemsError> {
+        let read = |kind| {
+            let value =
+                self.inner.db.get_pinned(record_key(partition, kind)).map_err(failed("read a group's records of"))?;
+            Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        };
+        Ok(GroupRecords { partition, mark: read(RecordKind::Mark)?, state: read(RecordKind::State)? })
     }
 
     /// The applied index that a crash cannot take back; none before the group's first flush.
-    pub fn persisted_index(&self, _partition: PartitionId) -> Result<Option<u64>, ItemsError> {
-        unimplemented!()
+    pub fn persisted_index(&self, partition: PartitionId) -> Result<Option<u64>, ItemsError> {
+        let key = record_key(partition, RecordKind::Mark);
+        let mark = self.inner.db.get_pinned_opt(key, &self.inner.persisted).map_err(failed("read a mark of"))?;
+        let Some(mark) = mark else { return Ok(None) };
+        let mark = AppliedMark::decode(Bytes::copy_from_slice(&mark));
+        Ok(Some(mark.map_err(|source| ItemsError::Decode { what: "applied mark", source })?.index))
     }
 
     /// Makes everything written so far durable; waits.
     pub fn flush(&self) -> Result<(), ItemsError> {
-        unimplemented!()
+        self.inner.db.flush().map_err(failed("flush"))
     }
 
-    /// May wait for the disk: for pools.
-    pub fn scan(&self, _request: &ScanRequest) -> Result<wire::data::Scanned, ItemsError> {
-        unimplemented!()
+    /// Bytes that memtables hold and a flush would write.
+    pub fn unflushed_bytes(&self) -> u64 {
+        let bytes = self.inner.db.property_int_value(rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES);
+        bytes.ok().flatten().unwrap_or_default()
     }
+}
 
-    pub fn estimate(&self, _table: TableId, _range: &KeyRange) -> Result<Estimate, ItemsError> {
-        unimplemented!()
-    }
+fn stored(record: &DBPinnableSlice<'_>) -> Result<Stored, ItemsError> {
+    let (header, attributes) = decode_record(&Bytes::copy_from_slice(record)).map_err(malformed_record)?;
+    Ok(Stored { header, attributes })
+}
 
-    /// Deletes a group's records, durably, then its range in every space. The log must say before that the replica is
-    /// retired (`Work::AcceptFrom`): a crash halfway leaves items without records, which a snapshot or another clear removes.
-    pub fn clear(&self, _partition: PartitionId, _table: TableId, _range: &KeyRange) -> Result<(), ItemsError> {
-        unimplemented!()
-    }
+fn malformed_record(source: model::codec::DecodeError) -> ItemsError {
+    ItemsError::Decode { what: "item", source }
+}
+
+fn failed(verb: &'static str) -> impl Fn(rocksdb::Error) -> ItemsError {
+    move |source| ItemsError::Engine { verb, source }
 }

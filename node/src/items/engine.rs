@@ -1,0 +1,106 @@
+//! RocksDB's settings, each with its reason in ARCHITECTURE.md ("What things cost").
+
+use std::path::Path;
+
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, Options, ReadOptions, ReadTier, WriteBufferManager, WriteOptions,
+};
+
+use super::{ItemsError, ItemsOptions};
+
+/// One memtable, if memory allows.
+const MEMTABLE_BYTES: usize = 64 << 20;
+const MEMTABLES: usize = 4;
+/// Least memory for memtables to be worth a file.
+const LEAST_MEMTABLE_BYTES: usize = 1 << 20;
+const BLOCK_BYTES: usize = 4 << 10;
+const BYTES_PER_SYNC: u64 = 512 << 10;
+const BLOOM_BITS: f64 = 10.0;
+/// How often the rate limiter gives out its budget.
+const REFILL_US: i64 = 100_000;
+
+/// Files of a snapshot are read by RocksDB as its own: the same blocks, filters and compression.
+pub fn file_options(table: &BlockBasedOptions) -> Options {
+    let mut options = Options::default();
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_block_based_table_factory(table);
+    options.set_bytes_per_sync(BYTES_PER_SYNC);
+    options
+}
+
+pub fn table_options() -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_size(BLOCK_BYTES);
+    table.set_bloom_filter(BLOOM_BITS, false);
+    table.set_whole_key_filtering(true);
+    table.set_format_version(5);
+    table
+}
+
+/// A memtable's size: a quarter of what memtables may have, and up to 12 % off by node.
+fn memtable_bytes(options: &ItemsOptions) -> usize {
+    let bytes = (options.memory_bytes / 2 / MEMTABLES).clamp(LEAST_MEMTABLE_BYTES, MEMTABLE_BYTES);
+    // 0..=24, by the id's upper bits: ids are random.
+    let off = usize::try_from((options.seed >> 32) % 25).expect("below 25");
+    bytes / 100 * (88 + off)
+}
+
+pub fn open(options: &ItemsOptions) -> Result<DB, ItemsError> {
+    let cache = Cache::new_hyper_clock_cache(options.memory_bytes, 0);
+    let mut table = table_options();
+    table.set_block_cache(&cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+
+    let mut db = file_options(&table);
+    db.create_if_missing(true);
+    let memtable = memtable_bytes(options);
+    db.set_write_buffer_size(memtable);
+    db.set_max_write_buffer_number(i32::try_from(MEMTABLES).expect("four"));
+    let memtables = WriteBufferManager::new_write_buffer_manager_with_cache(memtable * MEMTABLES, false, cache);
+    db.set_write_buffer_manager(&memtables);
+    if options.background_bytes_per_s > 0 {
+        let rate = i64::try_from(options.background_bytes_per_s).unwrap_or(i64::MAX);
+        db.set_ratelimiter(rate, REFILL_US, 10);
+    }
+    db.set_allow_concurrent_memtable_write(options.concurrent_writers);
+    db.set_enable_pipelined_write(false);
+    db.set_level_compaction_dynamic_level_bytes(true);
+    db.set_max_background_jobs(2);
+    db.set_keep_log_file_num(2);
+    db.set_max_total_wal_size(1 << 20);
+    DB::open(&db, &options.dir).map_err(|source| ItemsError::Open { dir: options.dir.clone(), source })
+}
+
+/// No log of its own, and never a wait: a stall becomes back-pressure.
+pub fn apply_options() -> WriteOptions {
+    let mut options = WriteOptions::new();
+    options.disable_wal(true);
+    options.set_no_slowdown(true);
+    options
+}
+
+/// For what is rare and may wait.
+pub fn patient_options() -> WriteOptions {
+    let mut options = WriteOptions::new();
+    options.disable_wal(true);
+    options
+}
+
+pub fn read_options(tier: ReadTier) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_read_tier(tier);
+    options
+}
+
+/// Everything in `bounds`, nothing beyond.
+pub fn iterate_options(bounds: (Vec<u8>, Vec<u8>)) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(bounds.0);
+    options.set_iterate_upper_bound(bounds.1);
+    options
+}
+
+pub fn exists(dir: &Path) -> bool {
+    dir.join("CURRENT").exists()
+}

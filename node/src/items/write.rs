@@ -1,0 +1,90 @@
+//! Writing: what groups apply, and the records they are born with.
+
+use bytes::Bytes;
+use model::TableId;
+use model::item::{RecordHeader, decode_record, encode_record};
+use replica::entry::WriteKind;
+use replica::{AppliedWrite, ApplyBatch};
+use rocksdb::{ErrorKind, WriteBatch};
+
+use super::keys::{RecordKind, item_key, record_key, write_item_key};
+use super::{GroupRecords, Items, ItemsError, TurnBatch, WriteOutcome, failed, malformed_record};
+
+impl Items {
+    /// All or nothing, without waiting.
+    pub fn write(&self, turn: &TurnBatch) -> Result<WriteOutcome, ItemsError> {
+        let mut batch = WriteBatch::default();
+        let mut key = Vec::new();
+        for (partition, table, applied) in &turn.groups {
+            for (at, write) in applied.writes.iter().enumerate() {
+                write_item_key(*table, write.space, &write.key, &mut key);
+                match write.kind {
+                    WriteKind::Put => batch.put(&key, encode_record(header(write), &write.attributes)),
+                    WriteKind::Delete => batch.delete(&key),
+                    WriteKind::Touch => {
+                        if let Some(record) = self.touched(*table, applied, at)? {
+                            batch.put(&key, record);
+                        }
+                    }
+                }
+            }
+            batch.put(record_key(*partition, RecordKind::Mark), &applied.mark);
+            if let Some(state) = &applied.state {
+                batch.put(record_key(*partition, RecordKind::State), state);
+            }
+        }
+        match self.inner.db.write_opt(batch, &self.inner.apply) {
+            Ok(()) => Ok(WriteOutcome::Written),
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(WriteOutcome::Stalled),
+            Err(source) => Err(ItemsError::Engine { verb: "write", source }),
+        }
+    }
+
+    /// The item as it is after the writes before `at` of its group, with a raised version timestamp; none if there is none.
+    fn touched(&self, table: TableId, batch: &ApplyBatch, at: usize) -> Result<Option<Vec<u8>>, ItemsError> {
+        let touch = &batch.writes[at];
+        let same = |write: &&AppliedWrite| write.space == touch.space && write.key == touch.key;
+        let raised = |header: RecordHeader, attributes: &[u8]| {
+            let version_timestamp_us = header.version_timestamp_us.max(touch.version_timestamp_us);
+            Some(encode_record(RecordHeader { version_timestamp_us, ..header }, attributes))
+        };
+        let before = batch.writes[..at].iter().filter(same);
+        match before.rev().find(|write| write.kind != WriteKind::Touch) {
+            Some(write) if write.kind == WriteKind::Put => Ok(raised(header(write), &write.attributes)),
+            Some(_) => Ok(None),
+            None => {
+                let key = item_key(table, touch.space, &touch.key);
+                let Some(record) = self.inner.db.get_pinned(key).map_err(failed("read"))? else { return Ok(None) };
+                let (header, attributes) = decode_record(&Bytes::copy_from_slice(&record)).map_err(malformed_record)?;
+                Ok(raised(header, &attributes))
+            }
+        }
+    }
+
+    /// The records with which groups are born, durable when it returns.
+    pub fn put_groups(&self, groups: &[GroupRecords]) -> Result<(), ItemsError> {
+        let mut puts = Vec::new();
+        for GroupRecords { partition, mark, state } in groups {
+            puts.extend(mark.iter().map(|mark| (record_key(*partition, RecordKind::Mark), mark.to_vec())));
+            puts.extend(state.iter().map(|state| (record_key(*partition, RecordKind::State), state.to_vec())));
+        }
+        self.put_patiently("write a group's records to", puts)?;
+        self.flush()
+    }
+
+    pub(super) fn put_patiently(
+        &self,
+        verb: &'static str,
+        puts: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
+    ) -> Result<(), ItemsError> {
+        let mut batch = WriteBatch::default();
+        for (key, value) in puts {
+            batch.put(key, value);
+        }
+        self.inner.db.write_opt(batch, &self.inner.patient).map_err(failed(verb))
+    }
+}
+
+fn header(write: &AppliedWrite) -> RecordHeader {
+    RecordHeader { flags: 0, version_timestamp_us: write.version_timestamp_us, log_position: write.index }
+}
