@@ -18,6 +18,31 @@ pub mod input;
 pub mod replica;
 pub mod state;
 
+mod administration;
+mod apply;
+mod batch;
+mod core;
+mod evaluate;
+mod leading;
+mod log_view;
+mod membership;
+mod overlay;
+mod oversight;
+mod persistence;
+mod queue;
+mod reads;
+mod snapshot;
+mod start;
+mod tail;
+mod truncation;
+
+#[cfg(test)]
+mod cluster;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod scenarios;
+
 pub use effect::{
     Answer, Append, AppliedWrite, ApplyBatch, Effects, Envelope, Event, FetchRequest, Install, MessageBody, ReadItem,
     Refusal,

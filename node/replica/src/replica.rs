@@ -1,12 +1,48 @@
-//! The replica itself.
+//! The replica itself: takes inputs in order, then proposes, confirms, and carries what raft wants into effects.
+//!
+//! It only distributes: raft is in `core`, what a leader has in `leading`, what must be on the disk in `persistence`, what the
+//! engine gets in `apply`. Choices the rules leave open:
+//! - Requests that come before a new leader serves wait for it, for one election time-out at most, then `NotReady`.
+//! - Several apply batches may be out; the host answers them in order.
+//! - Writes that are committed when leadership is lost keep their answers; other proposed ones become `Unknown`.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
 
 use model::{PartitionDescriptor, PartitionId, ReplicaId, TableDescriptor};
+use raft::Ready;
 
-use crate::{Effects, Input, Now, Start};
+use crate::apply::{Applier, Handed};
+use crate::core::Core;
+use crate::eraftpb::{Message, Snapshot};
+use crate::leading::{Clock, Desk, Leading};
+use crate::membership::voters;
+use crate::oversight::Watch;
+use crate::persistence::{Persistence, is_forwarded};
+use crate::snapshot::Installing;
+use crate::tail::Tail;
+use crate::truncation::Truncation;
+use crate::{
+    Answer, ApplyBatch, Effects, Envelope, Event, Input, MessageBody, Now, Refusal, SnapshotContent, Start, Token,
+};
+use crate::{administration, persistence, snapshot, start};
 
 /// One replica of one partition.
 pub struct Replica {
-    _start: Start,
+    clock: Clock,
+    core: Core,
+    persistence: Persistence,
+    applier: Applier,
+    /// What the engine has.
+    applied: u64,
+    truncation: Truncation,
+    installing: Option<Installing>,
+    leading: Option<Leading>,
+    tail: Option<Tail>,
+    /// Committed writes of a leadership that is over.
+    settling: VecDeque<(u64, Token, Answer)>,
+    announced: (Option<ReplicaId>, u64),
+    removed: bool,
 }
 
 /// Why a replica cannot be started: what the host found contradicts itself.
@@ -14,6 +50,12 @@ pub struct Replica {
 pub enum StartError {
     #[error("the log of partition {partition} ends at {last} before its applied mark {applied}")]
     LogEndsEarly { partition: PartitionId, last: u64, applied: u64 },
+    #[error("the log of partition {partition} begins after {truncated}, beyond its applied mark {applied}")]
+    LogBeginsLate { partition: PartitionId, truncated: u64, applied: u64 },
+    #[error("partition {partition} was started without the entries from its applied mark {applied} to its last {last}")]
+    EntriesMissing { partition: PartitionId, applied: u64, last: u64 },
+    #[error("partition {partition} has a state and no applied mark, or a mark and no state")]
+    HalfStarted { partition: PartitionId },
     #[error("raft refused to start")]
     Raft(#[source] raft::Error),
 }
@@ -43,40 +85,377 @@ pub struct Progress {
 }
 
 impl Replica {
-    pub fn start(_start: Start) -> Result<Replica, StartError> {
-        unimplemented!()
+    pub fn start(start: Start) -> Result<Replica, StartError> {
+        let prepared = start::prepare(start)?;
+        let mut core = Core::new(prepared.replica, prepared.mark.index, &prepared.options, prepared.log)
+            .map_err(StartError::Raft)?;
+        if let Some(state) = &prepared.state {
+            core.assign_groups(&state.descriptor);
+        }
+        Ok(Replica {
+            core,
+            persistence: Persistence::default(),
+            applied: prepared.mark.index,
+            truncation: Truncation::default(),
+            applier: Applier { state: prepared.state, mark: prepared.mark },
+            installing: None,
+            leading: None,
+            tail: prepared.tail_uncertain.then(Tail::default),
+            settling: VecDeque::new(),
+            announced: (None, 0),
+            removed: false,
+            clock: Clock { options: prepared.options, ticks: 0, next_ticket: 1 },
+        })
     }
 
     /// Takes everything that waits, in order; `inputs` is left empty.
-    pub fn step(&mut self, _now: Now, _inputs: &mut Vec<Input>) -> Effects {
-        unimplemented!()
+    pub fn step(&mut self, now: Now, inputs: &mut Vec<Input>) -> Effects {
+        let mut effects = Effects::default();
+        let mut tick = false;
+        for input in inputs.drain(..) {
+            tick |= matches!(input, Input::Tick);
+            self.take(now, input, &mut effects);
+            self.settle_role(&mut effects);
+            if self.core.has_snapshot() {
+                self.pump(&mut effects);
+            }
+        }
+        self.propose(now, &mut effects);
+        self.pump(&mut effects);
+        self.persistence.finish(&mut self.core, &mut effects);
+        if tick {
+            self.persistence.write_commit(&mut effects);
+        }
+        self.conclude(tick, &mut effects);
+        effects
+    }
+
+    fn take(&mut self, now: Now, input: Input, effects: &mut Effects) {
+        match input {
+            Input::Tick => self.tick(effects),
+            Input::Message(envelope) => self.message(envelope, effects),
+            Input::Unreachable(id) => self.core.unreachable(id),
+            Input::Write { .. }
+            | Input::Confirm { .. }
+            | Input::ItemRead { .. }
+            | Input::ItemReadFailed { .. }
+            | Input::Change { .. }
+            | Input::SetTable { .. }
+            | Input::Transfer { .. }
+            | Input::Resign => self.request(now, input, effects),
+            Input::Persisted { number } => self.persistence.persisted(number, &mut self.core, effects),
+            Input::Applied { index } => self.applied(index, effects),
+            Input::Flushed { index } => self.truncation.flushed(index),
+            Input::Fetched { request, entries } => self.core.fetched(&request, entries),
+            Input::SnapshotBuilt { to, content } => {
+                self.core.snapshot_built(to, snapshot::to_send(to, &content));
+            }
+            Input::SnapshotFailed { to } => self.core.snapshot_built(to, None),
+            Input::SnapshotSent { to, delivered } => self.core.snapshot_sent(to, delivered),
+            Input::Installed { index } => self.installed(index, effects),
+        }
+    }
+
+    /// What only a leader can do something about.
+    fn request(&mut self, now: Now, input: Input, effects: &mut Effects) {
+        let Some(leading) = &mut self.leading else {
+            let leader = self.core.leader();
+            let refused = Answer::Refused(Refusal::NotLeader { leader });
+            effects.answers.extend(administration::token_of(&input).map(|token| (token, refused)));
+            return;
+        };
+        let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
+        match input {
+            Input::Write { token, epoch, request } => leading.write(&mut desk, token, epoch, request),
+            Input::Confirm { token, epoch } => leading.confirm(&mut desk, token, epoch),
+            Input::ItemRead { ticket, attributes } => leading.item_read(ticket, attributes),
+            Input::ItemReadFailed { ticket } => leading.read_failed(&mut desk, ticket),
+            other => administration::take(leading, &mut desk, &mut self.core, now, other),
+        }
+    }
+
+    fn tick(&mut self, effects: &mut Effects) {
+        self.clock.ticks += 1;
+        if self.installing.is_some() {
+            return;
+        }
+        if let Some(tail) = &self.tail
+            && !self.core.leads()
+        {
+            effects.send.extend(tail.questions(&self.core, self.clock.ticks, &self.clock.options));
+            return;
+        }
+        self.core.tick();
+        self.settle_role(effects);
+        if let (Some(leading), Some(state)) = (&mut self.leading, &self.applier.state) {
+            let watch =
+                Watch { descriptor: &state.descriptor, ticks: self.clock.ticks, patience: self.clock.patience() };
+            leading.oversight.tick(&watch, &mut self.core, effects);
+            let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
+            leading.tick(&mut desk);
+        }
+    }
+
+    fn message(&mut self, Envelope { from, to, body }: Envelope, effects: &mut Effects) {
+        if to != self.core.id() || self.installing.is_some() {
+            return;
+        }
+        match body {
+            MessageBody::Raft(message) => self.raft_message(from, message),
+            MessageBody::TailAsked => {
+                if self.core.leads() {
+                    self.core.probe_again(from);
+                }
+                effects.send.push(crate::tail::answer(&self.core, from));
+            }
+            MessageBody::TailTold { last_index, last_term, commit: _ } => {
+                if let Some(tail) = &mut self.tail
+                    && tail.told(from, (last_term, last_index), &self.core.configuration())
+                {
+                    self.core.abstain(tail.newest_term);
+                }
+            }
+        }
+    }
+
+    fn raft_message(&mut self, from: ReplicaId, mut message: Message) {
+        if message.from != from.0 || is_forwarded(&message) || !snapshot::is_readable(&message) {
+            return;
+        }
+        if let Some(tail) = &mut self.tail {
+            if !tail.admits(&message) {
+                return;
+            }
+            // The leader may believe that this replica has what it has lost.
+            message.commit = crate::tail::believable_commit(&message, self.core.last_index());
+        }
+        if let Some(leading) = &mut self.leading
+            && message.term == leading.term
+        {
+            leading.oversight.heard(from, self.clock.ticks);
+        }
+        self.core.step(message);
+    }
+
+    /// Leadership is won and lost inside raft; here its consequences follow at once.
+    fn settle_role(&mut self, effects: &mut Effects) {
+        let lost = self.leading.as_ref().is_some_and(|leading| !self.core.leads() || leading.term != self.core.term());
+        if lost && let Some(leading) = self.leading.take() {
+            self.settling.extend(leading.resign(effects, &self.core));
+            self.core.log_mut().forget_followers();
+        }
+        if self.core.leads() && self.leading.is_none() {
+            self.leading = Some(Leading::new(&self.core, self.clock.ticks));
+        }
+        if let Some(tail) = &self.tail
+            && tail.is_level(self.core.last(), self.core.leader())
+        {
+            self.core.abstain(tail.newest_term);
+            self.tail = None;
+        }
+    }
+
+    fn propose(&mut self, now: Now, effects: &mut Effects) {
+        let Some(leading) = &mut self.leading else { return };
+        let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
+        leading.propose(&mut desk, &mut self.core, now);
+        leading.begin_round(&mut desk, &mut self.core);
+    }
+
+    /// Carries everything raft has ready into effects. A snapshot ends it until it is installed.
+    fn pump(&mut self, effects: &mut Effects) {
+        let mut handed = Handed::default();
+        while self.installing.is_none() && self.core.has_ready() {
+            let mut ready = self.core.ready();
+            effects.send.extend(ready.take_messages().into_iter().map(persistence::envelope));
+            for state in ready.take_read_states() {
+                let round = self.core.round_of(&state.request_ctx);
+                if let (Some(leading), Some(round)) = (&mut self.leading, round) {
+                    leading.round_confirmed(round, state.index);
+                }
+            }
+            self.core.log_mut().append(ready.entries());
+            self.persistence.take(&mut ready);
+            let committed = ready.take_committed_entries();
+            let snapshot = ready.snapshot().clone();
+            if snapshot.is_empty() {
+                self.core.handed_out(ready);
+                self.applier.take(&mut self.core, committed, &mut handed);
+            } else {
+                self.begin_install(ready, snapshot, effects);
+            }
+            self.next_round(effects);
+        }
+        if let Some(leading) = &mut self.leading {
+            leading.fates(&handed.fates);
+        }
+        effects.events.extend(handed.events);
+        merge_batch(&mut effects.apply, handed.batch);
+    }
+
+    fn next_round(&mut self, effects: &mut Effects) {
+        let Some(leading) = &mut self.leading else { return };
+        let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
+        leading.begin_round(&mut desk, &mut self.core);
+    }
+
+    fn begin_install(&mut self, ready: Ready, snapshot: Snapshot, effects: &mut Effects) {
+        let hard_state = self.core.hard_state();
+        let (installing, install) = snapshot::begin(self.core.id(), snapshot, hard_state);
+        self.core.log_mut().restore(install.index, install.term);
+        self.core.handed_out(ready);
+        self.core.assign_groups(&install.descriptor);
+        self.persistence.hold_for_install();
+        self.installing = Some(installing);
+        effects.install = Some(install);
+    }
+
+    fn installed(&mut self, index: u64, effects: &mut Effects) {
+        let Some(installing) = self.installing.take_if(|installing| installing.content.mark.index == index) else {
+            return;
+        };
+        self.persistence.installed(&mut self.core, effects);
+        self.core.applied_to(index);
+        self.applied = index;
+        let SnapshotContent { state, mark } = installing.content;
+        effects.events.push(Event::Descriptor(Box::new(state.descriptor.clone())));
+        effects.events.push(Event::Table(Box::new(state.table.clone())));
+        self.applier = Applier { state: Some(state), mark };
+    }
+
+    fn applied(&mut self, index: u64, effects: &mut Effects) {
+        if index <= self.applied || self.installing.is_some() {
+            return;
+        }
+        self.applied = index;
+        self.core.applied_to(index);
+        self.settle_role(effects);
+        while self.settling.front().is_some_and(|&(settled, ..)| settled <= index) {
+            effects.answers.extend(self.settling.pop_front().map(|(_, token, answer)| (token, answer)));
+        }
+        let commit_time_us = self.applier.mark.commit_time_us;
+        if let Some(leading) = &mut self.leading {
+            let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
+            leading.applied(&mut desk, index, commit_time_us);
+        }
+    }
+
+    /// The end of every step.
+    fn conclude(&mut self, tick: bool, effects: &mut Effects) {
+        self.leave_if_demoted(effects);
+        if let Some(leading) = &mut self.leading {
+            leading.readers_due(effects, self.applied);
+            effects.fetch = self.core.take_fetches();
+            effects.snapshot_wanted = self.core.log_mut().take_snapshot_wanted(self.applied);
+        }
+        if self.installing.is_none() {
+            effects.truncate = self.truncation.due(tick, &mut self.core, &self.clock.options);
+            let applied = self.core.applied();
+            self.core.log_mut().evict(applied, self.clock.options.cache_bytes);
+        }
+        effects.send.sort_by_key(|envelope| envelope.to);
+        let leader = (self.core.leader(), self.core.term());
+        if leader != self.announced {
+            self.announced = leader;
+            effects.events.push(Event::Leader { leader: leader.0, term: leader.1 });
+        }
+        self.announce_removal(effects);
+    }
+
+    /// It led while others' change made it a learner: raft would let it go on.
+    fn leave_if_demoted(&mut self, effects: &mut Effects) {
+        if !self.core.leads() || self.core.is_joint() || self.core.is_voter(self.core.id()) {
+            return;
+        }
+        if self.applied < self.applier.mark.index {
+            return;
+        }
+        let Some(descriptor) = self.applier.descriptor() else { return };
+        let heir = voters(descriptor).map(|voter| voter.id).max_by_key(|&id| (self.core.matched(id), Reverse(id)));
+        self.core.step_down(heir);
+        self.settle_role(effects);
+        self.pump(effects);
+        self.persistence.finish(&mut self.core, effects);
+    }
+
+    /// Once the engine knows it, too.
+    fn announce_removal(&mut self, effects: &mut Effects) {
+        let Some(descriptor) = self.applier.descriptor() else { return };
+        let gone = descriptor.replica(self.core.id()).is_none();
+        if gone && !self.removed && self.applied >= self.applier.mark.index {
+            self.removed = true;
+            effects.events.push(Event::Removed);
+        }
     }
 
     pub fn status(&self) -> Status {
-        unimplemented!()
+        let leads = self.core.leads();
+        Status {
+            replica: self.core.id(),
+            leader: self.core.leader(),
+            term: self.core.term(),
+            last_index: self.core.last_index(),
+            committed: self.core.committed(),
+            applied: self.applied,
+            serving: self.leading.as_ref().is_some_and(|leading| leading.serving),
+            in_joint_change: self.core.is_joint(),
+            progress: if leads { self.core.progress() } else { Vec::new() },
+        }
     }
 
     pub fn id(&self) -> ReplicaId {
-        unimplemented!()
+        self.core.id()
     }
 
     /// Empty before the first snapshot.
     pub fn descriptor(&self) -> Option<&PartitionDescriptor> {
-        unimplemented!()
+        self.applier.descriptor()
     }
 
     pub fn table(&self) -> Option<&TableDescriptor> {
-        unimplemented!()
+        self.applier.state.as_ref().map(|state| &state.table)
     }
 
     /// Aborts on a broken invariant: truncated ≤ applied ≤ committed ≤ last. Called after every step.
     pub fn check(&self) {
-        unimplemented!()
+        assert_eq!(self.leading.is_some(), self.core.leads(), "what a leader has is with others");
+        if self.installing.is_some() {
+            return;
+        }
+        self.core.check();
+        assert!(self.applied == self.core.applied(), "raft and the replica disagree about what is applied");
+        assert!(self.applied <= self.applier.mark.index, "applied what was not handed out");
+        assert!(self.applier.mark.index <= self.core.committed(), "handed out what is not committed");
+        if let Some(leading) = &self.leading {
+            leading.check(self.applied, self.core.last_index());
+        }
+        if let Some(state) = &self.applier.state {
+            assert_eq!(state.configuration, self.core.configuration(), "raft has another configuration");
+        }
     }
 
     /// Whether a snapshot with this content may be installed on top of what this replica has (for the host, before it
     /// receives the files).
-    pub fn wants_snapshot(&self, _index: u64, _term: u64) -> bool {
-        unimplemented!()
+    pub fn wants_snapshot(&self, index: u64, term: u64) -> bool {
+        self.installing.is_none() && index > self.core.committed() && self.core.term_at(index) != Some(term)
+    }
+}
+
+fn desk<'a>(clock: &'a mut Clock, applier: &'a Applier, core: &Core, effects: &'a mut Effects) -> Desk<'a> {
+    Desk { clock, state: applier.state.as_ref(), transferring_to: core.transferring_to(), effects }
+}
+
+/// One batch per step, whatever the number of readies.
+fn merge_batch(batch: &mut Option<ApplyBatch>, next: Option<ApplyBatch>) {
+    match (batch, next) {
+        (_, None) => {}
+        (empty @ None, next) => *empty = next,
+        (Some(batch), Some(next)) => {
+            let ApplyBatch { index, writes, mark, state } = next;
+            batch.index = index;
+            batch.writes.extend(writes);
+            batch.mark = mark;
+            batch.state = state.or(batch.state.take());
+        }
     }
 }

@@ -1,0 +1,129 @@
+//! Administrative commands to the leader: membership, the table's descriptor, leadership itself.
+
+use model::{ReplicaId, TableDescriptor};
+
+use crate::batch::raft_entry;
+use crate::core::Core;
+use crate::entry::{Body, LogEntry};
+use crate::leading::{Desk, Leading, boxed};
+use crate::membership::{Planned, Situation, plan};
+use crate::oversight::Watch;
+use crate::{Answer, Change, Input, Now, Refusal, Token};
+
+/// Whom to answer.
+pub(crate) fn token_of(input: &Input) -> Option<Token> {
+    match input {
+        Input::Write { token, .. }
+        | Input::Confirm { token, .. }
+        | Input::Change { token, .. }
+        | Input::SetTable { token, .. }
+        | Input::Transfer { token, .. } => Some(*token),
+        Input::Tick
+        | Input::Message(_)
+        | Input::Unreachable(_)
+        | Input::ItemRead { .. }
+        | Input::ItemReadFailed { .. }
+        | Input::Persisted { .. }
+        | Input::Applied { .. }
+        | Input::Flushed { .. }
+        | Input::Fetched { .. }
+        | Input::SnapshotBuilt { .. }
+        | Input::SnapshotFailed { .. }
+        | Input::SnapshotSent { .. }
+        | Input::Installed { .. }
+        | Input::Resign => None,
+    }
+}
+
+pub(crate) fn take(leading: &mut Leading, desk: &mut Desk<'_>, core: &mut Core, now: Now, input: Input) {
+    let Some(state) = desk.state else { return };
+    let watch = Watch { descriptor: &state.descriptor, ticks: desk.clock.ticks, patience: desk.clock.patience() };
+    match input {
+        Input::Resign => leading.oversight.resign(&watch, core),
+        Input::Transfer { token, to } => {
+            let answer = leading.oversight.transfer(&watch, core, token, to);
+            desk.effects.answers.extend(answer.map(|answer| (token, answer)));
+        }
+        Input::Change { token, epoch, change } => {
+            let context = Command { leading, core, now };
+            if let Err(refusal) = context.change(desk, token, epoch, &change) {
+                desk.refuse(token, refusal);
+            }
+        }
+        Input::SetTable { token, table } => {
+            let context = Command { leading, core, now };
+            match context.set_table(desk, token, &table) {
+                Ok(None) => {}
+                Ok(Some(answer)) => desk.effects.answers.push((token, answer)),
+                Err(refusal) => desk.refuse(token, refusal),
+            }
+        }
+        Input::Tick
+        | Input::Message(_)
+        | Input::Unreachable(_)
+        | Input::Write { .. }
+        | Input::Confirm { .. }
+        | Input::ItemRead { .. }
+        | Input::ItemReadFailed { .. }
+        | Input::Persisted { .. }
+        | Input::Applied { .. }
+        | Input::Flushed { .. }
+        | Input::Fetched { .. }
+        | Input::SnapshotBuilt { .. }
+        | Input::SnapshotFailed { .. }
+        | Input::SnapshotSent { .. }
+        | Input::Installed { .. } => {}
+    }
+}
+
+struct Command<'a> {
+    leading: &'a mut Leading,
+    core: &'a mut Core,
+    now: Now,
+}
+
+impl Command<'_> {
+    /// Planned against the epoch that this leader has applied, and checked again when it is applied.
+    fn change(self, desk: &Desk<'_>, token: Token, epoch: u64, change: &Change) -> Result<(), Refusal> {
+        let Some(state) = desk.state.filter(|_| self.leading.serving) else { return Err(Refusal::NotReady) };
+        if epoch != state.descriptor.epoch {
+            return Err(Refusal::StaleEpoch { descriptor: boxed(&state.descriptor) });
+        }
+        if self.core.change_pending() {
+            return Err(Refusal::Impossible { reason: "another change of membership is under way".to_owned() });
+        }
+        if self.core.transferring_to().is_some() {
+            return Err(Refusal::Impossible { reason: "leadership is being handed on".to_owned() });
+        }
+        let core = &*self.core;
+        let situation = Situation { leader: core.id(), caught_up: |id: ReplicaId| core.caught_up(id) };
+        let Planned { descriptor, change } =
+            plan(change, &state.descriptor, &situation).map_err(|reason| Refusal::Impossible { reason })?;
+        let body = Body::Membership(descriptor.encode());
+        let commit_time_us = self.leading.commit_time(self.now);
+        let context = LogEntry { evaluation_term: self.leading.term, commit_time_us, body }.encode();
+        let index = self.core.propose_change(&change, context).map_err(|_refused| Refusal::Overloaded)?;
+        self.leading.await_admin(token, index, change.enter_joint().is_some());
+        Ok(())
+    }
+
+    /// An answer where there is nothing to do.
+    fn set_table(self, desk: &Desk<'_>, token: Token, table: &TableDescriptor) -> Result<Option<Answer>, Refusal> {
+        let Some(state) = desk.state.filter(|_| self.leading.serving) else { return Err(Refusal::NotReady) };
+        if table.id != state.table.id {
+            return Err(Refusal::Impossible { reason: format!("this is a partition of table {}", state.table.id) });
+        }
+        if table.version <= state.table.version {
+            return Ok(Some(Answer::Done));
+        }
+        if let Some(leader) = self.core.transferring_to() {
+            return Err(Refusal::NotLeader { leader: Some(leader) });
+        }
+        let body = Body::Table(table.encode());
+        let commit_time_us = self.leading.commit_time(self.now);
+        let entry = LogEntry { evaluation_term: self.leading.term, commit_time_us, body };
+        let index = self.core.propose(vec![raft_entry(&entry)]).map_err(|_refused| Refusal::Overloaded)?;
+        self.leading.await_admin(token, index, false);
+        Ok(None)
+    }
+}

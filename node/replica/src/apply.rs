@@ -1,0 +1,187 @@
+//! From committed entries to one batch for the engine: writes by their bytes, membership and tables by their versions.
+//!
+//! Everything here is decided by the entries and the state before them, so every replica decides alike. Membership takes
+//! effect in raft when its entry is handed to the engine; a crash takes both back.
+
+use bytes::Bytes;
+use model::{PartitionDescriptor, ReplicaKind, TableDescriptor};
+use protobuf::Message as _;
+
+use crate::core::Core;
+use crate::entry::{Body, LogEntry, Write};
+use crate::eraftpb::{ConfChangeV2, Entry, EntryType};
+use crate::state::{AppliedMark, GroupState};
+use crate::{AppliedWrite, ApplyBatch, Event};
+
+/// The group as of the last entry handed to the engine.
+pub(crate) struct Applier {
+    pub state: Option<GroupState>,
+    pub mark: AppliedMark,
+}
+
+/// What a step hands out.
+#[derive(Default)]
+pub(crate) struct Handed {
+    pub batch: Option<ApplyBatch>,
+    /// What became of entries without writes, in log order.
+    pub fates: Vec<(u64, Fate)>,
+    pub events: Vec<Event>,
+}
+
+/// What became of an entry without writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Taken,
+    LeftJoint,
+    /// Planned against another state of the group, evaluated in another term, or not newer.
+    Skipped,
+    /// A term's first entry, or one that raft emptied.
+    Empty,
+}
+
+/// The entries' effect so far on state and batch.
+struct Taking<'a> {
+    applier: &'a mut Applier,
+    core: &'a mut Core,
+    writes: Vec<AppliedWrite>,
+    state_changed: bool,
+    handed: &'a mut Handed,
+}
+
+impl Applier {
+    pub(crate) fn take(&mut self, core: &mut Core, entries: Vec<Entry>, handed: &mut Handed) {
+        let Some(last) = entries.last() else { return };
+        let (index, term) = (last.index, last.term);
+        let mut taking = Taking { applier: self, core, writes: Vec::new(), state_changed: false, handed };
+        for entry in entries {
+            taking.entry(entry);
+        }
+        let Taking { writes, state_changed, .. } = taking;
+        self.mark.index = index;
+        self.mark.term = term;
+        let state = state_changed.then(|| self.state().encode());
+        let mark = self.mark.encode();
+        match &mut handed.batch {
+            None => handed.batch = Some(ApplyBatch { index, writes, mark, state }),
+            Some(batch) => {
+                batch.index = index;
+                batch.writes.extend(writes);
+                batch.mark = mark;
+                batch.state = state.or(batch.state.take());
+            }
+        }
+    }
+
+    fn state(&self) -> &GroupState {
+        self.state.as_ref().expect("a replica without a state has no entries to apply")
+    }
+
+    fn state_mut(&mut self) -> &mut GroupState {
+        self.state.as_mut().expect("a replica without a state has no entries to apply")
+    }
+
+    pub(crate) fn descriptor(&self) -> Option<&PartitionDescriptor> {
+        self.state.as_ref().map(|state| &state.descriptor)
+    }
+}
+
+impl Taking<'_> {
+    fn entry(&mut self, entry: Entry) {
+        let (index, term) = (entry.index, entry.term);
+        let fate = match entry.get_entry_type() {
+            EntryType::EntryNormal if entry.data.is_empty() => Some(Fate::Empty),
+            EntryType::EntryNormal => self.normal(index, term, entry.data),
+            EntryType::EntryConfChangeV2 if entry.context.is_empty() => Some(self.leave_joint()),
+            EntryType::EntryConfChangeV2 => Some(self.membership(term, &entry.data, entry.context)),
+            EntryType::EntryConfChange => panic!("entry {index} is a change of the old form"),
+        };
+        self.handed.fates.extend(fate.map(|fate| (index, fate)));
+    }
+
+    fn normal(&mut self, index: u64, term: u64, data: Bytes) -> Option<Fate> {
+        let entry = decoded(index, data);
+        if entry.evaluation_term != term {
+            return Some(Fate::Skipped);
+        }
+        self.note_time(&entry);
+        match entry.body {
+            Body::Writes(writes) => {
+                self.writes(index, writes);
+                None
+            }
+            Body::Table(table) => Some(self.table(&table)),
+            Body::Membership(_) => panic!("entry {index} changes membership without raft"),
+        }
+    }
+
+    fn note_time(&mut self, entry: &LogEntry) {
+        let mark = &mut self.applier.mark;
+        mark.commit_time_us = mark.commit_time_us.max(entry.commit_time_us);
+    }
+
+    fn writes(&mut self, index: u64, writes: Vec<Write>) {
+        let state = self.applier.state();
+        if state.descriptor.replica(state.replica).is_some_and(|own| own.kind == ReplicaKind::Log) {
+            return;
+        }
+        self.writes.extend(writes.into_iter().map(|write| AppliedWrite {
+            index,
+            space: write.space,
+            key: write.key,
+            kind: write.kind,
+            attributes: write.after.unwrap_or_default(),
+            version_timestamp_us: write.version_timestamp_us,
+        }));
+    }
+
+    fn table(&mut self, table: &Bytes) -> Fate {
+        let table = TableDescriptor::decode(table.clone()).expect("a committed table descriptor can be read");
+        let state = self.applier.state_mut();
+        if table.version <= state.table.version || table.id != state.table.id {
+            return Fate::Skipped;
+        }
+        state.table = table.clone();
+        self.state_changed = true;
+        self.handed.events.push(Event::Table(Box::new(table)));
+        Fate::Taken
+    }
+
+    fn membership(&mut self, term: u64, change: &[u8], context: Bytes) -> Fate {
+        let change = ConfChangeV2::parse_from_bytes(change).expect("a committed change can be read");
+        let entry = decoded(0, context);
+        self.note_time(&entry);
+        let Body::Membership(descriptor) = entry.body else { panic!("a change of membership without a descriptor") };
+        let descriptor = PartitionDescriptor::decode(descriptor).expect("a committed descriptor can be read");
+        let state = self.applier.state();
+        if entry.evaluation_term != term || descriptor.epoch != state.descriptor.epoch + 1 {
+            return Fate::Skipped;
+        }
+        if state.descriptor.replicas.len() > descriptor.replicas.len() {
+            // The last thing the removed one hears is that its removal is committed.
+            self.core.ping();
+        }
+        let Some(configuration) = self.core.apply_change(&change, &descriptor) else { return Fate::Skipped };
+        let state = self.applier.state_mut();
+        state.configuration = configuration;
+        state.descriptor = descriptor.clone();
+        self.state_changed = true;
+        self.handed.events.push(Event::Descriptor(Box::new(descriptor)));
+        Fate::Taken
+    }
+
+    /// Two leaders in a row may both have logged it; the second finds nothing to leave.
+    fn leave_joint(&mut self) -> Fate {
+        if !self.core.is_joint() {
+            return Fate::Skipped;
+        }
+        let descriptor = self.applier.state().descriptor.clone();
+        let configuration = self.core.apply_change(&ConfChangeV2::default(), &descriptor);
+        self.applier.state_mut().configuration = configuration.expect("a joint configuration can be left");
+        self.state_changed = true;
+        Fate::LeftJoint
+    }
+}
+
+fn decoded(index: u64, data: Bytes) -> LogEntry {
+    LogEntry::decode(data).unwrap_or_else(|error| panic!("committed entry {index} cannot be read: {error}"))
+}

@@ -1,0 +1,440 @@
+//! A few replicas and their hosts in memory, for this crate's scenarios: every disk write, apply, read and message is an
+//! explicit step that a scenario can hold back. No time, no randomness.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use model::{NodeId, PartitionId, ReplicaId, TableDescriptor};
+
+use crate::entry::WriteKind;
+use crate::eraftpb::{Entry, HardState, MessageType};
+use crate::fixture::{descriptor, table};
+use crate::{
+    Answer, AppliedMark, ApplyBatch, Effects, Envelope, Event, FetchRequest, GroupState, Input, Install, LogStart,
+    MessageBody, Now, Options, Replica, SnapshotContent, Start, Token, WriteRequest,
+};
+
+/// What a node's disk and engine hold of one replica.
+#[derive(Clone, Default)]
+pub(crate) struct Disk {
+    pub hard_state: HardState,
+    pub truncated: (u64, u64),
+    pub entries: BTreeMap<u64, Entry>,
+    pub items: BTreeMap<Bytes, Bytes>,
+    pub state: Option<Bytes>,
+    pub mark: Option<Bytes>,
+}
+
+impl Disk {
+    fn last_index(&self) -> u64 {
+        self.entries.last_key_value().map_or(self.truncated.0, |(&index, _)| index)
+    }
+
+    fn start(&self, replica: ReplicaId, options: &Options, tail_uncertain: bool) -> Start {
+        let mark = self.mark.clone().map(|bytes| AppliedMark::decode(bytes).unwrap());
+        let applied = mark.map_or(0, |mark| mark.index);
+        let mut terms: Vec<(u64, u64)> = Vec::new();
+        for (&index, entry) in &self.entries {
+            if terms.last().is_none_or(|&(_, term)| term != entry.term) {
+                terms.push((index, entry.term));
+            }
+        }
+        let log = LogStart {
+            hard_state: self.hard_state.clone(),
+            truncated_index: self.truncated.0,
+            truncated_term: self.truncated.1,
+            terms,
+            last_index: self.last_index(),
+            entries: self.entries.range(applied + 1..).map(|(_, entry)| entry.clone()).collect(),
+            tail_uncertain,
+        };
+        let state = self.state.clone().map(|bytes| GroupState::decode(bytes).unwrap());
+        let partition = PartitionId(77);
+        Start { partition, node: NodeId(100 + replica.0), replica, options: options.clone(), log, state, mark }
+    }
+
+    fn append(&mut self, entries: Vec<Entry>, hard_state: Option<HardState>) {
+        if let Some(first) = entries.first() {
+            self.entries.split_off(&first.index);
+        }
+        self.entries.extend(entries.into_iter().map(|entry| (entry.index, entry)));
+        if let Some(hard_state) = hard_state {
+            self.hard_state = hard_state;
+        }
+    }
+
+    fn apply(&mut self, batch: ApplyBatch) {
+        for write in batch.writes {
+            match write.kind {
+                WriteKind::Put => drop(self.items.insert(write.key, write.attributes)),
+                WriteKind::Delete => drop(self.items.remove(&write.key)),
+                WriteKind::Touch => {}
+            }
+        }
+        self.mark = Some(batch.mark);
+        self.state = batch.state.or(self.state.take());
+    }
+
+    fn fetch(&self, request: &FetchRequest) -> Vec<Entry> {
+        self.entries.range(request.low..request.high).map(|(_, entry)| entry.clone()).collect()
+    }
+}
+
+/// One replica with its host.
+pub(crate) struct Host {
+    pub replica: Option<Replica>,
+    pub disk: Disk,
+    pub inputs: Vec<Input>,
+    pub events: Vec<Event>,
+    pub hold: Hold,
+    appends: VecDeque<crate::Append>,
+    applies: VecDeque<ApplyBatch>,
+    reads: VecDeque<(u64, Option<Bytes>)>,
+    install: Option<(Install, BTreeMap<Bytes, Bytes>)>,
+}
+
+/// What a scenario keeps from happening.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Hold {
+    pub appends: bool,
+    pub applies: bool,
+    pub reads: bool,
+}
+
+pub(crate) struct Cluster {
+    pub hosts: BTreeMap<u64, Host>,
+    pub options: Options,
+    pub network: VecDeque<Envelope>,
+    /// Nothing travels from the first to the second.
+    pub cut: BTreeSet<(u64, u64)>,
+    pub answers: BTreeMap<Token, Answer>,
+    pub confirmed: BTreeSet<Token>,
+    /// How often each kind of message was sent.
+    pub sent: Vec<(u64, u64, MessageType)>,
+    pub proposed_entries: usize,
+    tokens: u64,
+    now: u64,
+    snapshots: BTreeMap<(u64, u64), BTreeMap<Bytes, Bytes>>,
+}
+
+pub(crate) const EPOCH: u64 = 3;
+
+impl Cluster {
+    /// One voter in each zone, ids from 1, just born.
+    pub(crate) fn born(zones: &[&str]) -> Cluster {
+        let options = Options { seed: 42, ..Options::default() };
+        let mut cluster = Cluster {
+            hosts: BTreeMap::new(),
+            options,
+            network: VecDeque::new(),
+            cut: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            confirmed: BTreeSet::new(),
+            sent: Vec::new(),
+            proposed_entries: 0,
+            tokens: 0,
+            now: 1_000_000,
+            snapshots: BTreeMap::new(),
+        };
+        for id in (1..).take(zones.len()) {
+            let state = GroupState::birth(ReplicaId(id), descriptor(zones), table());
+            let disk =
+                Disk { state: Some(state.encode()), mark: Some(AppliedMark::birth().encode()), ..Disk::default() };
+            cluster.add(id, disk);
+        }
+        cluster
+    }
+
+    /// With replica 1 as its serving leader.
+    pub(crate) fn led(zones: &[&str]) -> Cluster {
+        let mut cluster = Cluster::born(zones);
+        cluster.elect(1);
+        cluster
+    }
+
+    pub(crate) fn add(&mut self, id: u64, disk: Disk) {
+        let host = Host {
+            replica: None,
+            disk,
+            inputs: Vec::new(),
+            events: Vec::new(),
+            hold: Hold::default(),
+            appends: VecDeque::new(),
+            applies: VecDeque::new(),
+            reads: VecDeque::new(),
+            install: None,
+        };
+        self.hosts.insert(id, host);
+        self.start(id, false);
+    }
+
+    pub(crate) fn start(&mut self, id: u64, tail_uncertain: bool) {
+        let options = self.options.clone();
+        let host = self.host(id);
+        if host.disk.truncated.0 == 0 && host.disk.mark == Some(AppliedMark::birth().encode()) {
+            host.disk.truncated = (crate::state::BIRTH_INDEX, crate::state::BIRTH_TERM);
+        }
+        let start = host.disk.start(ReplicaId(id), &options, tail_uncertain);
+        host.replica = Some(Replica::start(start).unwrap());
+    }
+
+    /// What was not synced is gone, and so is what was on its way to the engine.
+    pub(crate) fn crash(&mut self, id: u64) {
+        let host = self.host(id);
+        host.replica = None;
+        host.inputs.clear();
+        host.appends.clear();
+        host.applies.clear();
+        host.reads.clear();
+        host.install = None;
+    }
+
+    pub(crate) fn host(&mut self, id: u64) -> &mut Host {
+        self.hosts.get_mut(&id).unwrap()
+    }
+
+    pub(crate) fn replica(&self, id: u64) -> &Replica {
+        self.hosts[&id].replica.as_ref().unwrap()
+    }
+
+    pub(crate) fn leader(&self) -> u64 {
+        let leads = |id: &u64| self.hosts[id].replica.as_ref().is_some_and(|replica| replica.status().serving);
+        let leaders: Vec<u64> = self.hosts.keys().copied().filter(leads).collect();
+        assert_eq!(leaders.len(), 1, "leaders: {leaders:?}");
+        leaders[0]
+    }
+
+    /// Only this replica's clock runs until it leads.
+    pub(crate) fn elect(&mut self, id: u64) {
+        for _ in 0..200 {
+            if self.replica(id).status().serving {
+                return;
+            }
+            self.host(id).inputs.push(Input::Tick);
+            self.settle();
+        }
+        panic!("replica {id} was not elected: {:?}", self.replica(id).status());
+    }
+
+    pub(crate) fn tick(&mut self, ticks: usize) {
+        for _ in 0..ticks {
+            self.tick_once(&[]);
+            self.settle();
+        }
+    }
+
+    /// The clocks of all but some.
+    pub(crate) fn tick_once(&mut self, except: &[u64]) {
+        for (id, host) in &mut self.hosts {
+            if host.replica.is_some() && !except.contains(id) {
+                host.inputs.push(Input::Tick);
+            }
+        }
+    }
+
+    pub(crate) fn isolate(&mut self, id: u64) {
+        for other in self.hosts.keys().copied().filter(|&other| other != id) {
+            self.cut.insert((id, other));
+            self.cut.insert((other, id));
+        }
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    pub(crate) fn token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    pub(crate) fn write(&mut self, id: u64, request: WriteRequest) -> Token {
+        let epoch = self.replica(id).descriptor().unwrap().epoch;
+        let token = self.token();
+        self.host(id).inputs.push(Input::Write { token, epoch, request: Box::new(request) });
+        token
+    }
+
+    pub(crate) fn confirm(&mut self, id: u64) -> Token {
+        let epoch = self.replica(id).descriptor().unwrap().epoch;
+        let token = self.token();
+        self.host(id).inputs.push(Input::Confirm { token, epoch });
+        token
+    }
+
+    pub(crate) fn change(&mut self, id: u64, change: crate::Change) -> Token {
+        let epoch = self.replica(id).descriptor().unwrap().epoch;
+        let token = self.token();
+        self.host(id).inputs.push(Input::Change { token, epoch, change });
+        token
+    }
+
+    pub(crate) fn set_table(&mut self, id: u64, table: TableDescriptor) -> Token {
+        let token = self.token();
+        self.host(id).inputs.push(Input::SetTable { token, table: Box::new(table) });
+        token
+    }
+
+    pub(crate) fn transfer(&mut self, id: u64, to: u64) -> Token {
+        let token = self.token();
+        self.host(id).inputs.push(Input::Transfer { token, to: ReplicaId(to) });
+        token
+    }
+
+    pub(crate) fn answer(&self, token: Token) -> &Answer {
+        self.answers.get(&token).unwrap_or_else(|| panic!("{token:?} has no answer"))
+    }
+
+    /// Until nothing happens any more, clocks standing still.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..10_000 {
+            if !self.turn() {
+                return;
+            }
+        }
+        panic!("the cluster does not come to rest");
+    }
+
+    /// Every host takes a turn, then what was sent arrives. False where nothing happened.
+    pub(crate) fn turn(&mut self) -> bool {
+        let mut busy = false;
+        for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+            self.host(id).finish_io();
+            if !self.hosts[&id].inputs.is_empty() && self.hosts[&id].replica.is_some() {
+                busy = true;
+                self.step(id);
+            }
+        }
+        while let Some(envelope) = self.network.pop_front() {
+            self.deliver(envelope);
+        }
+        busy
+    }
+
+    pub(crate) fn step(&mut self, id: u64) {
+        self.now += 10;
+        let now = Now(self.now);
+        let host = self.host(id);
+        let Some(replica) = &mut host.replica else { return };
+        let effects = replica.step(now, &mut host.inputs);
+        replica.check();
+        self.carry(id, effects);
+    }
+
+    fn carry(&mut self, id: u64, effects: Effects) {
+        let Effects {
+            reads,
+            append,
+            send,
+            apply,
+            answers,
+            confirmed,
+            fetch,
+            snapshot_wanted,
+            install,
+            truncate,
+            events,
+        } = effects;
+        for (token, answer) in answers {
+            assert!(self.answers.insert(token, answer).is_none(), "{token:?} was answered twice");
+        }
+        self.confirmed.extend(confirmed);
+        self.proposed_entries += append.as_ref().map_or(0, |append| append.entries.len());
+        self.network.extend(send);
+        let received = install.map(|install| {
+            let from = self.snapshots.remove(&(id, install.index)).expect("the files came before the message");
+            (install, from)
+        });
+        let host = self.host(id);
+        host.events.extend(events);
+        host.appends.extend(append);
+        host.applies.extend(apply);
+        host.install = received;
+        for read in reads {
+            let item = host.disk.items.get(&read.key).cloned();
+            host.reads.push_back((read.ticket, item));
+        }
+        for request in fetch {
+            let entries = host.disk.fetch(&request);
+            host.inputs.push(Input::Fetched { request, entries });
+        }
+        if let Some(index) = truncate {
+            let term = host.disk.entries[&index].term;
+            host.disk.truncated = (index, term);
+            host.disk.entries = host.disk.entries.split_off(&(index + 1));
+        }
+        if let Some(to) = snapshot_wanted {
+            host.finish_applies();
+            let state = GroupState::decode(host.disk.state.clone().unwrap()).unwrap();
+            let mark = AppliedMark::decode(host.disk.mark.clone().unwrap()).unwrap();
+            let items = host.disk.items.clone();
+            host.inputs.push(Input::SnapshotBuilt { to, content: SnapshotContent { state, mark } });
+            self.snapshots.insert((to.0, mark.index), items);
+        }
+    }
+
+    fn deliver(&mut self, envelope: Envelope) {
+        let (from, to) = (envelope.from.0, envelope.to.0);
+        if let MessageBody::Raft(message) = &envelope.body {
+            self.sent.push((from, to, message.get_msg_type()));
+            if message.get_msg_type() == MessageType::MsgSnapshot {
+                let delivered = !self.cut.contains(&(from, to));
+                self.host(from).inputs.push(Input::SnapshotSent { to: ReplicaId(to), delivered });
+            }
+        }
+        if self.cut.contains(&(from, to)) {
+            return;
+        }
+        if let Some(host) = self.hosts.get_mut(&to)
+            && host.replica.is_some()
+        {
+            host.inputs.push(Input::Message(envelope));
+        }
+    }
+}
+
+impl Host {
+    /// Whatever the scenario does not hold back is done by the next turn.
+    fn finish_io(&mut self) {
+        if !self.hold.appends {
+            self.finish_appends();
+        }
+        if !self.hold.applies {
+            self.finish_applies();
+        }
+        if !self.hold.reads {
+            self.finish_reads();
+        }
+        if let Some((install, items)) = self.install.take() {
+            self.finish_appends();
+            self.disk.entries.clear();
+            self.disk.truncated = (install.index, install.term);
+            self.disk.hard_state = install.hard_state;
+            self.disk.items = items;
+            self.disk.state = Some(install.state);
+            self.disk.mark = Some(install.mark);
+            self.inputs.push(Input::Installed { index: install.index });
+        }
+    }
+
+    pub(crate) fn finish_appends(&mut self) {
+        while let Some(append) = self.appends.pop_front() {
+            self.disk.append(append.entries, append.hard_state);
+            self.inputs.push(Input::Persisted { number: append.number });
+        }
+    }
+
+    pub(crate) fn finish_applies(&mut self) {
+        while let Some(batch) = self.applies.pop_front() {
+            let index = batch.index;
+            self.disk.apply(batch);
+            self.inputs.push(Input::Applied { index });
+        }
+    }
+
+    pub(crate) fn finish_reads(&mut self) {
+        while let Some((ticket, attributes)) = self.reads.pop_front() {
+            self.inputs.push(Input::ItemRead { ticket, attributes });
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! What only a leader has: the writes that wait, the overlay, the proposals on their way, the reads to confirm.
+//!
+//! It lives for one term of one leader. When leadership is lost it is taken apart: what was proposed is unknown, everything
+//! else was surely not applied. Until the first entry of the term is applied, requests wait in the lobby, for one election
+//! time-out at most: entries inherited from others may be committed and not yet applied while the overlay is empty.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use model::{PartitionDescriptor, ReplicaId, TableStatus};
+
+use crate::apply::Fate;
+use crate::batch::Batch;
+use crate::core::Core;
+use crate::evaluate::{Verdict, evaluate};
+use crate::overlay::{Image, Overlay};
+use crate::oversight::Oversight;
+use crate::queue::{Old, Queue, Queued, Waiting};
+use crate::reads::{Reader, Rounds};
+use crate::state::GroupState;
+use crate::{Answer, Effects, Event, Now, Options, Refusal, Token, WriteRequest};
+
+pub(crate) struct Leading {
+    pub term: u64,
+    /// The first entry of the term.
+    first_index: u64,
+    pub serving: bool,
+    lobby: VecDeque<(u64, Guest)>,
+    queue: Queue,
+    overlay: Overlay,
+    rounds: Rounds,
+    proposed: VecDeque<(u64, Token, Answer)>,
+    admin: Vec<Admin>,
+    last_commit_time_us: u64,
+    pub oversight: Oversight,
+}
+
+/// A request that came before the leader served.
+enum Guest {
+    Write { token: Token, epoch: u64, request: Box<WriteRequest> },
+    Confirm { token: Token, epoch: u64 },
+}
+
+impl Guest {
+    fn token(&self) -> Token {
+        match self {
+            Guest::Write { token, .. } | Guest::Confirm { token, .. } => *token,
+        }
+    }
+}
+
+/// An administrative entry on its way.
+struct Admin {
+    token: Token,
+    index: u64,
+    /// Done only when the joint configuration is left.
+    joint: bool,
+    fate: Option<Answer>,
+}
+
+/// Strong reads may wait in larger numbers than writes: they hold no bytes.
+const READERS_PER_WRITE: usize = 8;
+
+impl Leading {
+    /// Just elected: the log's last entry is the first of the term.
+    pub(crate) fn new(core: &Core, ticks: u64) -> Leading {
+        Leading {
+            term: core.term(),
+            first_index: core.last_index(),
+            serving: false,
+            lobby: VecDeque::new(),
+            queue: Queue::default(),
+            overlay: Overlay::default(),
+            rounds: Rounds::default(),
+            proposed: VecDeque::new(),
+            admin: Vec::new(),
+            last_commit_time_us: 0,
+            oversight: Oversight::new(ticks),
+        }
+    }
+
+    pub(crate) fn write(&mut self, desk: &mut Desk<'_>, token: Token, epoch: u64, request: Box<WriteRequest>) {
+        if let Some(refusal) = desk.refuse_write() {
+            return desk.refuse(token, refusal);
+        }
+        if !self.serving {
+            return self.wait_in_lobby(desk, Guest::Write { token, epoch, request });
+        }
+        if let Some(refusal) = refuse_by_state(desk.state, epoch, Some(&request.key)) {
+            return desk.refuse(token, refusal);
+        }
+        if !self.queue.has_room(desk.clock.options.queued_requests, desk.clock.options.queued_bytes) {
+            return desk.refuse(token, Refusal::Overloaded);
+        }
+        let overlaid = self.overlay.get(&request.key).is_some();
+        let read = self.queue.push(Queued { token, request }, overlaid, &mut desk.clock.next_ticket);
+        desk.effects.reads.extend(read);
+    }
+
+    pub(crate) fn confirm(&mut self, desk: &mut Desk<'_>, token: Token, epoch: u64) {
+        if !self.serving {
+            return self.wait_in_lobby(desk, Guest::Confirm { token, epoch });
+        }
+        if let Some(refusal) = refuse_by_state(desk.state, epoch, None) {
+            return desk.refuse(token, refusal);
+        }
+        if !self.rounds.has_room(desk.clock.options.queued_requests * READERS_PER_WRITE) {
+            return desk.refuse(token, Refusal::Overloaded);
+        }
+        self.rounds.ask(Reader { token, answer: None, seen: 0 });
+    }
+
+    fn wait_in_lobby(&mut self, desk: &mut Desk<'_>, guest: Guest) {
+        if self.lobby.len() >= desk.clock.options.queued_requests {
+            return desk.refuse(guest.token(), Refusal::Overloaded);
+        }
+        self.lobby.push_back((desk.clock.ticks, guest));
+    }
+
+    pub(crate) fn item_read(&mut self, ticket: u64, attributes: Option<Bytes>) {
+        self.queue.item_read(ticket, attributes);
+    }
+
+    pub(crate) fn read_failed(&mut self, desk: &mut Desk<'_>, ticket: u64) {
+        for token in self.queue.read_failed(ticket) {
+            desk.refuse(token, Refusal::ReadFailed);
+        }
+    }
+
+    /// Guests do not wait longer than an election takes.
+    pub(crate) fn tick(&mut self, desk: &mut Desk<'_>) {
+        let patience = desk.clock.patience();
+        while self.lobby.front().is_some_and(|(since, _)| desk.clock.ticks - since >= patience) {
+            let (_, guest) = self.lobby.pop_front().expect("there is a first one");
+            desk.refuse(guest.token(), Refusal::NotReady);
+        }
+    }
+
+    /// Evaluates every write whose old item is known and proposes what they change, all in one message.
+    pub(crate) fn propose(&mut self, desk: &mut Desk<'_>, core: &mut Core, now: Now) {
+        let Some(first) = self.queue.pop_ready() else { return };
+        let time_us = self.commit_time(now);
+        let batch = Batch::new(self.term, time_us, core.last_index() + 1, desk.clock.options.entry_bytes);
+        let room = core.proposal_room(desk.clock.options.uncommitted_bytes);
+        let mut turn = EvaluationTurn { batch, readers: Vec::new(), room, alone: core.nothing_uncommitted() };
+        let mut next = Some(first);
+        while let Some((key, waiting)) = next {
+            self.evaluate_key(desk, &mut turn, key, waiting);
+            next = self.queue.pop_ready();
+        }
+        self.propose_turn(desk, core, turn);
+    }
+
+    /// Never below an earlier one of this group.
+    pub(crate) fn commit_time(&mut self, now: Now) -> u64 {
+        self.last_commit_time_us = self.last_commit_time_us.max(now.0);
+        self.last_commit_time_us
+    }
+
+    fn evaluate_key(&mut self, desk: &mut Desk<'_>, turn: &mut EvaluationTurn, key: Bytes, waiting: Waiting) {
+        if waiting.old == Old::Overlaid && self.overlay.get(&key).is_none() {
+            let read = self.queue.read_again(key, waiting, &mut desk.clock.next_ticket);
+            desk.effects.reads.push(read);
+            return;
+        }
+        let known = match waiting.old {
+            Old::Item(item) => item,
+            Old::Overlaid | Old::Reading => None,
+        };
+        for Queued { token, request } in waiting.writes {
+            let (old, seen) = match self.overlay.get(&key) {
+                Some(image) => (image.attributes.clone(), image.index),
+                None => (known.clone(), 0),
+            };
+            match evaluate(&request, old.as_ref()) {
+                Verdict::Read(answer) => turn.readers.push(Reader { token, answer: Some(answer), seen }),
+                Verdict::Write { after, .. } if !turn.has_room(&request, after.as_ref()) => {
+                    desk.refuse(token, Refusal::Overloaded);
+                }
+                Verdict::Write { kind, after, answer } => {
+                    let index = turn.batch.push(*request, kind, after.clone(), token, answer);
+                    self.overlay.put(key.clone(), Image { attributes: after, index });
+                }
+            }
+        }
+    }
+
+    /// Refused as a whole or not at all; with it goes every answer that has seen something of it.
+    fn propose_turn(&mut self, desk: &mut Desk<'_>, core: &mut Core, turn: EvaluationTurn) {
+        let EvaluationTurn { batch, readers, .. } = turn;
+        let first_index = batch.first_index();
+        let (entries, answers) = batch.into_entries();
+        if entries.is_empty() {
+            readers.into_iter().for_each(|reader| self.rounds.ask(reader));
+            return;
+        }
+        match core.propose(entries) {
+            Ok(first) => {
+                assert_eq!(first, first_index, "raft gave the entries another index");
+                self.overlay.keep_turn();
+                self.proposed.extend(answers);
+                readers.into_iter().for_each(|reader| self.rounds.ask(reader));
+            }
+            Err(_refused) => {
+                self.overlay.take_turn_back();
+                answers.iter().for_each(|&(_, token, _)| desk.refuse(token, Refusal::Overloaded));
+                for reader in readers {
+                    if reader.seen >= first_index {
+                        desk.refuse(reader.token, Refusal::Overloaded);
+                    } else {
+                        self.rounds.ask(reader);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn begin_round(&mut self, desk: &mut Desk<'_>, core: &mut Core) {
+        for reader in self.rounds.begin(core) {
+            desk.refuse(reader.token, Refusal::NotLeader { leader: None });
+        }
+    }
+
+    pub(crate) fn round_confirmed(&mut self, round: u64, index: u64) {
+        self.rounds.confirm(round, index);
+    }
+
+    pub(crate) fn await_admin(&mut self, token: Token, index: u64, joint: bool) {
+        self.admin.push(Admin { token, index, joint, fate: None });
+    }
+
+    /// What was handed to the engine besides writes.
+    pub(crate) fn fates(&mut self, fates: &[(u64, Fate)]) {
+        for &(index, fate) in fates {
+            for admin in &mut self.admin {
+                let own = admin.index == index;
+                match fate {
+                    Fate::Taken if own && !admin.joint => admin.fate = Some(Answer::Done),
+                    Fate::LeftJoint if admin.joint && admin.fate.is_none() && admin.index < index => {
+                        admin.index = index;
+                        admin.fate = Some(Answer::Done);
+                    }
+                    Fate::Skipped | Fate::Empty if own => {
+                        let reason = "the group changed before it was applied".to_owned();
+                        admin.fate = Some(Answer::Refused(Refusal::Impossible { reason }));
+                    }
+                    Fate::Taken | Fate::LeftJoint | Fate::Skipped | Fate::Empty => {}
+                }
+            }
+        }
+    }
+
+    /// The engine has everything up to `applied`: answers are due.
+    pub(crate) fn applied(&mut self, desk: &mut Desk<'_>, applied: u64, commit_time_us: u64) {
+        self.overlay.applied(applied);
+        while self.proposed.front().is_some_and(|&(index, ..)| index <= applied) {
+            let (_, token, answer) = self.proposed.pop_front().expect("there is a first one");
+            desk.effects.answers.push((token, answer));
+        }
+        for admin in self.admin.extract_if(.., |admin| admin.fate.is_some() && admin.index <= applied) {
+            desk.effects.answers.extend(admin.fate.map(|answer| (admin.token, answer)));
+        }
+        if !self.serving && applied >= self.first_index {
+            self.serving = true;
+            self.last_commit_time_us = commit_time_us;
+            desk.effects.events.push(Event::Serving { term: self.term });
+            for (_, guest) in std::mem::take(&mut self.lobby) {
+                match guest {
+                    Guest::Write { token, epoch, request } => self.write(desk, token, epoch, request),
+                    Guest::Confirm { token, epoch } => self.confirm(desk, token, epoch),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn readers_due(&mut self, effects: &mut Effects, applied: u64) {
+        for Reader { token, answer, .. } in self.rounds.take_due(applied) {
+            match answer {
+                Some(answer) => effects.answers.push((token, answer)),
+                None => effects.confirmed.push(token),
+            }
+        }
+    }
+
+    /// Leadership is lost. Writes that are surely committed keep their answers, until they are applied.
+    pub(crate) fn resign(self, effects: &mut Effects, core: &Core) -> VecDeque<(u64, Token, Answer)> {
+        let committed =
+            |index: u64| index <= core.committed() && core.term_at(index).is_some_and(|term| term == self.term);
+        let mut kept = VecDeque::new();
+        for (index, token, answer) in self.proposed {
+            if committed(index) {
+                kept.push_back((index, token, answer));
+            } else {
+                effects.answers.push((token, Answer::Refused(Refusal::Unknown)));
+            }
+        }
+        let unknown = self.admin.iter().map(|admin| (admin.token, Answer::Refused(Refusal::Unknown)));
+        effects.answers.extend(unknown);
+        effects.answers.extend(self.oversight.transferred().map(|token| (token, Answer::Done)));
+        let leader = core.leader();
+        let guests = self.lobby.into_iter().map(|(_, guest)| guest.token());
+        for token in guests.chain(self.queue.tokens()).chain(self.rounds.tokens()) {
+            effects.answers.push((token, Answer::Refused(Refusal::NotLeader { leader })));
+        }
+        kept
+    }
+
+    pub(crate) fn check(&self, applied: u64, last_index: u64) {
+        self.overlay.check(applied, last_index);
+        assert!(self.serving || self.proposed.is_empty(), "proposed before the first entry of the term was applied");
+    }
+}
+
+struct EvaluationTurn {
+    batch: Batch,
+    readers: Vec<Reader>,
+    /// Bytes that raft will take.
+    room: usize,
+    /// Nothing is on its way: raft takes one write of any size.
+    alone: bool,
+}
+
+impl EvaluationTurn {
+    fn has_room(&self, request: &WriteRequest, after: Option<&Bytes>) -> bool {
+        let bytes = Batch::bytes_of(request, after);
+        (self.alone && self.batch.bytes() == 0) || self.batch.bytes() + bytes <= self.room
+    }
+}
+
+/// What a leader's request handling works with.
+pub(crate) struct Desk<'a> {
+    pub clock: &'a mut Clock,
+    pub state: Option<&'a GroupState>,
+    /// Leadership is on its way there: nothing is proposed.
+    pub transferring_to: Option<ReplicaId>,
+    pub effects: &'a mut Effects,
+}
+
+/// A replica's settings, its ticks, and its next ticket for an old item.
+pub(crate) struct Clock {
+    pub options: Options,
+    pub ticks: u64,
+    pub next_ticket: u64,
+}
+
+impl Clock {
+    /// One election time-out, in ticks.
+    pub(crate) fn patience(&self) -> u64 {
+        self.options.election_ticks as u64
+    }
+}
+
+impl Desk<'_> {
+    pub(crate) fn refuse(&mut self, token: Token, refusal: Refusal) {
+        self.effects.answers.push((token, Answer::Refused(refusal)));
+    }
+
+    fn refuse_write(&self) -> Option<Refusal> {
+        self.transferring_to.map(|leader| Refusal::NotLeader { leader: Some(leader) })
+    }
+}
+
+/// The epoch and the table as this leader has applied them.
+fn refuse_by_state(state: Option<&GroupState>, epoch: u64, key: Option<&[u8]>) -> Option<Refusal> {
+    let Some(state) = state else { return Some(Refusal::NotReady) };
+    if state.table.status == TableStatus::Deleting {
+        return Some(Refusal::TableGone);
+    }
+    let stale = epoch != state.descriptor.epoch || key.is_some_and(|key| !state.descriptor.range.contains(key));
+    stale.then(|| Refusal::StaleEpoch { descriptor: boxed(&state.descriptor) })
+}
+
+pub(crate) fn boxed(descriptor: &PartitionDescriptor) -> Box<PartitionDescriptor> {
+    Box::new(descriptor.clone())
+}

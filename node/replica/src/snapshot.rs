@@ -1,0 +1,59 @@
+//! Snapshots on their way out and in: raft's message carries the group's state, the host carries the items.
+
+use model::ReplicaId;
+
+use crate::Install;
+use crate::eraftpb::{HardState, Message, MessageType, Snapshot, SnapshotMetadata};
+use crate::state::SnapshotContent;
+
+/// A snapshot that the host is putting in place.
+pub(crate) struct Installing {
+    pub content: SnapshotContent,
+}
+
+/// What raft sends; none where that receiver is not (yet) in the configuration that the host found in the engine.
+pub(crate) fn to_send(to: ReplicaId, content: &SnapshotContent) -> Option<Snapshot> {
+    let configuration = &content.state.configuration;
+    let mut members = configuration.get_voters().iter();
+    let others = configuration.get_learners().iter().chain(configuration.get_voters_outgoing());
+    if !members.any(|&id| id == to.0) && !others.into_iter().any(|&id| id == to.0) {
+        return None;
+    }
+    let mut metadata = SnapshotMetadata::default();
+    metadata.index = content.mark.index;
+    metadata.term = content.mark.term;
+    metadata.set_conf_state(configuration.clone());
+    let mut snapshot = Snapshot::default();
+    snapshot.data = content.encode();
+    snapshot.set_metadata(metadata);
+    Some(snapshot)
+}
+
+/// Whether raft may see the message: a snapshot must be of this format, and say twice the same.
+pub(crate) fn is_readable(message: &Message) -> bool {
+    if message.get_msg_type() != MessageType::MsgSnapshot {
+        return true;
+    }
+    let snapshot = message.get_snapshot();
+    let metadata = snapshot.get_metadata();
+    SnapshotContent::decode(snapshot.data.clone()).is_ok_and(|content| {
+        content.mark.index == metadata.index
+            && content.mark.term == metadata.term
+            && content.state.configuration == *metadata.get_conf_state()
+    })
+}
+
+/// The snapshot that raft has accepted, made this replica's own.
+pub(crate) fn begin(own: ReplicaId, snapshot: Snapshot, hard_state: HardState) -> (Installing, Install) {
+    let mut content = SnapshotContent::decode(snapshot.data).expect("it was read when the message came");
+    content.state.replica = own;
+    let install = Install {
+        index: content.mark.index,
+        term: content.mark.term,
+        state: content.state.encode(),
+        mark: content.mark.encode(),
+        hard_state,
+        descriptor: content.state.descriptor.clone(),
+    };
+    (Installing { content }, install)
+}

@@ -1,0 +1,69 @@
+//! From what the host found on the disk to what raft can start from.
+
+use model::{PartitionId, ReplicaId};
+
+use crate::StartError;
+use crate::eraftpb::ConfState;
+use crate::log_view::LogView;
+use crate::state::{AppliedMark, BIRTH_INDEX, BIRTH_TERM, GroupState, LogStart, Options, Start};
+
+pub(crate) struct Prepared {
+    pub replica: ReplicaId,
+    pub options: Options,
+    pub log: LogView,
+    pub state: Option<GroupState>,
+    pub mark: AppliedMark,
+    pub tail_uncertain: bool,
+}
+
+pub(crate) fn prepare(start: Start) -> Result<Prepared, StartError> {
+    let Start { partition, node: _, replica, options, mut log, state, mark } = start;
+    let mark = match (&state, mark) {
+        (Some(_), Some(mark)) => mark,
+        (None, None) => AppliedMark::default(),
+        (Some(_), None) | (None, Some(_)) => return Err(StartError::HalfStarted { partition }),
+    };
+    begin_newborn(&mut log, mark);
+    check_log(partition, &log, mark)?;
+    let mut hard_state = std::mem::take(&mut log.hard_state);
+    // Commit-only hard states are not synced: the engine may know of more commits than the log.
+    hard_state.commit = hard_state.commit.max(mark.index).max(log.truncated_index);
+    hard_state.term =
+        hard_state.term.max(mark.term).max(log.terms.last().map_or(log.truncated_term, |&(_, term)| term));
+    let tail_uncertain = log.tail_uncertain;
+    if tail_uncertain && hard_state.vote == raft::INVALID_ID {
+        // The lost batch may have held a vote in this term.
+        hard_state.vote = replica.0;
+    }
+    let configuration = state.as_ref().map_or_else(ConfState::default, |state| state.configuration.clone());
+    let log = LogView::new(log, hard_state, configuration);
+    Ok(Prepared { replica, options, log, state, mark, tail_uncertain })
+}
+
+/// A group that was just born may have no log at all: it begins after the birth mark. A vote that an empty replica gave before
+/// its birth stays.
+fn begin_newborn(log: &mut LogStart, mark: AppliedMark) {
+    let newborn = (mark.index, mark.term) == (BIRTH_INDEX, BIRTH_TERM);
+    if newborn && log.last_index == 0 && log.truncated_index == 0 && log.entries.is_empty() {
+        log.truncated_index = BIRTH_INDEX;
+        log.truncated_term = BIRTH_TERM;
+        log.last_index = BIRTH_INDEX;
+    }
+}
+
+fn check_log(partition: PartitionId, log: &LogStart, mark: AppliedMark) -> Result<(), StartError> {
+    let applied = mark.index;
+    if log.last_index < applied {
+        return Err(StartError::LogEndsEarly { partition, last: log.last_index, applied });
+    }
+    if log.truncated_index > applied {
+        return Err(StartError::LogBeginsLate { partition, truncated: log.truncated_index, applied });
+    }
+    let complete = log.entries.iter().zip(applied + 1..).all(|(entry, index)| entry.index == index)
+        && applied + log.entries.len() as u64 == log.last_index
+        && (log.truncated_index == log.last_index || log.terms.first().is_some_and(|t| t.0 == log.truncated_index + 1));
+    if !complete {
+        return Err(StartError::EntriesMissing { partition, applied, last: log.last_index });
+    }
+    Ok(())
+}
