@@ -18,6 +18,7 @@ mod get_item;
 mod keys;
 mod list_tables;
 mod list_tags_of_resource;
+mod page;
 mod put_item;
 mod query;
 mod returning;

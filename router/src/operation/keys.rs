@@ -59,6 +59,29 @@ pub fn of_item(table: &TableDescriptor, item: &Item) -> Result<Bytes, Error> {
     Ok(encode(table, item))
 }
 
+/// A value that a key condition holds against a key attribute.
+pub fn check_value(value: &Value, attribute: &KeyAttribute, is_partition: bool) -> Result<(), Error> {
+    if !has_type(value, attribute) {
+        return Err(Error::invalid_parameter("Condition parameter type does not match schema type"));
+    }
+    if let Some(empty) = empty_name(value) {
+        let sentence = empty_key(empty, &attribute.name);
+        return Err(Error::validation(format!("One or more parameter values are not valid. {sentence}")));
+    }
+    check_size(value, is_partition)
+}
+
+/// As [`of_item`], where DynamoDB tells a missing or mistyped key with another sentence.
+pub fn of_batch_item(table: &TableDescriptor, item: &Item) -> Result<Bytes, Error> {
+    let fits = |(attribute, _): (&KeyAttribute, bool)| {
+        item.get(&attribute.name).is_some_and(|value| has_type(value, attribute))
+    };
+    if !attributes(&table.schema).all(fits) {
+        return Err(Error::validation(MISMATCH));
+    }
+    of_item(table, item)
+}
+
 /// DynamoDB checks an item's size before it looks at the table.
 pub fn check_item_size(item: &Item) -> Result<(), Error> {
     if item_size(item) > ITEM_BYTES {

@@ -1,0 +1,5 @@
+//! The router's public face over real HTTP: the SDK and raw requests against a server whose backend is a model in memory.
+
+mod harness;
+mod items;
+mod memory;
