@@ -11,9 +11,18 @@
 //! ```
 //! Must not touch what is in the folders of the other rooms.
 
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::process;
 
 use model::{NodeId, Zone};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
+
+/// The layout of the folder.
+const FORMAT: u32 = 1;
+/// What may stand in a folder that is still blank: what a start that was cut short leaves, and a file system's own.
+const HARMLESS: [&str; 3] = ["lock", "format.new", "lost+found"];
 
 /// Whose folder it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +38,13 @@ pub struct DiskOptions {
     pub reserve_bytes: u64,
     /// With fewer free bytes than this the disk is nearly full: writes are refused.
     pub nearly_full_bytes: u64,
+}
+
+impl Default for DiskOptions {
+    /// Room for a few log files and flushes.
+    fn default() -> DiskOptions {
+        DiskOptions { reserve_bytes: 64 << 20, nearly_full_bytes: 1 << 30 }
+    }
 }
 
 /// How much room there is.
@@ -61,29 +77,66 @@ pub enum DiskError {
 }
 
 /// A folder that this process holds until it is dropped.
+#[derive(Debug)]
 pub struct Disk {
     root: PathBuf,
+    options: DiskOptions,
+    identity: Option<Identity>,
+    start_number: u64,
+    /// Closing it gives the folder free.
+    _lock: File,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserve {
+    Kept,
+    GivenUp,
 }
 
 impl Disk {
     /// Locks the folder (made if missing) and raises its start number. A folder of another format is left untouched.
-    pub fn open(_root: &Path, _options: DiskOptions) -> Result<Disk, DiskError> {
-        unimplemented!()
+    pub fn open(root: &Path, options: DiskOptions) -> Result<Disk, DiskError> {
+        fs::create_dir_all(root).map_err(failed("make", root))?;
+        let known = check_format(root)?;
+        let lock = take_lock(root)?;
+        if !known {
+            write_synced(&root.join("format"), format!("{FORMAT}\n").as_bytes())?;
+        }
+        let identity = match read_text(&root.join("identity"))? {
+            Some(text) => Some(parse_identity(&text).ok_or_else(|| malformed(root.join("identity")))?),
+            None => None,
+        };
+        let start = root.join("start");
+        let before = match read_text(&start)? {
+            Some(text) => text.trim().parse().map_err(|_: std::num::ParseIntError| malformed(start.clone()))?,
+            None => 0,
+        };
+        let start_number = before + 1;
+        write_synced(&start, format!("{start_number}\n").as_bytes())?;
+        Ok(Disk { root: root.to_owned(), options, identity, start_number, _lock: lock })
     }
 
     /// None while the folder is blank: a blank folder takes no identity by itself.
     pub fn identity(&self) -> Option<&Identity> {
-        unimplemented!()
+        self.identity.as_ref()
     }
 
     /// Gives a blank folder its identity, synced; refused if it has another one, nothing to do if it has this one.
-    pub fn take_identity(&mut self, _identity: Identity) -> Result<(), DiskError> {
-        unimplemented!()
+    pub fn take_identity(&mut self, wanted: Identity) -> Result<(), DiskError> {
+        match &self.identity {
+            Some(found) if *found == wanted => Ok(()),
+            Some(found) => Err(DiskError::OtherIdentity { path: self.root.clone(), found: found.clone(), wanted }),
+            None => {
+                write_synced(&self.root.join("identity"), print_identity(&wanted).as_bytes())?;
+                self.identity = Some(wanted);
+                Ok(())
+            }
+        }
     }
 
     /// Higher at every start.
     pub fn start_number(&self) -> u64 {
-        unimplemented!()
+        self.start_number
     }
 
     pub fn log_dir(&self) -> PathBuf {
@@ -105,17 +158,201 @@ impl Disk {
     }
 
     pub fn space(&self) -> Result<Space, DiskError> {
-        unimplemented!()
+        let stat = statvfs(&self.root).map_err(io::Error::from).map_err(failed("ask for the room of", &self.root))?;
+        let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+        Ok(Space {
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free_bytes,
+            nearly_full: free_bytes < self.options.nearly_full_bytes,
+        })
     }
 
     /// Gives the reserve up (nearly full) or fills it again (room enough).
-    pub fn keep_reserve(&self, _keep: Reserve) -> Result<(), DiskError> {
-        unimplemented!()
+    pub fn keep_reserve(&self, keep: Reserve) -> Result<(), DiskError> {
+        let path = self.root.join("reserve");
+        match keep {
+            Reserve::GivenUp => match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
+                Ok(()) | Err(_) => Ok(()),
+            },
+            Reserve::Kept if self.options.reserve_bytes == 0 => Ok(()),
+            Reserve::Kept => {
+                let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+                let file = file.map_err(failed("make", &path))?;
+                fallocate(&file, FallocateFlags::empty(), 0, self.options.reserve_bytes)
+                    .map_err(io::Error::from)
+                    .map_err(failed("reserve room in", &path))
+            }
+        }
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reserve {
-    Kept,
-    GivenUp,
+/// Whether it has our format; a blank folder has none.
+fn check_format(root: &Path) -> Result<bool, DiskError> {
+    match read_text(&root.join("format"))? {
+        Some(found) if found.trim() == FORMAT.to_string() => Ok(true),
+        Some(found) => {
+            Err(DiskError::OtherFormat { path: root.to_owned(), found: found.trim().to_owned(), known: FORMAT })
+        }
+        None => {
+            for entry in fs::read_dir(root).map_err(failed("list", root))? {
+                let name = entry.map_err(failed("list", root))?.file_name();
+                if !HARMLESS.iter().any(|harmless| name == *harmless) {
+                    return Err(DiskError::NotOurs { path: root.to_owned() });
+                }
+            }
+            Ok(false)
+        }
+    }
+}
+
+/// Held as long as the file is open, by whomever: it is not a question of what stands in it.
+fn take_lock(root: &Path) -> Result<File, DiskError> {
+    let path = root.join("lock");
+    let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+    let mut lock = opened.map_err(failed("open", &path))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            lock.read_to_string(&mut holder).map_err(failed("read", &path))?;
+            let holder = if holder.trim().is_empty() { "unknown" } else { holder.trim() };
+            return Err(DiskError::Held { path: root.to_owned(), holder: holder.to_owned() });
+        }
+        Err(error) => return Err(failed("lock", &path)(error.into())),
+    }
+    lock.set_len(0).and_then(|()| writeln!(lock, "{}", process::id())).map_err(failed("write", &path))?;
+    Ok(lock)
+}
+
+fn print_identity(identity: &Identity) -> String {
+    let body = format!("{} {}", identity.node, identity.zone);
+    format!("{:08x} {body}\n", crc32c::crc32c(body.as_bytes()))
+}
+
+fn parse_identity(text: &str) -> Option<Identity> {
+    let (crc, body) = text.strip_suffix('\n')?.split_once(' ')?;
+    if u32::from_str_radix(crc, 16).ok()? != crc32c::crc32c(body.as_bytes()) {
+        return None;
+    }
+    let (node, zone) = body.split_once(' ')?;
+    Some(Identity { node: NodeId(u64::from_str_radix(node, 16).ok()?), zone: Zone(zone.to_owned()) })
+}
+
+fn read_text(path: &Path) -> Result<Option<String>, DiskError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
+    }
+}
+
+/// All or nothing, and durable when it returns.
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let new = path.with_extension("new");
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        File::open(path.parent().expect("a file of the folder has a parent"))?.sync_all()
+    };
+    write().map_err(failed("write", path))
+}
+
+fn failed(verb: &'static str, path: &Path) -> impl Fn(io::Error) -> DiskError {
+    let path = path.to_owned();
+    move |source| DiskError::Io { verb, path: path.clone(), source }
+}
+
+fn malformed(path: PathBuf) -> DiskError {
+    DiskError::Malformed { path }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(root: &Path) -> Result<Disk, DiskError> {
+        Disk::open(root, DiskOptions { reserve_bytes: 1 << 20, nearly_full_bytes: 1 })
+    }
+
+    fn identity() -> Identity {
+        Identity { node: NodeId(0xabc), zone: Zone("eu central 1b".into()) }
+    }
+
+    #[test]
+    fn a_start_number_rises_with_every_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("node");
+        for expected in 1..4 {
+            assert_eq!(open(&root).unwrap().start_number(), expected);
+        }
+    }
+
+    #[test]
+    fn a_second_process_is_told_who_holds_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = open(dir.path()).unwrap();
+        let error = open(dir.path()).unwrap_err();
+        assert!(matches!(&error, DiskError::Held { holder, .. } if *holder == process::id().to_string()), "{error}");
+        drop(held);
+        open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_of_another_format_is_left_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("format"), "2\n").unwrap();
+        assert!(matches!(open(dir.path()).unwrap_err(), DiskError::OtherFormat { found, .. } if found == "2"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_is_left_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("thesis.tex"), "").unwrap();
+        assert!(matches!(open(dir.path()).unwrap_err(), DiskError::NotOurs { .. }));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_blank_folder_takes_one_identity_and_keeps_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = open(dir.path()).unwrap();
+        assert_eq!(disk.identity(), None);
+        disk.take_identity(identity()).unwrap();
+        drop(disk);
+        let mut disk = open(dir.path()).unwrap();
+        assert_eq!(disk.identity(), Some(&identity()));
+        disk.take_identity(identity()).unwrap();
+        let other = Identity { zone: Zone("a".into()), ..identity() };
+        assert!(matches!(disk.take_identity(other).unwrap_err(), DiskError::OtherIdentity { .. }));
+    }
+
+    #[test]
+    fn a_damaged_identity_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = open(dir.path()).unwrap();
+        disk.take_identity(identity()).unwrap();
+        drop(disk);
+        let path = dir.path().join("identity");
+        let text = fs::read_to_string(&path).unwrap().replace("abc", "abd");
+        fs::write(&path, text).unwrap();
+        assert!(matches!(open(dir.path()).unwrap_err(), DiskError::Malformed { .. }));
+    }
+
+    #[test]
+    fn a_reserve_is_kept_and_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = open(dir.path()).unwrap();
+        let space = disk.space().unwrap();
+        assert!(space.total_bytes >= space.free_bytes && !space.nearly_full);
+        disk.keep_reserve(Reserve::Kept).unwrap();
+        disk.keep_reserve(Reserve::Kept).unwrap();
+        assert_eq!(fs::metadata(dir.path().join("reserve")).unwrap().len(), 1 << 20);
+        disk.keep_reserve(Reserve::GivenUp).unwrap();
+        disk.keep_reserve(Reserve::GivenUp).unwrap();
+        assert!(!dir.path().join("reserve").exists());
+    }
 }

@@ -3,18 +3,40 @@
 //!
 //! ```text
 //! sender   Outgoing::build ─► header(), chunks() ──► gRPC (room `transport`) ──► Incoming::begin, write…, finish   receiver
-//!                                                                              Received::install: log mark, flush, ingest, log
+//!                                                       Received::install: manifest, log mark, flush, ingest, log
 //! ```
+//! A replica that installs has acknowledged entries that only its old log and items hold, so it may not simply start empty
+//! after a crash: files and manifest are synced before the log is marked, and [`recover`] finishes what it finds marked.
 //! Must not open streams.
 
+mod incoming;
+mod install;
+mod outgoing;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use model::codec::DecodeError;
 use model::{NodeId, PartitionId, ReplicaId};
-use replica::{Install, SnapshotContent};
-use wire::raft::{SnapshotData, SnapshotHeader};
 
-use crate::items::{Items, ItemsError};
-use crate::log::Log;
+use crate::items::ItemsError;
+use crate::log::LogError;
+
+pub use incoming::Incoming;
+pub use install::{Received, recover};
+pub use outgoing::Outgoing;
+
+/// A file of a snapshot: large enough that few are opened, small enough that one fits the page cache of a small node.
+const FILE_BYTES: u64 = 32 << 20;
+/// A chunk on the wire.
+const CHUNK_BYTES: usize = 512 << 10;
+/// Most files that a header may announce: 4 TiB of them.
+const FILES: usize = 1 << 17;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -22,8 +44,20 @@ pub enum SnapshotError {
     NoState { partition: PartitionId },
     #[error("cannot read or write items of a snapshot")]
     Items(#[from] ItemsError),
+    #[error("cannot read the log for a snapshot")]
+    Log(#[from] LogError),
+    #[error("the log is closed")]
+    LogClosed,
+    #[error("a stored {what} is malformed")]
+    Decode {
+        what: &'static str,
+        #[source]
+        source: DecodeError,
+    },
     #[error("a snapshot's chunk is refused: {reason}")]
-    BadChunk { reason: String },
+    BadChunk { reason: &'static str },
+    #[error("the files of a snapshot of partition {partition} do not have their checksums")]
+    Damaged { partition: PartitionId },
     #[error("a snapshot was cancelled")]
     Cancelled,
     #[error("cannot {verb} {path}")]
@@ -31,7 +65,7 @@ pub enum SnapshotError {
         verb: &'static str,
         path: PathBuf,
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -44,71 +78,91 @@ pub struct Route {
     pub to: ReplicaId,
 }
 
-/// Removes what earlier processes left in the two folders. At start.
-pub fn clean_up(_outgoing: &Path, _incoming: &Path) -> Result<(), SnapshotError> {
-    unimplemented!()
+/// How fast snapshots may read and write, all of a node together, and whether they still may.
+#[derive(Debug)]
+pub struct Budget {
+    bytes_per_s: u64,
+    state: Mutex<BudgetState>,
+    wake: Condvar,
 }
 
-/// A built snapshot; its files are removed when it is dropped.
-pub struct Outgoing {
-    _private: (),
+#[derive(Debug)]
+struct BudgetState {
+    /// When the bytes taken so far are paid for.
+    paid: Instant,
+    cancelled: bool,
 }
 
-impl Outgoing {
-    /// Reads all spaces of the partition's range from one view. Long: for the snapshot pool.
-    pub fn build(_items: &Items, _dir: &Path, _route: Route) -> Result<Outgoing, SnapshotError> {
-        unimplemented!()
+impl Budget {
+    /// 0 for no limit.
+    pub fn new(bytes_per_s: u64) -> Budget {
+        let state = BudgetState { paid: Instant::now(), cancelled: false };
+        Budget { bytes_per_s, state: Mutex::new(state), wake: Condvar::new() }
     }
 
-    /// For `Input::SnapshotBuilt`.
-    pub fn content(&self) -> &SnapshotContent {
-        unimplemented!()
+    /// Waits until these bytes are paid for; false if cancelled meanwhile.
+    pub fn take(&self, bytes: u64) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let cost = match self.bytes_per_s {
+            0 => Duration::ZERO,
+            rate => Duration::from_micros(bytes.saturating_mul(1_000_000) / rate),
+        };
+        state.paid = state.paid.max(Instant::now()) + cost;
+        let until = state.paid;
+        while !state.cancelled {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            (state, _) = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+        }
+        false
     }
 
-    pub fn header(&self) -> SnapshotHeader {
-        unimplemented!()
-    }
-
-    /// The files' bytes, in order, in chunks with checksums; each `next` reads the disk.
-    pub fn chunks(&self) -> impl Iterator<Item = Result<SnapshotData, SnapshotError>> + Send + use<> {
-        std::iter::empty()
-    }
-}
-
-/// A snapshot being received; its files are removed when it is dropped unfinished.
-pub struct Incoming {
-    _private: (),
-}
-
-impl Incoming {
-    pub fn begin(_dir: &Path, _header: SnapshotHeader) -> Result<Incoming, SnapshotError> {
-        unimplemented!()
-    }
-
-    /// Chunks come in order.
-    pub fn write(&mut self, _chunk: &SnapshotData) -> Result<(), SnapshotError> {
-        unimplemented!()
-    }
-
-    /// All files are there, have their checksums and are synced.
-    pub fn finish(self) -> Result<Received, SnapshotError> {
-        unimplemented!()
+    /// The node stops: nobody goes on.
+    pub fn cancel(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).cancelled = true;
+        self.wake.notify_all();
     }
 }
 
-/// A complete snapshot that waits for `Effects::install`; its files are removed when it is dropped.
-pub struct Received {
-    _private: (),
+/// A folder that is removed with its owner.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    /// Empty, whatever was there.
+    fn make(path: PathBuf) -> Result<Folder, SnapshotError> {
+        remove(&path)?;
+        fs::create_dir_all(&path).map_err(failed("make", &path))?;
+        Ok(Folder(path))
+    }
 }
 
-impl Received {
-    pub fn header(&self) -> &SnapshotHeader {
-        unimplemented!()
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.0) {
+            tracing::warn!(%error, "a snapshot's files stay behind until the next start");
+        }
     }
+}
 
-    /// Marks the log, replaces everything of the group in the engine by one ingest, starts the log anew. Durable when it
-    /// returns: `Input::Installed`. For the snapshot pool; the group applies nothing meanwhile.
-    pub fn install(self, _items: &Items, _log: &Log, _install: &Install) -> Result<(), SnapshotError> {
-        unimplemented!()
+fn remove(path: &Path) -> Result<(), SnapshotError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
     }
+}
+
+fn sync_folder(path: &Path) -> Result<(), SnapshotError> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(failed("sync", path))
+}
+
+fn failed(verb: &'static str, path: &Path) -> impl Fn(io::Error) -> SnapshotError {
+    let path = path.to_owned();
+    move |source| SnapshotError::Io { verb, path: path.clone(), source }
+}
+
+fn malformed(what: &'static str) -> impl Fn(DecodeError) -> SnapshotError {
+    move |source| SnapshotError::Decode { what, source }
 }

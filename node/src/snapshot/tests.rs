@@ -1,0 +1,1 @@
+//! Snapshots between two real engines.
