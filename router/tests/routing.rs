@@ -1,0 +1,13 @@
+//! Routing against nodes that answer as the script says, and a real MemDS.
+
+#[path = "routing/world.rs"]
+mod world;
+
+#[path = "routing/control.rs"]
+mod control;
+#[path = "routing/look_ups.rs"]
+mod look_ups;
+#[path = "routing/pages.rs"]
+mod pages;
+#[path = "routing/refusals.rs"]
+mod refusals;
