@@ -61,7 +61,10 @@ impl Client {
     }
 
     /// Goes on: the next operation, or the next attempt at this one.
-    pub fn turn(&mut self, core: &mut Core) {
+    pub fn turn(&mut self, core: &mut Core, attempt: u64) {
+        if attempt != self.attempt {
+            return;
+        }
         if self.current.is_none() {
             if self.stopped {
                 return;
@@ -234,7 +237,7 @@ impl Client {
 
     fn again(&mut self, core: &mut Core) {
         let pause = core.rng.range(5 * MILLISECOND, 200 * MILLISECOND);
-        core.after(pause, Event::ClientTurn(self.number));
+        core.after(pause, Event::ClientTurn { client: self.number, attempt: self.attempt });
     }
 
     pub fn give_up(&mut self, core: &mut Core, attempt: u64) {
@@ -253,7 +256,7 @@ impl Client {
         self.attempt += 1;
         if !self.stopped {
             let pause = core.around(core.plan.think_us);
-            core.after(pause, Event::ClientTurn(self.number));
+            core.after(pause, Event::ClientTurn { client: self.number, attempt: self.attempt });
         }
     }
 }

@@ -69,7 +69,11 @@ pub enum Event {
         seat: Seat,
         token: Token,
     },
-    ClientTurn(usize),
+    /// A client goes on, if that attempt is still its last.
+    ClientTurn {
+        client: usize,
+        attempt: u64,
+    },
     Request(Box<Request>),
     Reply {
         client: usize,

@@ -1,9 +1,10 @@
 //! The command: runs seeds and tells what came of them.
 
 use std::io::Write;
+use std::process::ExitCode;
 use std::sync::Mutex;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Parser;
 use sim::plan::Mutant;
 use sim::runner::{Summary, run, run_many, run_twice};
@@ -37,7 +38,7 @@ struct Config {
     failures: usize,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let config = Config::parse();
     std::panic::set_hook(Box::new(|_| {}));
     let mut out = std::io::stdout();
@@ -46,7 +47,7 @@ fn main() -> anyhow::Result<()> {
             let trace = run_twice(seed).map_err(anyhow::Error::msg)?;
             writeln!(out, "seed {seed}: {trace:016x} twice").context("write the result")?;
         }
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     if let Some(seed) = config.seed {
         let run = run(seed, config.mutant, Some(config.story));
@@ -68,7 +69,7 @@ fn main() -> anyhow::Result<()> {
     tell(&mut out, &summary)
 }
 
-fn tell(out: &mut impl Write, summary: &Summary) -> anyhow::Result<()> {
+fn tell(out: &mut impl Write, summary: &Summary) -> anyhow::Result<ExitCode> {
     let stats = &summary.stats;
     if let Some(failure) = summary.failures.first() {
         writeln!(out, "{failure}").context("write the story")?;
@@ -80,8 +81,9 @@ fn tell(out: &mut impl Write, summary: &Summary) -> anyhow::Result<()> {
         writeln!(out, "  {count:>10} {what}").context("write the summary")?;
     }
     if summary.failures.is_empty() {
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let seeds: Vec<String> = summary.failures.iter().map(|failure| failure.seed.to_string()).collect();
-    bail!("seeds failed: {}", seeds.join(", "))
+    writeln!(out, "seeds failed: {}", seeds.join(", ")).context("write the summary")?;
+    Ok(ExitCode::FAILURE)
 }

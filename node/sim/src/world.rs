@@ -76,7 +76,7 @@ impl World {
         }
         for number in 0..core.plan.clients {
             self.clients.push(Client::new(number, &core.registry.descriptors));
-            core.queue.at(core.plan.think_us, Event::ClientTurn(number));
+            core.queue.at(core.plan.think_us, Event::ClientTurn { client: number, attempt: 0 });
         }
         for place in 0..core.plan.nodes {
             core.queue.at(place as u64, Event::Fault(faults::Fault::Restart(place)));
@@ -121,7 +121,7 @@ impl World {
             Event::Snapshot { to, .. } => to.0,
             Event::Request(request) => request.place,
             Event::Admin { place, .. } | Event::Gossip { place, .. } => *place,
-            Event::ClientTurn(_)
+            Event::ClientTurn { .. }
             | Event::Reply { .. }
             | Event::ClientGivesUp { .. }
             | Event::MoverTurn
@@ -171,7 +171,7 @@ impl World {
             Event::BuildSnapshot { seat, to } => nodes[seat.process.place].build_snapshot(core, seat, to),
             Event::Ingest(seat, received) => nodes[seat.process.place].ingest(core, seat, &received),
             Event::Look { seat, token } => nodes[seat.process.place].look(core, seat, token)?,
-            Event::ClientTurn(client) => clients[client].turn(core),
+            Event::ClientTurn { client, attempt } => clients[client].turn(core, attempt),
             Event::Request(request) => nodes[request.place].request(core, *request),
             Event::Reply { client, attempt, reply } => clients[client].reply(core, attempt, *reply),
             Event::ClientGivesUp { client, attempt } => clients[client].give_up(core, attempt),
