@@ -160,7 +160,7 @@ pub enum Waiter {
         number: u64,
     },
     /// The lowest accepted id is durable: the data may go.
-    Retired(Group),
+    Retired(Group, ReplicaId),
     /// The intent is durable: the files may be ingested.
     Receiving(Seat, Rc<Received>),
     Installed {

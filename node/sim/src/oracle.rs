@@ -75,7 +75,7 @@ impl Oracle {
                 zones::check(group, descriptor)?;
             }
         }
-        if status.committed > before.committed {
+        if status.committed > before.committed && !installing {
             self.learn(group, log, before.committed, status)?;
         }
         if status.leader != Some(status.replica) {
@@ -120,7 +120,8 @@ impl Oracle {
         self.identities.seated(group, node, replica)
     }
 
-    pub fn retired(&mut self, group: Group, _node: NodeId, replica: ReplicaId) {
+    /// Its id is durably refused from now on.
+    pub fn retired(&mut self, group: Group, replica: ReplicaId) {
         self.identities.retired(group, replica);
     }
 

@@ -8,7 +8,7 @@ use crate::queue::Time;
 use crate::rng::{bytes_hash, roll};
 
 /// Events kept for a story.
-const KEPT: usize = 6_000;
+const KEPT: usize = 20_000;
 
 struct Line {
     time: Time,

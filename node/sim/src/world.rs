@@ -208,7 +208,8 @@ impl World {
         let unserved = groups.clone().find(|group| self.core.oracle.history.served_since_heal(*group).is_none());
         if let Some(group) = unserved {
             if waited > SERVES_WITHIN_US {
-                return Err(liveness::broken(Some(group), waited, "it does not serve"));
+                let state = liveness::describe(&self.core, &self.nodes, group);
+                return Err(liveness::broken(Some(group), waited, &format!("it does not serve{state}")));
             }
         } else {
             for client in &mut self.clients {
@@ -216,7 +217,9 @@ impl World {
             }
         }
         let trouble = groups.into_iter().find_map(|group| {
-            liveness::lacks(&self.core, &self.nodes, group).map(|lack| liveness::broken(Some(group), waited, &lack))
+            let lack = liveness::lacks(&self.core, &self.nodes, group)?;
+            let state = liveness::describe(&self.core, &self.nodes, group);
+            Some(liveness::broken(Some(group), waited, &format!("{lack}{state}")))
         });
         let trouble = trouble.or_else(|| self.restless(waited));
         match trouble {

@@ -25,10 +25,15 @@ impl Node {
                         self.give(core, seat.group, Input::Persisted { number });
                     }
                 }
-                Waiter::Retired(group) => self.clear(core, group),
+                Waiter::Retired(group, replica) => {
+                    core.oracle.retired(group, replica);
+                    self.clear(core, group);
+                }
                 Waiter::Receiving(seat, received) => {
                     let delay = core.around(core.plan.disk.apply_us * self.disk_factor);
-                    core.after(delay, Event::Ingest(seat, received));
+                    // What was to be applied before the snapshot is written before it.
+                    let applied = self.seated(seat).map_or(0, |running| running.apply_at);
+                    core.queue.at(applied.max(core.now) + delay, Event::Ingest(seat, received));
                 }
                 Waiter::Installed { seat, index } => self.installed(core, seat, index)?,
             }

@@ -63,14 +63,13 @@ impl Node {
     /// The replica stops for good: first its id is durably refused, then its data goes.
     pub fn retire(&mut self, core: &mut Core, group: Group, newer: Option<ReplicaId>) {
         let Some(running) = self.running[group].take() else { return };
-        core.oracle.retired(group, self.id, running.id);
         core.stats.count("replicas retired");
         core.note(At::seat(self.place, group), "retired (replica)", [running.id.0, 0, 0, 0]);
         let mut lowest = newer.map_or(running.id.0 + 1, |replica| replica.0);
         if core.plan.mutant == Some(Mutant::ForgetRetired) {
             lowest = 0;
         }
-        self.log.submit(group, Operation::Retire { lowest }, true, Some(Waiter::Retired(group)));
+        self.log.submit(group, Operation::Retire { lowest }, true, Some(Waiter::Retired(group, running.id)));
         self.begin_sync(core);
     }
 

@@ -16,7 +16,7 @@ pub fn lacks(core: &Core, nodes: &[Node], group: Group) -> Option<String> {
     if core.plan.mover_us > 0 || core.plan.wipes > 0 {
         let voters = descriptor.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter).count();
         if voters != 3 || descriptor.replicas.len() != 3 {
-            return Some(format!("not three voters and nothing else: {descriptor:?}"));
+            return Some(String::from("not three voters and nothing else"));
         }
     }
     let mut applied = Vec::new();
@@ -41,6 +41,21 @@ pub fn lacks(core: &Core, nodes: &[Node], group: Group) -> Option<String> {
         return Some(format!("applied, committed, last differ: {applied:?}"));
     }
     None
+}
+
+/// The group as its replicas see it, line by line.
+pub fn describe(core: &Core, nodes: &[Node], group: Group) -> String {
+    let mut text = String::new();
+    for replica in &core.registry.descriptors[group].replicas {
+        let lost = if core.registry.places.contains_key(&replica.node) { "" } else { " lost" };
+        text += &format!("\n  {} {:?} on {}{lost} in {}", replica.id, replica.role, replica.node, replica.zone);
+    }
+    for node in nodes {
+        let Some(running) = &node.running[group] else { continue };
+        let epoch = running.descriptor.as_ref().map(|descriptor| descriptor.epoch);
+        text += &format!("\n  node {} ({}) epoch {epoch:?}: {:?}", node.place, node.id, running.status);
+    }
+    text
 }
 
 /// Requests that a living node has never answered.
