@@ -1,0 +1,185 @@
+//! What this node tells MemDS: its groups, their leaders, their tables, who is where.
+//!
+//! Changes leave as they happen, many in one frame; everything leaves after each connect and again every 30 seconds. The
+//! work does not depend on what MemDS knows: a server that lost everything hears everything again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use model::{PartitionId, TableDescriptor, TableId};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use wire::memds::mem_ds_client::MemDsClient;
+use wire::memds::{Announcement, AnnouncementAnswer, PartitionReport};
+
+use crate::context::Context;
+use crate::directory::DirectoryEntry;
+use crate::registry::{Listener, Summary};
+use crate::service::raft::describe;
+use crate::transport::DECODE_LIMIT_BYTES;
+use crate::transport::connector::channel;
+
+/// Everything is told again so often: what a lost frame or a restarted server may lack is bounded by it.
+const FULL_EVERY: Duration = Duration::from_secs(30);
+/// Groups in one frame of a full announcement.
+const GROUPS_PER_FRAME: usize = 500;
+/// Pause after a failed attempt.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Frames that wait for the network; with more waiting, changes gather in the registry.
+const FRAMES_AHEAD: usize = 4;
+
+/// One MemDS server, for ever.
+pub async fn announce_to(context: Arc<Context>, address: String) {
+    let listener = context.registry.listen();
+    loop {
+        if let Err(error) = session(&context, &address, &listener).await {
+            tracing::debug!(address, error = describe(&*error), "announcements interrupted");
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+type SessionError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn session(context: &Arc<Context>, address: &str, listener: &Listener) -> Result<(), SessionError> {
+    let mut client = MemDsClient::new(channel(address).await?).max_decoding_message_size(DECODE_LIMIT_BYTES);
+    let (frames, queue) = mpsc::channel(FRAMES_AHEAD);
+    let answers = client.announce(ReceiverStream::new(queue)).await?.into_inner();
+    tokio::select! {
+        ended = listen(context, answers) => ended,
+        ended = tell(context, &frames, listener) => ended,
+    }
+}
+
+/// Who is where, from the server.
+async fn listen(context: &Context, mut answers: Streaming<AnnouncementAnswer>) -> Result<(), SessionError> {
+    while let Some(answer) = answers.next().await {
+        context.peers.directory().learn(answer?.directory.into_iter().map(DirectoryEntry::from));
+    }
+    Ok(())
+}
+
+async fn tell(
+    context: &Arc<Context>,
+    frames: &mpsc::Sender<Announcement>,
+    listener: &Listener,
+) -> Result<(), SessionError> {
+    let mut changes = listener.changes.clone();
+    let mut directory = context.peers.directory().watch();
+    loop {
+        // What changed before is in the full announcement.
+        context.registry.changed(listener);
+        measure(context);
+        for frame in full(context) {
+            frames.send(frame).await?;
+        }
+        let again = Instant::now() + FULL_EVERY;
+        loop {
+            let changed = async {
+                tokio::select! {
+                    changed = changes.changed() => changed,
+                    changed = directory.changed() => changed,
+                }
+            };
+            match timeout_at(again, changed).await {
+                Ok(changed) => changed?,
+                Err(_elapsed) => break,
+            }
+            let groups = context.registry.changed(listener);
+            frames.send(partial(context, groups)).await?;
+        }
+    }
+}
+
+fn base(context: &Context) -> Announcement {
+    let directory = context.peers.directory();
+    let node = directory.entry(context.node).map(wire::memds::DirectoryEntry::from);
+    Announcement { node, ..Default::default() }
+}
+
+fn everyone(context: &Context) -> Vec<wire::memds::DirectoryEntry> {
+    context.peers.directory().entries().into_iter().map(wire::memds::DirectoryEntry::from).collect()
+}
+
+fn full(context: &Context) -> Vec<Announcement> {
+    let groups = context.registry.all();
+    let mut frames: Vec<Announcement> = groups
+        .chunks(GROUPS_PER_FRAME)
+        .map(|groups| Announcement {
+            partitions: groups.iter().filter_map(|(_, summary)| report(summary)).collect(),
+            tables: tables(groups.iter().map(|(_, summary)| summary)),
+            ..base(context)
+        })
+        .collect();
+    if frames.is_empty() {
+        frames.push(base(context));
+    }
+    if let Some(first) = frames.first_mut() {
+        first.full_begins = true;
+        first.directory = everyone(context);
+    }
+    if let Some(last) = frames.last_mut() {
+        last.full_ends = true;
+    }
+    frames
+}
+
+fn partial(context: &Context, groups: Vec<(PartitionId, Option<Summary>)>) -> Announcement {
+    let gone = groups.iter().filter(|(_, summary)| summary.is_none()).map(|(partition, _)| partition.0).collect();
+    let present: Vec<&Summary> = groups.iter().filter_map(|(_, summary)| summary.as_ref()).collect();
+    Announcement {
+        partitions: present.iter().filter_map(|summary| report(summary)).collect(),
+        tables: tables(present.iter().copied()),
+        gone,
+        directory: everyone(context),
+        ..base(context)
+    }
+}
+
+/// None before the group has a descriptor.
+fn report(summary: &Summary) -> Option<PartitionReport> {
+    let descriptor = summary.descriptor.as_ref()?.encode();
+    let leads = summary.leader == Some(summary.replica);
+    Some(PartitionReport {
+        descriptor,
+        leader: summary.leader_node().map_or(0, |node| node.0),
+        term: summary.term,
+        items: if leads { summary.estimate.items } else { 0 },
+        bytes: if leads { summary.estimate.bytes } else { 0 },
+    })
+}
+
+/// The newest of every table, once.
+fn tables<'a>(summaries: impl Iterator<Item = &'a Summary>) -> Vec<Bytes> {
+    let mut newest: BTreeMap<TableId, &Arc<TableDescriptor>> = BTreeMap::new();
+    for table in summaries.filter_map(|summary| summary.table.as_ref()) {
+        let known = newest.entry(table.id).or_insert(table);
+        if known.version < table.version {
+            *known = table;
+        }
+    }
+    newest.into_values().map(|table| table.encode()).collect()
+}
+
+/// Sizes of the groups that lead, measured on the pool: the next announcement tells them.
+fn measure(context: &Arc<Context>) {
+    let measured = Arc::clone(context);
+    let work = move || {
+        for (partition, summary) in measured.registry.all() {
+            let Some(descriptor) = summary.descriptor.filter(|_| summary.leader == Some(summary.replica)) else {
+                continue;
+            };
+            match measured.items.estimate(descriptor.table, &descriptor.range) {
+                Ok(estimate) => measured.registry.measured(partition, estimate),
+                Err(error) => tracing::warn!(%partition, error = describe(&error), "failed to estimate a size"),
+            }
+        }
+    };
+    // A busy pool measures with the next announcement.
+    drop(context.background.submit(work));
+}

@@ -1,0 +1,116 @@
+//! What a node counts. Handles are resolved at the start and counted per turn or frame, never per request by name.
+
+use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
+
+/// The node's counters; methods elsewhere add to the fields.
+pub struct Metrics {
+    registry: Registry,
+    /// Turns that workers took.
+    pub turns: IntCounter,
+    /// Pushes that had to wake a worker.
+    pub wakes: IntCounter,
+    /// Clients' requests admitted to a replica or read.
+    pub requests: IntCounter,
+    /// Clients' requests refused because a queue was full.
+    pub shed: IntCounter,
+    /// Frames of clients' requests received.
+    pub request_frames: IntCounter,
+    /// Frames of answers sent.
+    pub response_frames: IntCounter,
+    /// Frames of replication sent.
+    pub raft_frames_sent: IntCounter,
+    /// Frames of replication received.
+    pub raft_frames_received: IntCounter,
+    /// Messages of replication handed to the transport.
+    pub raft_messages: IntCounter,
+    /// Messages of replication dropped: no connection, or its queue was full.
+    pub raft_dropped: IntCounter,
+    /// Messages or frames from the network that were refused as garbage.
+    pub garbage: IntCounter,
+    /// Entries handed to the log.
+    pub entries: IntCounter,
+    /// Jobs handed to the log.
+    pub log_jobs: IntCounter,
+    /// Batches written to the items.
+    pub apply_batches: IntCounter,
+    /// Writes to the items that would have stalled and were kept for later.
+    pub stalls: IntCounter,
+    /// Old items and reads that were not in memory.
+    pub read_misses: IntCounter,
+    /// Snapshots sent in full.
+    pub snapshots_sent: IntCounter,
+    /// Snapshots received in full.
+    pub snapshots_received: IntCounter,
+    /// Replicas on this node.
+    pub groups: IntGauge,
+    /// Replicas on this node that lead.
+    pub leaders: IntGauge,
+    /// Free bytes of the node's disk.
+    pub free_bytes: IntGauge,
+}
+
+impl Metrics {
+    pub fn new() -> Result<Metrics, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let counter = IntCounter::new(format!("node_{name}_total"), help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let gauge = IntGauge::new(format!("node_{name}"), help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        Ok(Metrics {
+            turns: counter("turns", "Turns that workers took")?,
+            wakes: counter("wakes", "Pushes that had to wake a worker")?,
+            requests: counter("requests", "Requests admitted")?,
+            shed: counter("requests_shed", "Requests refused because a queue was full")?,
+            request_frames: counter("request_frames", "Frames of requests received")?,
+            response_frames: counter("response_frames", "Frames of answers sent")?,
+            raft_frames_sent: counter("raft_frames_sent", "Frames of replication sent")?,
+            raft_frames_received: counter("raft_frames_received", "Frames of replication received")?,
+            raft_messages: counter("raft_messages", "Messages of replication sent")?,
+            raft_dropped: counter("raft_messages_dropped", "Messages of replication dropped")?,
+            garbage: counter("garbage", "Messages and frames refused as garbage")?,
+            entries: counter("log_entries", "Entries handed to the log")?,
+            log_jobs: counter("log_jobs", "Jobs handed to the log")?,
+            apply_batches: counter("apply_batches", "Batches written to the items")?,
+            stalls: counter("apply_stalls", "Batches kept because the items would have stalled")?,
+            read_misses: counter("read_misses", "Reads that were not in memory")?,
+            snapshots_sent: counter("snapshots_sent", "Snapshots sent in full")?,
+            snapshots_received: counter("snapshots_received", "Snapshots received in full")?,
+            groups: gauge("groups", "Replicas on this node")?,
+            leaders: gauge("leaders", "Replicas on this node that lead")?,
+            free_bytes: gauge("disk_free_bytes", "Free bytes of the node's disk")?,
+            registry,
+        })
+    }
+
+    /// In Prometheus' text format.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// A count for a counter: saturating, since usize may be wider than what is counted.
+pub fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_rendered_with_their_help() {
+        let metrics = Metrics::new().unwrap();
+        metrics.turns.inc();
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(text.contains("# HELP node_turns_total Turns that workers took\n"), "{text}");
+        assert!(text.contains("node_turns_total 1\n"), "{text}");
+    }
+}

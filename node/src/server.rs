@@ -1,0 +1,265 @@
+//! A node from its start to its end: opens the disk, starts workers, serves, stops.
+//!
+//! `trivet node` calls [`run`]; `trivet local` starts several [`Node`]s in one process.
+
+pub mod open;
+pub mod scrape;
+pub mod seeds;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use model::NodeId;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::service::Services;
+use crate::service::admin::AdminService;
+use crate::service::data::DataService;
+use crate::service::raft::{RaftOptions, RaftService};
+use crate::transport::{CONNECTION_WINDOW_BYTES, Connector, STREAM_WINDOW_BYTES};
+use crate::worker::command::Command;
+use crate::worker::inbox::Mail;
+use crate::worker::{Beginning, Worker};
+
+/// How often a stopping node asks its leaders to hand over.
+const RESIGN_EVERY: Duration = Duration::from_millis(200);
+/// How long a worker's runtime may take to end its tasks.
+const END_TASKS: Duration = Duration::from_secs(1);
+
+/// Until `shutdown` resolves; then hands leaders over and stops cleanly.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let node = Node::start(config, Connector::Tonic).await?;
+    shutdown.await;
+    node.stop().await
+}
+
+/// A running node. Dropped without [`Node::stop`], it ends as if it had been killed, but for what its threads hold.
+pub struct Node {
+    context: Arc<Context>,
+    services: Services,
+    connector: Connector,
+    address: String,
+    stop_timeout: Duration,
+    threads: Vec<JoinHandle<()>>,
+    /// Dropped when the servers are to end.
+    serving: Option<watch::Sender<()>>,
+}
+
+/// A worker's thread before it begins.
+struct Thread {
+    handle: Handle,
+    begin: std::sync::mpsc::Sender<Beginning>,
+    join: JoinHandle<()>,
+}
+
+impl Node {
+    /// Opens the disk, starts every replica, then serves. Ready when it returns.
+    pub async fn start(config: Config, connector: Connector) -> anyhow::Result<Node> {
+        config.validate()?;
+        tracing::info!(?config, "starts");
+        let listener = TcpListener::bind(config.listen).with_context(|| format!("listen on {}", config.listen))?;
+        listener.set_nonblocking(true).context("prepare the listener")?;
+        let bound = listener.local_addr().context("ask for the listener's address")?;
+        let address = config.advertise.clone().unwrap_or_else(|| bound.to_string());
+
+        let threads = (0..config.workers).map(thread).collect::<Result<Vec<Thread>, _>>()?;
+        let runtimes: Vec<Handle> = threads.iter().map(|thread| thread.handle.clone()).collect();
+        let opening = open::Opening { config: &config, address: &address, connector: &connector, runtimes: &runtimes };
+        let opened = match open::open(&opening) {
+            Ok(opened) => opened,
+            Err(error) => {
+                end(threads);
+                return Err(error);
+            }
+        };
+        let context = opened.context;
+        let tick = config.tick.duration();
+        let mut joins = Vec::new();
+        for (worker, (thread, groups)) in threads.into_iter().zip(opened.groups).enumerate() {
+            let open::WorkerGroups { groups, corrupt } = groups;
+            let beginning = Beginning { worker, context: Arc::clone(&context), groups, corrupt, tick };
+            thread.begin.send(beginning).ok().context("begin a worker")?;
+            joins.push(thread.join);
+        }
+        let services = services(&context, &runtimes);
+        let serving = watch::Sender::new(());
+        for runtime in &runtimes {
+            let listener = listener.try_clone().context("share the listener")?;
+            drop(runtime.spawn(serve(listener, services.clone(), serving.subscribe())));
+        }
+        background(&context, &config, &runtimes[0])?;
+        if let Connector::Memory(memory) = &connector {
+            memory.join(&address, services.clone());
+        }
+        tracing::info!(node = %context.node, zone = %context.zone, address, "serves");
+        let stop_timeout = config.stop_timeout.duration();
+        Ok(Node { context, services, connector, address, stop_timeout, threads: joins, serving: Some(serving) })
+    }
+
+    pub fn id(&self) -> NodeId {
+        self.context.node
+    }
+
+    /// host:port under which others reach it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// For callers in the same process.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    pub fn metrics(&self) -> &crate::metrics::Metrics {
+        &self.context.metrics
+    }
+
+    /// What the log has counted since the start.
+    pub fn log_counters(&self) -> crate::log::LogCounters {
+        self.context.log.counters()
+    }
+
+    /// Hands leaders over, flushes, closes.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        tracing::info!(node = %self.context.node, "stops");
+        self.hand_over().await;
+        self.end_threads();
+        let flushed = self.context.items.flush().context("flush the items");
+        self.context.log.close();
+        flushed
+    }
+
+    /// Waits until nothing here leads any more, or for the time-out: a group without another voter keeps its leader.
+    async fn hand_over(&self) {
+        let mut changes = self.context.registry.listen().changes;
+        let waited = tokio::time::timeout(self.stop_timeout, async {
+            while self.context.registry.counts().1 > 0 {
+                for worker in self.context.inboxes.workers() {
+                    self.context.inboxes.push(worker, Mail::Command(Command::Resign));
+                }
+                drop(tokio::time::timeout(RESIGN_EVERY, changes.changed()).await);
+            }
+        });
+        if waited.await.is_err() {
+            tracing::warn!(leaders = self.context.registry.counts().1, "stops without handing all leaders over");
+        }
+    }
+
+    /// Nothing is received, stepped or answered after this.
+    fn end_threads(&mut self) {
+        if let Connector::Memory(memory) = &self.connector {
+            memory.leave(&self.address, self.context.node);
+        }
+        self.serving = None;
+        self.context.budget.cancel();
+        self.context.inboxes.exit();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker's thread panicked");
+            }
+        }
+        self.context.reads.close();
+        self.context.background.close();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.end_threads();
+            self.context.log.close();
+        }
+    }
+}
+
+/// A thread with its runtime, which waits to be told what to begin with.
+fn thread(number: usize) -> anyhow::Result<Thread> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("build a worker's runtime")?;
+    let handle = runtime.handle().clone();
+    let (begin, beginning) = std::sync::mpsc::channel::<Beginning>();
+    let run = move || {
+        if let Ok(beginning) = beginning.recv() {
+            runtime.block_on(Worker::new(beginning).run());
+        }
+        runtime.shutdown_timeout(END_TASKS);
+    };
+    let join =
+        std::thread::Builder::new().name(format!("worker-{number}")).spawn(run).context("start a worker's thread")?;
+    Ok(Thread { handle, begin, join })
+}
+
+/// Threads that never began.
+fn end(threads: Vec<Thread>) {
+    for Thread { begin, join, handle: _ } in threads {
+        drop(begin);
+        if join.join().is_err() {
+            tracing::error!("a worker's thread panicked");
+        }
+    }
+}
+
+fn services(context: &Arc<Context>, _runtimes: &[Handle]) -> Services {
+    let raft = RaftOptions {
+        node: context.node,
+        inboxes: context.inboxes.clone(),
+        directory: Arc::clone(context.peers.directory()),
+        metrics: Arc::clone(&context.metrics),
+        incoming: context.disk.incoming_dir(),
+        budget: Arc::clone(&context.budget),
+    };
+    Services {
+        data: DataService::new(context.inboxes.clone(), Arc::clone(&context.metrics)),
+        raft: RaftService::new(raft),
+        admin: AdminService::new(Arc::clone(context)),
+    }
+}
+
+async fn serve(listener: TcpListener, services: Services, mut serving: watch::Receiver<()>) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "failed to listen");
+            return;
+        }
+    };
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let ended = async move { while serving.changed().await.is_ok() {} };
+    let server = Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .add_routes(services.routes())
+        .serve_with_incoming_shutdown(incoming, ended);
+    if let Err(error) = server.await {
+        tracing::error!(%error, "failed to serve");
+    }
+}
+
+/// What runs beside the workers' turns, on the first worker's thread.
+fn background(context: &Arc<Context>, config: &Config, runtime: &Handle) -> anyhow::Result<()> {
+    for address in &config.memds {
+        drop(runtime.spawn(crate::announce::announce_to(Arc::clone(context), address.clone())));
+    }
+    if !config.seeds.is_empty() {
+        drop(runtime.spawn(seeds::ask(Arc::clone(context), config.seeds.clone())));
+    }
+    if let Some(listen) = config.metrics_listen {
+        let listener = metrics_listener(listen)?;
+        drop(runtime.spawn(scrape::serve(Arc::clone(context), listener)));
+    }
+    Ok(())
+}
+
+fn metrics_listener(listen: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(listen).with_context(|| format!("listen on {listen} for metrics"))?;
+    listener.set_nonblocking(true).context("prepare the metrics listener")?;
+    Ok(listener)
+}

@@ -1,0 +1,186 @@
+//! `Raft.Exchange` and `Raft.SendSnapshot`: frames from other nodes into the workers' inboxes, snapshots onto the disk.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, stream};
+use model::{NodeId, PartitionId};
+use tokio::sync::{Semaphore, oneshot};
+use tonic::{Request, Response, Status, Streaming};
+use wire::raft::raft_server::Raft;
+use wire::raft::snapshot_chunk::Part;
+use wire::raft::{Frame, FrameAnswer, SnapshotAnswer, SnapshotChunk, SnapshotHeader};
+
+use crate::directory::{Directory, DirectoryEntry};
+use crate::metrics::{Metrics, count};
+use crate::snapshot::{Budget, Incoming};
+use crate::transport::convert;
+use crate::worker::inbox::{Inboxes, Mail};
+
+/// Snapshots received at once: each takes the disk's bandwidth from the others and from the foreground.
+const RECEIVING_AT_ONCE: usize = 2;
+
+/// What arrives on one stream.
+pub type Received<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What the handlers need.
+pub struct RaftOptions {
+    pub node: NodeId,
+    pub inboxes: Inboxes,
+    pub directory: Arc<Directory>,
+    pub metrics: Arc<Metrics>,
+    /// Where snapshots are received.
+    pub incoming: PathBuf,
+    pub budget: Arc<Budget>,
+}
+
+#[derive(Clone)]
+pub struct RaftService {
+    options: Arc<RaftOptions>,
+    receiving: Arc<Semaphore>,
+}
+
+impl RaftService {
+    pub fn new(options: RaftOptions) -> RaftService {
+        RaftService { options: Arc::new(options), receiving: Arc::new(Semaphore::new(RECEIVING_AT_ONCE)) }
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.options.node
+    }
+
+    /// Until the sender's stream ends.
+    pub async fn receive(self, mut frames: Received<Frame>) -> Result<(), Status> {
+        while let Some(frame) = frames.next().await {
+            self.frame(frame?)?;
+        }
+        Ok(())
+    }
+
+    fn frame(&self, frame: Frame) -> Result<(), Status> {
+        let RaftOptions { node, inboxes, directory, metrics, incoming: _, budget: _ } = &*self.options;
+        metrics.raft_frames_received.inc();
+        let Frame { from_node, to_node, start_number, messages, directory: told } = frame;
+        if to_node != node.0 {
+            metrics.garbage.inc();
+            return Err(Status::failed_precondition(format!("this is node {node}, not {}", NodeId(to_node))));
+        }
+        let from = NodeId(from_node);
+        if directory.entry(from).is_some_and(|known| known.start_number > start_number) {
+            return Err(Status::failed_precondition(format!("node {from} has started anew since")));
+        }
+        directory.learn(told.into_iter().map(DirectoryEntry::from));
+        let mut arrived = Vec::with_capacity(messages.len());
+        for message in messages {
+            let size = convert::wire_size(&message);
+            match convert::from_wire(message) {
+                Ok((partition, parcel)) => arrived.push((partition, parcel, size)),
+                Err(garbage) => {
+                    metrics.garbage.inc();
+                    tracing::warn!(%from, %garbage, "dropped a message");
+                }
+            }
+        }
+        for (worker, messages) in inboxes.split(arrived, |(partition, ..)| *partition) {
+            let bytes = messages.iter().map(|(.., size)| size).sum();
+            let messages = messages.into_iter().map(|(partition, parcel, _)| (partition, parcel)).collect();
+            if let Err(Mail::Messages { messages, .. }) =
+                inboxes.offer(worker, Mail::Messages { from, messages }, bytes)
+            {
+                metrics.raft_dropped.inc_by(count(messages.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives one snapshot: a place, a worker's consent, the files, then the worker is given them.
+    pub async fn receive_snapshot(self, mut chunks: Received<SnapshotChunk>) -> Result<SnapshotAnswer, Status> {
+        let Some(SnapshotChunk { part: Some(Part::Header(header)) }) = chunks.next().await.transpose()? else {
+            return Err(Status::invalid_argument("a snapshot begins with its header"));
+        };
+        let Ok(_place) = self.receiving.try_acquire() else {
+            return Ok(refused("this node receives as many snapshots as it can"));
+        };
+        if let Err(reason) = self.consent(&header).await? {
+            return Ok(refused(&reason));
+        }
+        let folder = self.options.incoming.clone();
+        let budget = Arc::clone(&self.options.budget);
+        let mut incoming = blocking(move || Incoming::begin(&folder, header, &budget)).await?;
+        while let Some(chunk) = chunks.next().await {
+            let Some(Part::Data(data)) = chunk?.part else {
+                return Err(Status::invalid_argument("a snapshot has one header"));
+            };
+            incoming = blocking(move || incoming.write(&data).map(|()| incoming)).await?;
+        }
+        let received = blocking(move || incoming.finish()).await?;
+        let partition = PartitionId(received.header().partition);
+        let (taken, is_taken) = oneshot::channel();
+        let mail = Mail::SnapshotReceived { received: Box::new(received), taken };
+        self.options.inboxes.push(self.options.inboxes.of(partition), mail);
+        if is_taken.await.is_err() {
+            return Ok(refused("the node is stopping"));
+        }
+        self.options.metrics.snapshots_received.inc();
+        Ok(SnapshotAnswer { complete: true, reason: String::new() })
+    }
+
+    async fn consent(&self, header: &SnapshotHeader) -> Result<Result<(), String>, Status> {
+        let worker = self.options.inboxes.of(PartitionId(header.partition));
+        let (reply, replied) = oneshot::channel();
+        self.options.inboxes.push(worker, Mail::SnapshotOffered { header: Box::new(header.clone()), reply });
+        replied.await.map_err(|_| Status::unavailable("the node is stopping"))
+    }
+}
+
+fn refused(reason: &str) -> SnapshotAnswer {
+    SnapshotAnswer { complete: false, reason: reason.to_owned() }
+}
+
+/// A snapshot's file work off the worker's thread; bounded by the number of snapshots received at once.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, crate::snapshot::SnapshotError> + Send + 'static,
+) -> Result<T, Status> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|error| Status::data_loss(describe(&error))),
+        Err(_) => Err(Status::internal("receiving the snapshot failed")),
+    }
+}
+
+/// An error with its sources, for the other side's log.
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[tonic::async_trait]
+impl Raft for RaftService {
+    type ExchangeStream = Pin<Box<dyn Stream<Item = Result<FrameAnswer, Status>> + Send>>;
+
+    async fn exchange(&self, request: Request<Streaming<Frame>>) -> Result<Response<Self::ExchangeStream>, Status> {
+        let service = self.clone();
+        let frames = request.into_inner().boxed();
+        let end = tokio::spawn(service.receive(frames));
+        let answers = stream::once(end).filter_map(|end| async move {
+            match end {
+                Ok(Err(status)) => Some(Err(status)),
+                Ok(Ok(())) | Err(_) => None,
+            }
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn send_snapshot(
+        &self,
+        request: Request<Streaming<SnapshotChunk>>,
+    ) -> Result<Response<SnapshotAnswer>, Status> {
+        self.clone().receive_snapshot(request.into_inner().boxed()).await.map(Response::new)
+    }
+}

@@ -1,0 +1,211 @@
+//! One worker: a thread that owns its share of connections, its groups and their apply, and works in turns.
+//!
+//! ```text
+//!  inbox ──► receive: every mail becomes inputs and queued requests of its group
+//!            turn:    step each group with work ─► effects ─► one job to the log, one push per node,
+//!                     one write to the items for all groups ─► step with Applied ─► one push per connection
+//! ```
+//! A worker waits for nothing but its inbox and the tick: disk reads that may take long go to pools and come back as mail.
+
+pub mod admin;
+pub mod birth;
+pub mod clients;
+pub mod command;
+pub mod desk;
+pub mod effects;
+pub mod group;
+pub mod inbox;
+pub mod lifecycle;
+pub mod reads;
+pub mod receive;
+pub mod snapshots;
+pub mod tick;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use model::PartitionId;
+use replica::{Input, Now};
+
+use crate::context::Context;
+use crate::metrics::count;
+use crate::worker::desk::{Desk, Undelivered};
+use crate::worker::group::{Group, Phase};
+
+/// A turn ends after this, so that connections are served.
+const TURN: Duration = Duration::from_micros(500);
+/// How soon a batch that would have stalled is tried again.
+const STALL_PAUSE: Duration = Duration::from_millis(1);
+/// Steps of one group in a row, where its reads are answered from memory.
+const ROUNDS: usize = 4;
+
+pub struct Worker {
+    pub desk: Desk,
+    pub groups: HashMap<PartitionId, Group>,
+    /// Groups with work, in the order of their turn.
+    pub active: VecDeque<PartitionId>,
+    /// Groups whose records are being written.
+    pub births: BTreeSet<PartitionId>,
+    /// Groups whose log cannot be read: nothing of them is started, nothing of them made anew.
+    pub corrupt: BTreeSet<PartitionId>,
+    pub ticks: u64,
+    pub tick: Duration,
+}
+
+/// A worker at its start.
+pub struct Beginning {
+    pub worker: usize,
+    pub context: Arc<Context>,
+    pub groups: Vec<Group>,
+    pub corrupt: BTreeSet<PartitionId>,
+    pub tick: Duration,
+}
+
+impl Worker {
+    pub fn new(beginning: Beginning) -> Worker {
+        let Beginning { worker, context, groups, corrupt, tick } = beginning;
+        Worker {
+            desk: Desk::new(worker, context),
+            groups: groups.into_iter().map(|group| (group.partition, group)).collect(),
+            active: VecDeque::new(),
+            births: BTreeSet::new(),
+            corrupt,
+            ticks: 0,
+            tick,
+        }
+    }
+
+    /// Until the inbox says exit.
+    pub async fn run(mut self) {
+        let context = Arc::clone(&self.desk.context);
+        let inbox = context.inboxes.get(self.desk.worker);
+        let mut next_tick = Instant::now() + self.tick;
+        loop {
+            if self.active.is_empty() {
+                let until = if self.desk.stalled() { Instant::now() + STALL_PAUSE } else { next_tick };
+                tokio::select! {
+                    biased;
+                    () = inbox.wait() => (),
+                    () = tokio::time::sleep_until(until.into()) => (),
+                }
+            } else {
+                tokio::task::yield_now().await;
+            }
+            if inbox.exits() {
+                return;
+            }
+            for mail in inbox.take() {
+                self.receive(mail);
+            }
+            let now = Instant::now();
+            if now >= next_tick {
+                // Ticks missed while the thread did not run are not made up for: time-outs only grow.
+                next_tick = now + self.tick;
+                self.tick();
+            }
+            self.turn();
+        }
+    }
+
+    fn turn(&mut self) {
+        self.desk.context.metrics.turns.inc();
+        let began = Instant::now();
+        let now = wall_clock();
+        loop {
+            self.step_active(now, began);
+            let undelivered = self.desk.send_messages();
+            self.note_undelivered(&undelivered);
+            self.desk.send_jobs();
+            for (partition, index) in self.desk.write_items() {
+                self.applied(partition, index);
+            }
+            if self.active.is_empty() || began.elapsed() > TURN {
+                break;
+            }
+        }
+        self.desk.send_answers();
+        for partition in std::mem::take(&mut self.desk.removed) {
+            self.retire(partition);
+        }
+        self.desk.send_jobs();
+    }
+
+    /// Each group with work once, unless the turn's time is over.
+    fn step_active(&mut self, now: Now, began: Instant) {
+        let mut later = VecDeque::new();
+        while let Some(partition) = self.active.pop_front() {
+            let Some(group) = self.groups.get_mut(&partition) else { continue };
+            step_group(&mut self.desk, group, now);
+            // Requests that a stall holds back wait for the items, not for another turn.
+            group.scheduled = !group.inputs.is_empty() || (!group.queue.is_empty() && !self.desk.stalled());
+            if group.scheduled {
+                later.push_back(partition);
+            }
+            if began.elapsed() > TURN {
+                break;
+            }
+        }
+        // Those whose turn did not come are the first of the next one.
+        self.active.append(&mut later);
+    }
+
+    fn applied(&mut self, partition: PartitionId, index: u64) {
+        if let Some(group) = self.groups.get_mut(&partition) {
+            group.applied = index;
+            group.inputs.push(Input::Applied { index });
+            schedule(&mut self.active, group);
+        }
+    }
+
+    fn note_undelivered(&mut self, undelivered: &[Undelivered]) {
+        for Undelivered { partition, to } in undelivered {
+            if let Some(group) = self.groups.get_mut(partition) {
+                group.unreachable.insert(*to);
+            }
+        }
+    }
+}
+
+/// The group gets its turn.
+pub fn schedule(active: &mut VecDeque<PartitionId>, group: &mut Group) {
+    if !group.scheduled {
+        group.scheduled = true;
+        active.push_back(group.partition);
+    }
+}
+
+fn step_group(desk: &mut Desk, group: &mut Group, now: Now) {
+    if group.phase == Phase::Retiring {
+        group.inputs.clear();
+        lifecycle::refuse_queue(desk, group);
+        return;
+    }
+    clients::admit(desk, group);
+    for _ in 0..ROUNDS {
+        if group.inputs.is_empty() {
+            return;
+        }
+        let effects = group.replica.step(now, &mut group.inputs);
+        group.replica.check();
+        effects::carry_out(desk, group, effects);
+    }
+}
+
+/// Microseconds since the epoch: stamps entries, decides nothing.
+fn wall_clock() -> Now {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Now(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+impl Worker {
+    /// For the gauges of the node, once per tick.
+    fn count_groups(&self) {
+        if self.desk.worker == 0 {
+            let (groups, leaders) = self.desk.context.registry.counts();
+            let gauge = |number: usize| i64::try_from(count(number)).unwrap_or(i64::MAX);
+            self.desk.context.metrics.groups.set(gauge(groups));
+            self.desk.context.metrics.leaders.set(gauge(leaders));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Administration's commands on the worker that owns the group.
+
+use model::{PartitionId, TableStatus};
+use replica::{Answer, Input, Refusal, Token};
+use wire::admin::{GroupStatus, Progress};
+
+use crate::worker::command::{Command, CommandError, Only, Reply};
+use crate::worker::desk::Waiter;
+use crate::worker::group::{Group, Phase};
+use crate::worker::{Worker, schedule};
+
+impl Worker {
+    pub fn command(&mut self, command: Command) {
+        match command {
+            Command::Create { descriptor, table, reply } => self.create(*descriptor, *table, reply),
+            Command::SetTable { partition, table, reply } => {
+                self.ask(partition, reply, |token| Input::SetTable { token, table });
+            }
+            Command::Change { partition, epoch, change, reply } => {
+                self.ask(partition, reply, |token| Input::Change { token, epoch, change });
+            }
+            Command::Transfer { partition, to, reply } => {
+                self.ask(partition, reply, |token| Input::Transfer { token, to });
+            }
+            Command::Destroy { partition, reply } => self.destroy(partition, reply),
+            Command::List { only, reply } => {
+                let statuses = self.groups.values().filter(|group| is_wanted(group, only)).map(status).collect();
+                // Whoever asked may have gone.
+                drop(reply.send(statuses));
+            }
+            Command::Resign => {
+                for group in self.groups.values_mut().filter(|group| group.leads()) {
+                    group.inputs.push(Input::Resign);
+                    schedule(&mut self.active, group);
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, partition: PartitionId, reply: Reply, input: impl FnOnce(Token) -> Input) {
+        let running = self.groups.get_mut(&partition).filter(|group| group.phase == Phase::Running);
+        let Some(group) = running else {
+            drop(reply.send(Err(CommandError::UnknownPartition(partition))));
+            return;
+        };
+        let token = self.desk.wait(partition, Waiter::Command(reply));
+        group.inputs.push(input(token));
+        schedule(&mut self.active, group);
+    }
+
+    fn destroy(&mut self, partition: PartitionId, reply: Reply) {
+        let Some(group) = self.groups.get_mut(&partition) else {
+            // Done already.
+            drop(reply.send(Ok(())));
+            return;
+        };
+        if group.summary.table.as_ref().is_none_or(|table| table.status != TableStatus::Deleting) {
+            drop(reply.send(Err(CommandError::NotDeleting)));
+            return;
+        }
+        group.when_gone.push(reply);
+        self.retire(partition);
+    }
+}
+
+fn is_wanted(group: &Group, only: Only) -> bool {
+    match only {
+        Only::All => true,
+        Only::Table(table) => group.table_id() == Some(table),
+        Only::Partition(partition) => group.partition == partition,
+    }
+}
+
+/// The replica's answer to a command.
+pub fn answered(group: &Group, reply: Reply, answer: Answer) {
+    let result = match answer {
+        Answer::Refused(refusal) => {
+            let leader = match &refusal {
+                Refusal::NotLeader { leader } => leader.and_then(|leader| group.node_of(leader)),
+                Refusal::StaleEpoch { .. }
+                | Refusal::Overloaded
+                | Refusal::Unknown
+                | Refusal::TableGone
+                | Refusal::NotReady
+                | Refusal::Impossible { .. }
+                | Refusal::ReadFailed => None,
+            };
+            Err(CommandError::Refused { refusal, leader })
+        }
+        Answer::Done | Answer::Written { .. } | Answer::ConditionFailed { .. } | Answer::Invalid { .. } => Ok(()),
+    };
+    // Whoever asked may have gone.
+    drop(reply.send(result));
+}
+
+fn status(group: &Group) -> GroupStatus {
+    let status = group.replica.status();
+    let progress = |progress: &replica::Progress| Progress {
+        replica: progress.replica.0,
+        matched: progress.matched,
+        recently_active: progress.recently_active,
+        receiving_snapshot: progress.receiving_snapshot,
+    };
+    GroupStatus {
+        partition: group.partition.0,
+        descriptor: group.summary.descriptor.as_ref().map(|descriptor| descriptor.encode()).unwrap_or_default(),
+        table: group.summary.table.as_ref().map(|table| table.encode()).unwrap_or_default(),
+        replica: status.replica.0,
+        leader: status.leader.map_or(0, |leader| leader.0),
+        term: status.term,
+        last_index: status.last_index,
+        committed: status.committed,
+        applied: status.applied,
+        serving: status.serving,
+        progress: status.progress.iter().map(progress).collect(),
+        in_joint_change: status.in_joint_change,
+    }
+}

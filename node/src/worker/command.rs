@@ -1,0 +1,78 @@
+//! What administration asks of a worker.
+
+use model::{NodeId, PartitionDescriptor, PartitionId, ReplicaId, TableDescriptor, TableId};
+use replica::{Change, Refusal};
+use tokio::sync::oneshot;
+use wire::admin::GroupStatus;
+
+/// Told when the command is done.
+pub type Reply = oneshot::Sender<Result<(), CommandError>>;
+
+/// One command, for the worker that owns the group.
+pub enum Command {
+    Create {
+        descriptor: Box<PartitionDescriptor>,
+        table: Box<TableDescriptor>,
+        reply: Reply,
+    },
+    SetTable {
+        partition: PartitionId,
+        table: Box<TableDescriptor>,
+        reply: Reply,
+    },
+    Change {
+        partition: PartitionId,
+        epoch: u64,
+        change: Change,
+        reply: Reply,
+    },
+    Transfer {
+        partition: PartitionId,
+        to: ReplicaId,
+        reply: Reply,
+    },
+    Destroy {
+        partition: PartitionId,
+        reply: Reply,
+    },
+    List {
+        only: Only,
+        reply: oneshot::Sender<Vec<GroupStatus>>,
+    },
+    /// Every leader hands over: the node is about to stop.
+    Resign,
+}
+
+/// Which groups a list holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Only {
+    All,
+    Table(TableId),
+    Partition(PartitionId),
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    #[error("this node has no replica of partition {0}")]
+    UnknownPartition(PartitionId),
+    #[error("the descriptor names no replica on node {0}")]
+    NotHere(NodeId),
+    #[error("replica {replica} is refused: this node accepts {lowest} and above")]
+    Retired { replica: ReplicaId, lowest: ReplicaId },
+    #[error("partition {other} of this node covers a part of the range")]
+    Overlap { other: PartitionId },
+    #[error("this node has replica {found} of the partition already")]
+    OtherReplica { found: ReplicaId },
+    #[error("the table is not being deleted")]
+    NotDeleting,
+    #[error("the group is busy: {0}")]
+    Busy(&'static str),
+    #[error("the disk is nearly full")]
+    DiskFull,
+    #[error("the records of the group could not be written: {0}")]
+    Storage(String),
+    /// The replica's own refusal, and the leader's node if it is known.
+    #[error("refused: {refusal:?}")]
+    Refused { refusal: Refusal, leader: Option<NodeId> },
+}

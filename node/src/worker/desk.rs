@@ -1,0 +1,206 @@
+//! What a worker has on its desk beside its groups: what gathers during a turn and leaves in one push each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use model::{NodeId, PartitionId, ReplicaId};
+use replica::{Envelope, Token};
+use wire::data::Response;
+use wire::data::refused::Reason;
+use wire::raft::Message;
+
+use crate::context::Context;
+use crate::items::{ScanRequest, TurnBatch, WriteOutcome};
+use crate::log::{Job, Work};
+use crate::metrics::count;
+use crate::service::data::{Connection, REFUSAL_BYTES, refusal};
+use crate::transport::convert;
+use crate::transport::outbox::Outbox;
+use crate::worker::command::Reply;
+
+/// Who waits for a token.
+pub enum Waiter {
+    Client { connection: Arc<Connection>, id: u64, asked: Asked },
+    Command(Reply),
+}
+
+/// What a client asked.
+pub enum Asked {
+    Write,
+    Get { key: bytes::Bytes },
+    Scan(Box<ScanRequest>),
+}
+
+/// A waiter and its group.
+pub struct Waiting {
+    pub partition: PartitionId,
+    pub waiter: Waiter,
+}
+
+/// A message that did not leave: its replica is told with the next tick.
+#[derive(Clone, Copy, Debug)]
+pub struct Undelivered {
+    pub partition: PartitionId,
+    pub to: ReplicaId,
+}
+
+struct Line {
+    outbox: Arc<Outbox<Message>>,
+    messages: Vec<(Message, usize)>,
+}
+
+struct Desktop {
+    connection: Arc<Connection>,
+    answers: Vec<(Response, usize)>,
+}
+
+pub struct Desk {
+    pub worker: usize,
+    pub context: Arc<Context>,
+    tokens: u64,
+    waiting: HashMap<Token, Waiting>,
+    lines: HashMap<NodeId, Line>,
+    desktops: HashMap<u64, Desktop>,
+    jobs: Vec<Job>,
+    batch: TurnBatch,
+    stalled: bool,
+    /// Replicas that are no longer in their group.
+    pub removed: Vec<PartitionId>,
+}
+
+impl Desk {
+    pub fn new(worker: usize, context: Arc<Context>) -> Desk {
+        Desk {
+            worker,
+            context,
+            tokens: 0,
+            waiting: HashMap::new(),
+            lines: HashMap::new(),
+            desktops: HashMap::new(),
+            jobs: Vec::new(),
+            batch: TurnBatch::default(),
+            stalled: false,
+            removed: Vec::new(),
+        }
+    }
+
+    /// A token for someone who waits.
+    pub fn wait(&mut self, partition: PartitionId, waiter: Waiter) -> Token {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        self.waiting.insert(token, Waiting { partition, waiter });
+        token
+    }
+
+    pub fn waiter(&mut self, token: Token) -> Option<Waiter> {
+        self.waiting.remove(&token).map(|waiting| waiting.waiter)
+    }
+
+    /// Everyone who waits for a group that is no more.
+    pub fn waiters_of(&mut self, partition: PartitionId) -> Vec<Waiter> {
+        self.waiting.extract_if(|_, waiting| waiting.partition == partition).map(|(_, w)| w.waiter).collect()
+    }
+
+    pub fn answer(&mut self, connection: &Arc<Connection>, response: Response, size: usize) {
+        let desktop = self
+            .desktops
+            .entry(connection.id)
+            .or_insert_with(|| Desktop { connection: Arc::clone(connection), answers: Vec::new() });
+        desktop.answers.push((response, size));
+    }
+
+    pub fn refuse(&mut self, connection: &Arc<Connection>, id: u64, reason: Reason) {
+        self.answer(connection, refusal(id, reason), REFUSAL_BYTES);
+    }
+
+    /// One push per connection.
+    pub fn send_answers(&mut self) {
+        for (_, mut desktop) in self.desktops.drain() {
+            desktop.connection.answer(&mut desktop.answers);
+        }
+    }
+
+    /// A message for another node.
+    pub fn post(&mut self, node: NodeId, partition: PartitionId, envelope: Envelope) {
+        let Some(message) = convert::to_wire(partition, envelope) else {
+            self.context.metrics.garbage.inc();
+            return;
+        };
+        self.post_wire(node, message);
+    }
+
+    pub fn post_wire(&mut self, node: NodeId, message: Message) {
+        let size = convert::wire_size(&message);
+        let line = self
+            .lines
+            .entry(node)
+            .or_insert_with(|| Line { outbox: self.context.peers.outbox(node), messages: Vec::new() });
+        line.messages.push((message, size));
+    }
+
+    /// One push per node; what did not leave comes back.
+    pub fn send_messages(&mut self) -> Vec<Undelivered> {
+        let mut undelivered = Vec::new();
+        for line in self.lines.values_mut() {
+            if line.messages.is_empty() {
+                continue;
+            }
+            line.outbox.push(&mut line.messages);
+            self.context.metrics.raft_dropped.inc_by(count(line.messages.len()));
+            undelivered.extend(line.messages.drain(..).map(|(message, _)| Undelivered {
+                partition: PartitionId(message.partition),
+                to: ReplicaId(message.to),
+            }));
+        }
+        undelivered
+    }
+
+    pub fn log(&mut self, partition: PartitionId, work: Work) {
+        if let Work::Append(append) = &work {
+            self.context.metrics.entries.inc_by(count(append.entries.len()));
+        }
+        self.jobs.push(Job { worker: self.worker, partition, work });
+    }
+
+    /// One hand-over to the log writer.
+    pub fn send_jobs(&mut self) {
+        if !self.jobs.is_empty() {
+            self.context.metrics.log_jobs.inc_by(count(self.jobs.len()));
+            self.context.log.submit(std::mem::take(&mut self.jobs));
+        }
+    }
+
+    pub fn apply(&mut self, partition: PartitionId, table: model::TableId, batch: replica::ApplyBatch) {
+        self.batch.add(partition, table, batch);
+    }
+
+    /// The items cannot take more now: the batch is kept, no write is admitted.
+    pub fn stalled(&self) -> bool {
+        self.stalled
+    }
+
+    /// One write for all groups; what it applied.
+    pub fn write_items(&mut self) -> Vec<(PartitionId, u64)> {
+        if self.batch.is_empty() {
+            return Vec::new();
+        }
+        match self.context.items.write(&self.batch) {
+            Ok(WriteOutcome::Written) => {
+                self.stalled = false;
+                self.context.metrics.apply_batches.inc();
+                let applied = self.batch.applied().collect();
+                self.batch.clear();
+                applied
+            }
+            Ok(WriteOutcome::Stalled) => {
+                self.stalled = true;
+                self.context.metrics.stalls.inc();
+                Vec::new()
+            }
+            Err(error) => {
+                // What was committed cannot be applied: better no node than one that goes on without it.
+                panic!("cannot apply to the items: {}", crate::service::raft::describe(&error));
+            }
+        }
+    }
+}

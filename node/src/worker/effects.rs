@@ -1,0 +1,116 @@
+//! What a replica wants, carried out: in the order that `replica::Effects` asks for.
+
+use std::sync::Arc;
+
+use model::ReplicaId;
+use replica::eraftpb::MessageType;
+use replica::{Effects, Envelope, Event, FetchRequest, MessageBody};
+
+use crate::log::{LogError, Work};
+use crate::worker::desk::Desk;
+use crate::worker::group::Group;
+use crate::worker::inbox::Mail;
+use crate::worker::{clients, reads, snapshots};
+
+pub fn carry_out(desk: &mut Desk, group: &mut Group, effects: Effects) {
+    let Effects { reads, append, send, apply, answers, confirmed, fetch, snapshot_wanted, install, truncate, events } =
+        effects;
+    if !events.is_empty() {
+        note(desk, group, events);
+    }
+    if let Some(append) = append {
+        desk.log(group.partition, Work::Append(append));
+    }
+    for envelope in send {
+        self::send(desk, group, envelope);
+    }
+    if let Some(apply) = apply {
+        let table = group.table_id().expect("a replica without a descriptor applies nothing");
+        desk.apply(group.partition, table, apply);
+    }
+    for (token, answer) in answers {
+        clients::answered(desk, group, token, answer);
+    }
+    for token in confirmed {
+        clients::confirmed(desk, group, token);
+    }
+    for request in fetch {
+        self::fetch(desk, group, request);
+    }
+    if let Some(to) = snapshot_wanted {
+        snapshots::build(desk, group, to);
+    }
+    if let Some(install) = install {
+        snapshots::install(desk, group, install);
+    }
+    if let Some(upto) = truncate {
+        desk.log(group.partition, Work::Truncate { upto });
+    }
+    if !reads.is_empty() {
+        reads::old_items(desk, group, reads);
+    }
+}
+
+fn send(desk: &mut Desk, group: &mut Group, envelope: Envelope) {
+    let Some(node) = group.node_of(envelope.to) else {
+        group.unreachable.insert(envelope.to);
+        return;
+    };
+    if is_snapshot(&envelope) {
+        snapshots::send(desk, group, node, envelope);
+    } else {
+        desk.post(node, group.partition, envelope);
+    }
+}
+
+pub fn is_snapshot(envelope: &Envelope) -> bool {
+    match &envelope.body {
+        MessageBody::Raft(message) => message.msg_type == MessageType::MsgSnapshot,
+        MessageBody::TailAsked | MessageBody::TailTold { .. } => false,
+    }
+}
+
+/// Reads the log back on the pool; tried again with the next tick if the pool is full.
+pub fn fetch(desk: &Desk, group: &mut Group, request: FetchRequest) {
+    let context = Arc::clone(&desk.context);
+    let (worker, partition) = (desk.worker, group.partition);
+    let again = request.clone();
+    let read = move || match context.log.fetch(partition, &request) {
+        Ok(entries) => context.inboxes.push(worker, Mail::Fetched { partition, request, entries }),
+        // Truncated meanwhile: raft finds out and sends a snapshot.
+        Err(LogError::Missing { .. }) => {
+            context.inboxes.push(worker, Mail::Fetched { partition, request, entries: Vec::new() });
+        }
+        Err(error) => {
+            tracing::error!(%partition, %error, "failed to read the log");
+            context.inboxes.push(worker, Mail::Corrupt(partition));
+        }
+    };
+    if desk.context.reads.submit(read).is_err() {
+        group.fetches.push(again);
+    }
+}
+
+fn note(desk: &mut Desk, group: &mut Group, events: Vec<Event>) {
+    let partition = group.partition;
+    for event in events {
+        let summary = &mut group.summary;
+        match event {
+            Event::Leader { leader, term } => {
+                tracing::debug!(%partition, leader = leader.map_or(0, |ReplicaId(id)| id), term, "leader");
+                (summary.leader, summary.term, summary.serving) = (leader, term, false);
+            }
+            Event::Serving { term } => {
+                tracing::info!(%partition, term, "leads");
+                (summary.leader, summary.term, summary.serving) = (Some(summary.replica), term, true);
+            }
+            Event::Descriptor(descriptor) => {
+                tracing::info!(%partition, epoch = descriptor.epoch, "descriptor applied");
+                summary.descriptor = Some(Arc::new(*descriptor));
+            }
+            Event::Table(table) => summary.table = Some(Arc::new(*table)),
+            Event::Removed => desk.removed.push(partition),
+        }
+    }
+    desk.context.registry.put(partition, group.summary.clone());
+}

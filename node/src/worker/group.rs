@@ -1,0 +1,137 @@
+//! One group on its worker: the replica, and what the host keeps beside it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use model::{NodeId, PartitionId, ReplicaId, TableId};
+use replica::{FetchRequest, Input, Replica};
+use tokio::sync::oneshot;
+use wire::data::Request;
+
+use crate::registry::Summary;
+use crate::service::data::Connection;
+use crate::snapshot::{Outgoing, Received};
+use crate::worker::command::CommandError;
+
+/// A client's request that waits for its group's turn.
+pub struct Queued {
+    pub connection: Arc<Connection>,
+    pub received: Instant,
+    pub request: Request,
+    pub bytes: usize,
+}
+
+/// Most requests and bytes that wait for one group's turn; more are refused.
+pub const QUEUED_REQUESTS: usize = 512;
+pub const QUEUED_BYTES: usize = 4 << 20;
+
+/// What the host does with a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Running,
+    /// A snapshot replaces its items: nothing reads them.
+    Installing,
+    /// Its log and data are being removed: nothing reaches the replica any more.
+    Retiring,
+}
+
+pub struct Group {
+    pub partition: PartitionId,
+    pub replica: Replica,
+    pub phase: Phase,
+    /// What happened since the last step.
+    pub inputs: Vec<Input>,
+    pub queue: VecDeque<Queued>,
+    pub queued_bytes: usize,
+    /// It stands in the worker's list of groups with work.
+    pub scheduled: bool,
+    /// Where messages came from: tells an empty replica, which has no descriptor, whom it answers.
+    pub routes: BTreeMap<ReplicaId, NodeId>,
+    /// To be told with the next tick; telling at once could send in a circle.
+    pub unreachable: BTreeSet<ReplicaId>,
+    /// Reads of the log that the pool did not take: tried again with the next tick.
+    pub fetches: Vec<FetchRequest>,
+    /// Built for these replicas.
+    pub outgoing: BTreeMap<ReplicaId, Arc<Outgoing>>,
+    /// Files that have arrived and wait for their message.
+    pub received: Option<Received>,
+    pub summary: Summary,
+    /// The last applied index told to the replica, and the last one told to be flushed.
+    pub applied: u64,
+    pub flushed: u64,
+    /// Ticks since a message of the group came.
+    pub silent_ticks: u32,
+    /// Told when a retiring group is gone.
+    pub when_gone: Vec<oneshot::Sender<Result<(), CommandError>>>,
+}
+
+impl Group {
+    pub fn new(partition: PartitionId, replica: Replica) -> Group {
+        let status = replica.status();
+        let summary = Summary {
+            replica: status.replica,
+            descriptor: replica.descriptor().cloned().map(Arc::new),
+            table: replica.table().cloned().map(Arc::new),
+            leader: status.leader,
+            term: status.term,
+            serving: status.serving,
+            estimate: Default::default(),
+        };
+        Group {
+            partition,
+            replica,
+            phase: Phase::Running,
+            inputs: Vec::new(),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            scheduled: false,
+            routes: BTreeMap::new(),
+            unreachable: BTreeSet::new(),
+            fetches: Vec::new(),
+            outgoing: BTreeMap::new(),
+            received: None,
+            summary,
+            applied: status.applied,
+            flushed: 0,
+            silent_ticks: 0,
+            when_gone: Vec::new(),
+        }
+    }
+
+    /// The table, once the group has a descriptor.
+    pub fn table_id(&self) -> Option<TableId> {
+        self.summary.descriptor.as_ref().map(|descriptor| descriptor.table)
+    }
+
+    /// The node of another replica of the group.
+    pub fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
+        let described = self.summary.descriptor.as_ref().and_then(|descriptor| descriptor.replica(replica));
+        described.map(|replica| replica.node).or_else(|| self.routes.get(&replica).copied())
+    }
+
+    pub fn leads(&self) -> bool {
+        self.summary.leader == Some(self.summary.replica)
+    }
+
+    /// There is something to step with, or requests to admit.
+    pub fn has_work(&self) -> bool {
+        !self.inputs.is_empty() || !self.queue.is_empty()
+    }
+
+    /// Takes a request into the queue, unless too much waits.
+    pub fn enqueue(&mut self, queued: Queued) -> Result<(), Queued> {
+        if self.queue.len() >= QUEUED_REQUESTS || self.queued_bytes + queued.bytes > QUEUED_BYTES {
+            return Err(queued);
+        }
+        self.queued_bytes += queued.bytes;
+        self.queue.push_back(queued);
+        Ok(())
+    }
+
+    pub fn dequeue(&mut self) -> Option<Queued> {
+        let queued = self.queue.pop_front()?;
+        self.queued_bytes -= queued.bytes;
+        Some(queued)
+    }
+}

@@ -1,0 +1,153 @@
+//! Replicas that begin empty, and replicas that end.
+//!
+//! A node keeps, synced, the lowest replica id it accepts of every group: the replica's own as long as it is here, the next
+//! one when it is gone. So a delayed message never brings a removed replica back to vote twice.
+
+use std::sync::Arc;
+
+use model::{PartitionId, ReplicaId};
+use replica::eraftpb::MessageType;
+use replica::{Envelope, LogStart, MessageBody, Replica, Start};
+use wire::data::refused::Reason;
+
+use crate::context::{Context, RoomState};
+use crate::log::Work;
+use crate::service::raft::describe;
+use crate::worker::Worker;
+use crate::worker::command::CommandError;
+use crate::worker::desk::{Desk, Waiter};
+use crate::worker::group::{Group, Phase};
+use crate::worker::inbox::Mail;
+
+/// Messages that may create an empty replica.
+pub fn creates(envelope: &Envelope) -> bool {
+    match &envelope.body {
+        MessageBody::Raft(message) => matches!(
+            message.msg_type,
+            MessageType::MsgAppend
+                | MessageType::MsgHeartbeat
+                | MessageType::MsgSnapshot
+                | MessageType::MsgRequestVote
+                | MessageType::MsgRequestPreVote
+        ),
+        MessageBody::TailAsked | MessageBody::TailTold { .. } => false,
+    }
+}
+
+/// What a replica without records starts from.
+pub fn empty_start(context: &Context, partition: PartitionId, replica: ReplicaId, log: LogStart) -> Start {
+    Start { partition, node: context.node, replica, options: options(context, partition), log, state: None, mark: None }
+}
+
+pub fn options(context: &Context, partition: PartitionId) -> replica::Options {
+    replica::Options { seed: partition.0, ..context.replica_options.clone() }
+}
+
+impl Worker {
+    /// An empty replica for a message that may create one. Its id is synced before anything it says: the log keeps the
+    /// order of its jobs.
+    pub fn create_empty(&mut self, partition: PartitionId, envelope: &Envelope) -> bool {
+        let context = Arc::clone(&self.desk.context);
+        let replica = envelope.to;
+        let refused = !creates(envelope)
+            || self.births.contains(&partition)
+            || self.corrupt.contains(&partition)
+            || replica < context.log.accept_from(partition)
+            || replica == ReplicaId(0)
+            || context.room.get() != RoomState::Enough;
+        if refused {
+            return false;
+        }
+        let start = empty_start(&context, partition, replica, LogStart::default());
+        let started = match Replica::start(start) {
+            Ok(started) => started,
+            Err(error) => {
+                tracing::error!(%partition, error = describe(&error), "failed to start an empty replica");
+                return false;
+            }
+        };
+        tracing::info!(%partition, %replica, "empty replica");
+        self.desk.log(partition, Work::AcceptFrom { replica });
+        let group = Group::new(partition, started);
+        context.registry.put(partition, group.summary.clone());
+        self.groups.insert(partition, group);
+        true
+    }
+
+    /// The replica is no longer a member, or its table is gone: its id, then its log, then its data.
+    pub fn retire(&mut self, partition: PartitionId) {
+        let Some(group) = self.groups.get_mut(&partition) else { return };
+        match group.phase {
+            Phase::Retiring => return,
+            // The install would write what is cleared here; it is asked again when that is done.
+            Phase::Installing => {
+                self.desk.removed.push(partition);
+                return;
+            }
+            Phase::Running => group.phase = Phase::Retiring,
+        }
+        let replica = group.summary.replica;
+        tracing::info!(%partition, %replica, "retires");
+        group.inputs.clear();
+        group.outgoing.clear();
+        group.received = None;
+        refuse_queue(&mut self.desk, group);
+        for waiter in self.desk.waiters_of(partition) {
+            match waiter {
+                // A write on its way may have been applied by the others.
+                Waiter::Client { connection, id, .. } => self.desk.refuse(&connection, id, Reason::Unknown),
+                Waiter::Command(reply) => {
+                    drop(reply.send(Err(CommandError::UnknownPartition(partition))));
+                }
+            }
+        }
+        // Together in one batch: never a log without the replica that owns it.
+        self.desk.log(partition, Work::AcceptFrom { replica: ReplicaId(replica.0 + 1) });
+        self.desk.log(partition, Work::Remove);
+    }
+
+    /// The log of a retiring replica is gone: now its data.
+    pub fn removed_from_log(&mut self, partition: PartitionId) {
+        let Some(group) = self.groups.get(&partition) else { return };
+        if group.phase != Phase::Retiring {
+            return;
+        }
+        let Some(descriptor) = group.summary.descriptor.clone() else {
+            self.cleared(partition);
+            return;
+        };
+        let context = Arc::clone(&self.desk.context);
+        let worker = self.desk.worker;
+        self.desk.context.background.submit_always(move || {
+            if let Err(error) = context.items.clear(partition, descriptor.table, &descriptor.range) {
+                panic!("cannot clear partition {partition}: {}", describe(&error));
+            }
+            context.inboxes.push(worker, Mail::Cleared(partition));
+        });
+    }
+
+    pub fn cleared(&mut self, partition: PartitionId) {
+        let Some(group) = self.groups.remove(&partition) else { return };
+        self.desk.context.registry.remove(partition);
+        tracing::info!(%partition, replica = %group.summary.replica, "gone");
+        for reply in group.when_gone {
+            drop(reply.send(Ok(())));
+        }
+    }
+
+    /// What the log holds of this group cannot be trusted: nothing of it is said any more.
+    pub fn stop_corrupt(&mut self, partition: PartitionId) {
+        if let Some(mut group) = self.groups.remove(&partition) {
+            refuse_queue(&mut self.desk, &mut group);
+            self.corrupt.insert(partition);
+            self.desk.context.registry.remove(partition);
+        }
+    }
+}
+
+/// Nothing of the queue has been proposed.
+pub fn refuse_queue(desk: &mut Desk, group: &mut Group) {
+    while let Some(queued) = group.dequeue() {
+        desk.refuse(&queued.connection, queued.request.id, Reason::UnknownPartition);
+    }
+}

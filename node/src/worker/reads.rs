@@ -1,0 +1,110 @@
+//! Reads that may wait for the disk, on the bounded pool. Clients' reads are answered from there; old items for writes come
+//! back to the worker.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::{PartitionId, TableId};
+use replica::{Input, ReadItem};
+use wire::data::Response;
+use wire::data::refused::Reason;
+use wire::data::response::Result as Outcome;
+
+use crate::items::{Lookup, ScanRequest};
+use crate::service::data::{Connection, REFUSAL_BYTES, refusal};
+use crate::worker::clients::got;
+use crate::worker::desk::Desk;
+use crate::worker::group::Group;
+use crate::worker::inbox::{Mail, ReadFailed};
+
+/// A client's read of one item.
+pub fn get(desk: &mut Desk, connection: Arc<Connection>, id: u64, table: TableId, key: Bytes) {
+    let context = Arc::clone(&desk.context);
+    context.metrics.read_misses.inc();
+    let answered = Arc::clone(&connection);
+    let read = move || {
+        let answer = match context.items.get(table, &key) {
+            Ok(stored) => got(id, stored.map(|stored| stored.attributes)),
+            Err(error) => {
+                tracing::error!(%table, %error, "failed to read an item");
+                refusal(id, Reason::NotReady)
+            }
+        };
+        let size = REFUSAL_BYTES + response_bytes(&answer);
+        answered.answer(&mut vec![(answer, size)]);
+    };
+    if desk.context.reads.submit(read).is_err() {
+        desk.context.metrics.shed.inc();
+        desk.refuse(&connection, id, Reason::Overloaded);
+    }
+}
+
+/// A client's page.
+pub fn scan(desk: &mut Desk, connection: Arc<Connection>, id: u64, request: ScanRequest) {
+    let context = Arc::clone(&desk.context);
+    let answered = Arc::clone(&connection);
+    let read = move || {
+        let answer = match context.items.scan(&request) {
+            Ok(scanned) => Response { id, result: Some(Outcome::Scanned(scanned)) },
+            Err(error) => {
+                tracing::error!(table = %request.table, %error, "failed to scan");
+                refusal(id, Reason::NotReady)
+            }
+        };
+        let size = REFUSAL_BYTES + response_bytes(&answer);
+        answered.answer(&mut vec![(answer, size)]);
+    };
+    if desk.context.reads.submit(read).is_err() {
+        desk.context.metrics.shed.inc();
+        desk.refuse(&connection, id, Reason::Overloaded);
+    }
+}
+
+fn response_bytes(response: &Response) -> usize {
+    match &response.result {
+        Some(Outcome::Got(got)) => got.item.as_ref().map_or(0, Bytes::len),
+        Some(Outcome::Scanned(scanned)) => scanned.items.iter().map(|item| item.len() + 8).sum(),
+        Some(Outcome::Written(_) | Outcome::Refused(_)) | None => 0,
+    }
+}
+
+/// Old items for writes: from memory at once, from the disk by the pool.
+pub fn old_items(desk: &Desk, group: &mut Group, reads: Vec<ReadItem>) {
+    let Some(table) = group.table_id() else { return };
+    for ReadItem { ticket, key } in reads {
+        match desk.context.items.lookup(table, &key) {
+            Ok(Lookup::Found(stored)) => {
+                group.inputs.push(Input::ItemRead { ticket, attributes: Some(stored.attributes) });
+            }
+            Ok(Lookup::Missing) => group.inputs.push(Input::ItemRead { ticket, attributes: None }),
+            Ok(Lookup::NotCached) => {
+                if !old_item_from_disk(desk, group.partition, table, ReadItem { ticket, key }) {
+                    group.inputs.push(Input::ItemReadFailed { ticket });
+                }
+            }
+            Err(error) => {
+                tracing::error!(partition = %group.partition, %error, "failed to read an old item");
+                group.inputs.push(Input::ItemReadFailed { ticket });
+            }
+        }
+    }
+}
+
+/// Whether the pool took it.
+fn old_item_from_disk(desk: &Desk, partition: PartitionId, table: TableId, read: ReadItem) -> bool {
+    let context = Arc::clone(&desk.context);
+    context.metrics.read_misses.inc();
+    let worker = desk.worker;
+    let read = move || {
+        let ReadItem { ticket, key } = read;
+        let attributes = match context.items.get(table, &key) {
+            Ok(stored) => Ok(stored.map(|stored| stored.attributes)),
+            Err(error) => {
+                tracing::error!(%partition, %error, "failed to read an old item");
+                Err(ReadFailed)
+            }
+        };
+        context.inboxes.push(worker, Mail::ItemRead { partition, ticket, attributes });
+    };
+    desk.context.reads.submit(read).is_ok()
+}

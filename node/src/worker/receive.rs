@@ -1,0 +1,208 @@
+//! Mail becomes inputs: what every kind of mail means for its group.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use model::{NodeId, PartitionId, ReplicaId};
+use replica::{Envelope, Input};
+use wire::data::Request;
+use wire::data::refused::Reason;
+
+use crate::log::{Done, DoneWhat};
+use crate::service::data::{Connection, request_size};
+use crate::transport::convert::{self, Parcel};
+use crate::worker::group::{Group, Phase, Queued};
+use crate::worker::inbox::Mail;
+use crate::worker::{Worker, effects, schedule, snapshots, tick};
+
+impl Worker {
+    pub fn receive(&mut self, mail: Mail) {
+        match mail {
+            Mail::Requests { connection, received, requests } => self.requests(&connection, received, requests),
+            Mail::Messages { from, messages } => {
+                for (partition, parcel) in messages {
+                    self.parcel(from, partition, parcel);
+                }
+            }
+            Mail::Unreachable(node) => self.unreachable(node),
+            Mail::Durable(done) => self.durable(done),
+            Mail::ItemRead { partition, ticket, attributes } => {
+                let input = match attributes {
+                    Ok(attributes) => Input::ItemRead { ticket, attributes },
+                    Err(_) => Input::ItemReadFailed { ticket },
+                };
+                self.input(partition, input);
+            }
+            Mail::Fetched { partition, request, entries } => {
+                self.input(partition, Input::Fetched { request, entries });
+            }
+            Mail::Corrupt(partition) => self.stop_corrupt(partition),
+            Mail::Flushed(groups) => {
+                for (partition, index) in groups {
+                    self.flushed(partition, index);
+                }
+            }
+            Mail::FlushWanted => tick::flush(&self.desk.context),
+            Mail::SnapshotBuilt { partition, to, built } => {
+                let Some(group) = self.groups.get_mut(&partition) else { return };
+                let input = match built {
+                    Some((outgoing, content)) => {
+                        group.outgoing.insert(to, outgoing);
+                        Input::SnapshotBuilt { to, content }
+                    }
+                    None => Input::SnapshotFailed { to },
+                };
+                self.input(partition, input);
+            }
+            Mail::SnapshotSent { partition, message, delivered } => {
+                let Some(group) = self.groups.get_mut(&partition) else { return };
+                snapshots::sent(&mut self.desk, group, *message, delivered);
+                schedule(&mut self.active, group);
+            }
+            Mail::SnapshotOffered { header, reply } => {
+                let (partition, _) = snapshots::addressed(&header);
+                let consent = match self.groups.get(&partition) {
+                    Some(group) => snapshots::consent(&self.desk.context, group, &header),
+                    None => Err("the replica is not here".to_owned()),
+                };
+                // The sender may have gone meanwhile.
+                drop(reply.send(consent));
+            }
+            Mail::SnapshotReceived { received, taken } => {
+                let (partition, _) = snapshots::addressed(received.header());
+                if let Some(group) = self.groups.get_mut(&partition) {
+                    snapshots::received(group, *received, taken);
+                }
+            }
+            Mail::Installed { partition, index } => {
+                if let Some(group) = self.groups.get_mut(&partition)
+                    && group.phase == Phase::Installing
+                {
+                    group.phase = Phase::Running;
+                    (group.applied, group.flushed) = (index, index);
+                }
+                self.input(partition, Input::Installed { index });
+            }
+            Mail::Cleared(partition) => self.cleared(partition),
+            Mail::Born(birth) => self.born(*birth),
+            Mail::Command(command) => self.command(command),
+        }
+    }
+
+    /// One input for a group, if it is still here.
+    pub fn input(&mut self, partition: PartitionId, input: Input) {
+        if let Some(group) = self.groups.get_mut(&partition) {
+            group.inputs.push(input);
+            schedule(&mut self.active, group);
+        }
+    }
+
+    fn requests(&mut self, connection: &Arc<Connection>, received: Instant, requests: Vec<Request>) {
+        for request in requests {
+            let Some(group) = self.groups.get_mut(&PartitionId(request.partition)) else {
+                self.desk.refuse(connection, request.id, Reason::UnknownPartition);
+                continue;
+            };
+            let bytes = request_size(&request);
+            let queued = Queued { connection: Arc::clone(connection), received, request, bytes };
+            match group.enqueue(queued) {
+                Ok(()) => schedule(&mut self.active, group),
+                Err(queued) => {
+                    self.desk.context.metrics.shed.inc();
+                    self.desk.refuse(connection, queued.request.id, Reason::Overloaded);
+                }
+            }
+        }
+    }
+
+    fn parcel(&mut self, from: NodeId, partition: PartitionId, parcel: Parcel) {
+        match parcel {
+            Parcel::ForReplica(envelope) => self.message(from, partition, envelope),
+            Parcel::MemberAsked { from: asker, to } => {
+                let Some(group) = self.groups.get(&partition) else { return };
+                if is_removed(group, asker) {
+                    self.desk.post_wire(from, convert::member_gone(partition, to, asker));
+                }
+            }
+            Parcel::MemberGone { to } => {
+                if self.groups.get(&partition).is_some_and(|group| group.summary.replica == to) {
+                    tracing::info!(%partition, replica = %to, "told to be removed");
+                    self.retire(partition);
+                }
+            }
+        }
+    }
+
+    fn message(&mut self, from: NodeId, partition: PartitionId, envelope: Envelope) {
+        if !self.groups.contains_key(&partition) && !self.create_empty(partition, &envelope) {
+            return;
+        }
+        let Some(group) = self.groups.get_mut(&partition) else { return };
+        if envelope.to > group.summary.replica && crate::worker::lifecycle::creates(&envelope) {
+            // Ids are never used again, and a node has one replica of a group: this one has been removed.
+            self.retire(partition);
+            return;
+        }
+        if envelope.to != group.summary.replica || group.phase == Phase::Retiring {
+            return;
+        }
+        group.silent_ticks = 0;
+        if group.routes.get(&envelope.from) != Some(&from) {
+            group.routes.insert(envelope.from, from);
+        }
+        if effects::is_snapshot(&envelope) && !snapshots::has_files(group, &envelope) {
+            tracing::warn!(%partition, "a snapshot's message came without its files");
+            return;
+        }
+        group.inputs.push(Input::Message(envelope));
+        schedule(&mut self.active, group);
+    }
+
+    fn unreachable(&mut self, node: NodeId) {
+        for group in self.groups.values_mut() {
+            let Some(descriptor) = &group.summary.descriptor else { continue };
+            if let Some(replica) = descriptor.on_node(node) {
+                group.unreachable.insert(replica.id);
+            }
+        }
+    }
+
+    fn durable(&mut self, done: Vec<Done>) {
+        for Done { partition, what } in done {
+            match what {
+                DoneWhat::Append { number } => self.persisted(partition, number),
+                DoneWhat::Remove => self.removed_from_log(partition),
+                DoneWhat::Truncate { .. }
+                | DoneWhat::Birth
+                | DoneWhat::Receiving
+                | DoneWhat::Received { .. }
+                | DoneWhat::AcceptFrom => (),
+            }
+        }
+    }
+
+    /// Only the last number counts: it stands for every one before it.
+    fn persisted(&mut self, partition: PartitionId, number: u64) {
+        let Some(group) = self.groups.get_mut(&partition) else { return };
+        if let Some(Input::Persisted { number: last }) = group.inputs.last_mut() {
+            *last = number;
+        } else {
+            group.inputs.push(Input::Persisted { number });
+        }
+        schedule(&mut self.active, group);
+    }
+
+    fn flushed(&mut self, partition: PartitionId, index: u64) {
+        let Some(group) = self.groups.get_mut(&partition) else { return };
+        if group.phase == Phase::Running && index > group.flushed {
+            group.flushed = index;
+            group.inputs.push(Input::Flushed { index });
+            schedule(&mut self.active, group);
+        }
+    }
+}
+
+/// Ids below the descriptor's next one have been given: one that is not among the replicas has been removed for good.
+fn is_removed(group: &Group, replica: ReplicaId) -> bool {
+    group.summary.descriptor.as_ref().is_some_and(|d| replica < d.next_replica && d.replica(replica).is_none())
+}

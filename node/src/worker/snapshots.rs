@@ -1,0 +1,185 @@
+//! Snapshots of a group, both ways: built and installed on the background pool, sent file by file before their message.
+
+use std::sync::Arc;
+
+use futures::{FutureExt, StreamExt};
+use model::{NodeId, PartitionId, ReplicaId};
+use replica::eraftpb::Message;
+use replica::{Envelope, GroupState, Input, Install, MessageBody};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use wire::raft::snapshot_chunk::Part;
+use wire::raft::{SnapshotChunk, SnapshotHeader};
+
+use crate::context::{Context, RoomState};
+use crate::service::raft::describe;
+use crate::snapshot::{Outgoing, Received, Route};
+use crate::worker::desk::Desk;
+use crate::worker::group::{Group, Phase};
+use crate::worker::inbox::Mail;
+
+/// Snapshots sent at once by a node: each takes the disk's bandwidth from the foreground.
+static SENDING: Semaphore = Semaphore::const_new(2);
+/// Chunks read ahead of the network.
+const CHUNKS_AHEAD: usize = 2;
+
+pub fn build(desk: &Desk, group: &mut Group, to: ReplicaId) {
+    let context = Arc::clone(&desk.context);
+    let (worker, partition) = (desk.worker, group.partition);
+    let route = Route { from_node: context.node, partition, from: group.summary.replica, to };
+    let build = move || {
+        let built = match Outgoing::build(&context.items, &context.disk.outgoing_dir(), route, &context.budget) {
+            Ok(outgoing) => {
+                let content = outgoing.content().clone();
+                Some((Arc::new(outgoing), content))
+            }
+            Err(error) => {
+                tracing::warn!(%partition, error = describe(&error), "failed to build a snapshot");
+                None
+            }
+        };
+        context.inboxes.push(worker, Mail::SnapshotBuilt { partition, to, built });
+    };
+    if desk.context.background.submit(build).is_err() {
+        group.inputs.push(Input::SnapshotFailed { to });
+    }
+}
+
+/// The files first, then the message; the worker hears how it went.
+pub fn send(desk: &Desk, group: &mut Group, node: NodeId, envelope: Envelope) {
+    let (partition, to) = (group.partition, envelope.to);
+    let at = message_of(&envelope).map(|message| message.get_snapshot().get_metadata());
+    let wanted = at.map(|metadata| (metadata.index, metadata.term));
+    let built = group.outgoing.get(&to).filter(|built| {
+        let mark = built.content().mark;
+        Some((mark.index, mark.term)) == wanted
+    });
+    let Some(outgoing) = built.map(Arc::clone) else {
+        group.inputs.push(Input::SnapshotSent { to, delivered: false });
+        return;
+    };
+    let context = Arc::clone(&desk.context);
+    let worker = desk.worker;
+    drop(tokio::spawn(async move {
+        let delivered = match transfer(Arc::clone(&context), node, outgoing).await {
+            Ok(()) => true,
+            Err(reason) => {
+                tracing::warn!(%partition, %node, reason, "failed to send a snapshot");
+                false
+            }
+        };
+        if delivered {
+            context.metrics.snapshots_sent.inc();
+        }
+        let message = Box::new(envelope);
+        context.inboxes.push(worker, Mail::SnapshotSent { partition, message, delivered });
+    }));
+}
+
+fn message_of(envelope: &Envelope) -> Option<&Message> {
+    match &envelope.body {
+        MessageBody::Raft(message) => Some(message),
+        MessageBody::TailAsked | MessageBody::TailTold { .. } => None,
+    }
+}
+
+async fn transfer(context: Arc<Context>, node: NodeId, outgoing: Arc<Outgoing>) -> Result<(), String> {
+    let _place = SENDING.acquire().await.map_err(|closed| closed.to_string())?;
+    let entry = context.peers.directory().entry(node).ok_or("its address is not known")?;
+    let header = SnapshotChunk { part: Some(Part::Header(outgoing.header())) };
+    let (chunks, ahead) = mpsc::channel(CHUNKS_AHEAD);
+    // Reading waits for the disk and, through the channel, for the network.
+    let reader = tokio::task::spawn_blocking(move || {
+        if chunks.blocking_send(header).is_err() {
+            return Ok(());
+        }
+        for data in outgoing.chunks() {
+            let chunk = SnapshotChunk { part: Some(Part::Data(data?)) };
+            if chunks.blocking_send(chunk).is_err() {
+                break;
+            }
+        }
+        Ok::<(), crate::snapshot::SnapshotError>(())
+    });
+    let stream = ReceiverStream::new(ahead).boxed();
+    let connector = context.peers.connector().clone();
+    let answer = connector.send_snapshot(entry.address, stream).boxed().await;
+    let read = reader.await.map_err(|error| error.to_string())?;
+    read.map_err(|error| describe(&error))?;
+    let answer = answer.map_err(|error| describe(&error))?;
+    if answer.complete { Ok(()) } else { Err(answer.reason) }
+}
+
+/// Whether the files of that snapshot are welcome.
+pub fn consent(context: &Context, group: &Group, header: &SnapshotHeader) -> Result<(), String> {
+    if context.room.get() != RoomState::Enough {
+        return Err("the disk is nearly full".to_owned());
+    }
+    if header.to != group.summary.replica.0 {
+        return Err(format!("replica {} is not here", header.to));
+    }
+    if group.phase != Phase::Running || !group.replica.wants_snapshot(header.index, header.term) {
+        return Err("the replica does not want it".to_owned());
+    }
+    let state = GroupState::decode(header.record.clone()).map_err(|error| error.to_string())?;
+    let descriptor = &state.descriptor;
+    match context.registry.overlapping(group.partition, descriptor.table, &descriptor.range) {
+        Some(other) => Err(format!("partition {other} covers a part of its range here")),
+        None => Ok(()),
+    }
+}
+
+/// The files have arrived: they wait for their message.
+pub fn received(group: &mut Group, received: Received, taken: oneshot::Sender<()>) {
+    if received.header().to == group.summary.replica.0 && group.phase == Phase::Running {
+        group.received = Some(received);
+        // The sender may have gone meanwhile; its message then never comes.
+        drop(taken.send(()));
+    }
+}
+
+/// A snapshot's message may be stepped only if its files are here.
+pub fn has_files(group: &Group, envelope: &Envelope) -> bool {
+    let Some(message) = message_of(envelope) else { return false };
+    let metadata = message.get_snapshot().get_metadata();
+    group.received.as_ref().is_some_and(|received| {
+        let header = received.header();
+        (header.index, header.term) == (metadata.index, metadata.term)
+    })
+}
+
+pub fn install(desk: &Desk, group: &mut Group, install: Install) {
+    let fits = |received: &Received| {
+        let header = received.header();
+        (header.index, header.term) == (install.index, install.term)
+    };
+    let received = group.received.take().filter(fits).expect("a snapshot's message is stepped after its files came");
+    group.phase = Phase::Installing;
+    let context = Arc::clone(&desk.context);
+    let (worker, partition) = (desk.worker, group.partition);
+    let work = move || {
+        let index = install.index;
+        if let Err(error) = received.install(&context.items, &context.log, &install) {
+            // The group's old items are gone and the new ones not there: the start begins this again.
+            panic!("cannot install a snapshot of partition {partition}: {}", describe(&error));
+        }
+        context.inboxes.push(worker, Mail::Installed { partition, index });
+    };
+    // The pool takes installs beyond its bound: their number is bounded by the snapshots received at once.
+    desk.context.background.submit_always(work);
+}
+
+/// The worker's part after [`send`].
+pub fn sent(desk: &mut Desk, group: &mut Group, envelope: Envelope, delivered: bool) {
+    let to = envelope.to;
+    group.outgoing.remove(&to);
+    if delivered && let Some(node) = group.node_of(to) {
+        desk.post(node, group.partition, envelope);
+    }
+    group.inputs.push(Input::SnapshotSent { to, delivered });
+}
+
+/// The partition and receiver of an offered snapshot.
+pub fn addressed(header: &SnapshotHeader) -> (PartitionId, ReplicaId) {
+    (PartitionId(header.partition), ReplicaId(header.to))
+}

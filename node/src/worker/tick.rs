@@ -1,0 +1,151 @@
+//! What happens by time: the groups' ticks, and the node's chores.
+
+use std::sync::Arc;
+
+use model::PartitionId;
+use replica::Input;
+
+use crate::context::{Context, RoomState};
+use crate::disk::Reserve;
+use crate::service::raft::describe;
+use crate::transport::convert;
+use crate::worker::group::{Group, Phase};
+use crate::worker::inbox::Mail;
+use crate::worker::{Worker, effects, schedule};
+
+/// Ticks between looks at the disk's free space, and between attempts to hand leaders on when it is scarce.
+const ROOM_TICKS: u64 = 10;
+/// Ticks between looks at what a crash cannot take back.
+const FLUSHED_TICKS: u64 = 50;
+/// Ticks after which everything is flushed, so that the logs of idle groups can be truncated too.
+const FLUSH_TICKS: u64 = 1200;
+/// Ticks of silence after which a replica asks whether it is still a member: the entry that removes a learner never
+/// reaches it.
+const SILENT_TICKS: u32 = 50;
+
+impl Worker {
+    pub fn tick(&mut self) {
+        self.ticks += 1;
+        let scarce = self.desk.context.room.get() != RoomState::Enough && self.ticks.is_multiple_of(ROOM_TICKS);
+        for group in self.groups.values_mut() {
+            if group.phase == Phase::Retiring {
+                continue;
+            }
+            for replica in std::mem::take(&mut group.unreachable) {
+                group.inputs.push(Input::Unreachable(replica));
+            }
+            group.inputs.push(Input::Tick);
+            if scarce && group.leads() {
+                group.inputs.push(Input::Resign);
+            }
+            for request in std::mem::take(&mut group.fetches) {
+                effects::fetch(&self.desk, group, request);
+            }
+            schedule(&mut self.active, group);
+        }
+        self.ask_membership();
+        self.count_groups();
+        if self.ticks.is_multiple_of(FLUSHED_TICKS) {
+            self.look_at_flushed();
+        }
+        if self.desk.worker == 0 {
+            if self.ticks.is_multiple_of(ROOM_TICKS) {
+                measure_room(&self.desk.context);
+            }
+            if self.ticks.is_multiple_of(FLUSH_TICKS) {
+                flush(&self.desk.context);
+            }
+        }
+    }
+
+    fn ask_membership(&mut self) {
+        for group in self.groups.values_mut() {
+            if group.leads() || group.phase != Phase::Running {
+                group.silent_ticks = 0;
+                continue;
+            }
+            group.silent_ticks += 1;
+            if group.silent_ticks < SILENT_TICKS {
+                continue;
+            }
+            group.silent_ticks = 0;
+            let Some(descriptor) = &group.summary.descriptor else { continue };
+            let own = group.summary.replica;
+            for other in descriptor.replicas.iter().filter(|other| other.id != own) {
+                self.desk.post_wire(other.node, convert::member_asked(group.partition, own, other.id));
+            }
+        }
+    }
+
+    fn look_at_flushed(&self) {
+        let behind = |group: &&Group| group.phase == Phase::Running && group.applied > group.flushed;
+        let groups: Vec<PartitionId> = self.groups.values().filter(behind).map(|group| group.partition).collect();
+        if groups.is_empty() {
+            return;
+        }
+        let context = Arc::clone(&self.desk.context);
+        let worker = self.desk.worker;
+        let look = move || {
+            let persisted = |partition: PartitionId| match context.items.persisted_index(partition) {
+                Ok(index) => index.map(|index| (partition, index)),
+                Err(error) => {
+                    tracing::error!(%partition, error = describe(&error), "failed to read what is flushed");
+                    None
+                }
+            };
+            let flushed = groups.into_iter().filter_map(persisted).collect();
+            context.inboxes.push(worker, Mail::Flushed(flushed));
+        };
+        // A busy pool is asked again later.
+        drop(self.desk.context.reads.submit(look));
+    }
+}
+
+/// Everything applied becomes durable, on the pool.
+pub fn flush(context: &Arc<Context>) {
+    let pool = context.background.clone();
+    let context = Arc::clone(context);
+    let work = move || {
+        if let Err(error) = context.items.flush() {
+            panic!("cannot flush the items: {}", describe(&error));
+        }
+    };
+    // A full pool is busy with work that flushes.
+    drop(pool.submit(work));
+}
+
+/// Looks at the disk's free space, on the pool.
+pub fn measure_room(context: &Arc<Context>) {
+    let pool = context.background.clone();
+    let context = Arc::clone(context);
+    drop(pool.submit(move || {
+        let space = match context.disk.space() {
+            Ok(space) => space,
+            Err(error) => {
+                tracing::error!(error = describe(&error), "failed to measure the disk's free space");
+                return;
+            }
+        };
+        context.metrics.free_bytes.set(i64::try_from(space.free_bytes).unwrap_or(i64::MAX));
+        let state = if space.nearly_full {
+            RoomState::Full
+        } else if space.free_bytes < context.resign_below_bytes {
+            RoomState::Scarce
+        } else {
+            RoomState::Enough
+        };
+        let before = context.room.get();
+        context.room.set(state);
+        if before == state {
+            return;
+        }
+        tracing::warn!(?before, ?state, free_bytes = space.free_bytes, "the disk's room changed");
+        let reserve = match state {
+            RoomState::Enough => Reserve::Kept,
+            RoomState::Scarce | RoomState::Full => Reserve::GivenUp,
+        };
+        if let Err(error) = context.disk.keep_reserve(reserve) {
+            tracing::warn!(error = describe(&error), "failed to keep or give up the reserve");
+        }
+    }));
+}
