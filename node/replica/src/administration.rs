@@ -3,11 +3,11 @@
 use model::{ReplicaId, TableDescriptor};
 
 use crate::batch::raft_entry;
-use crate::core::Core;
 use crate::entry::{Body, LogEntry};
 use crate::leading::{Desk, Leading, boxed};
 use crate::membership::{Planned, Situation, plan};
 use crate::oversight::Watch;
+use crate::raft_core::Core;
 use crate::{Answer, Change, Input, Now, Refusal, Token};
 
 /// Whom to answer.

@@ -7,25 +7,16 @@ use bytes::Bytes;
 use model::{PartitionDescriptor, ReplicaKind, TableDescriptor};
 use protobuf::Message as _;
 
-use crate::core::Core;
 use crate::entry::{Body, LogEntry, Write};
 use crate::eraftpb::{ConfChangeV2, Entry, EntryType};
+use crate::raft_core::Core;
 use crate::state::{AppliedMark, GroupState};
-use crate::{AppliedWrite, ApplyBatch, Event};
+use crate::{AppliedWrite, ApplyBatch, Effects, Event};
 
 /// The group as of the last entry handed to the engine.
 pub(crate) struct Applier {
     pub state: Option<GroupState>,
     pub mark: AppliedMark,
-}
-
-/// What a step hands out.
-#[derive(Default)]
-pub(crate) struct Handed {
-    pub batch: Option<ApplyBatch>,
-    /// What became of entries without writes, in log order.
-    pub fates: Vec<(u64, Fate)>,
-    pub events: Vec<Event>,
 }
 
 /// What became of an entry without writes.
@@ -43,33 +34,34 @@ pub(crate) enum Fate {
 struct Taking<'a> {
     applier: &'a mut Applier,
     core: &'a mut Core,
-    writes: Vec<AppliedWrite>,
+    batch: &'a mut ApplyBatch,
+    events: &'a mut Vec<Event>,
     state_changed: bool,
-    handed: &'a mut Handed,
+    fates: Vec<(u64, Fate)>,
 }
 
 impl Applier {
-    pub(crate) fn take(&mut self, core: &mut Core, entries: Vec<Entry>, handed: &mut Handed) {
-        let Some(last) = entries.last() else { return };
+    /// Adds the entries to the step's batch; returns what became of those without writes, in log order.
+    pub(crate) fn take(&mut self, core: &mut Core, entries: Vec<Entry>, effects: &mut Effects) -> Vec<(u64, Fate)> {
+        let Some(last) = entries.last() else { return Vec::new() };
         let (index, term) = (last.index, last.term);
-        let mut taking = Taking { applier: self, core, writes: Vec::new(), state_changed: false, handed };
+        let Effects { apply, events, .. } = effects;
+        let batch =
+            apply.get_or_insert_with(|| ApplyBatch { index, writes: Vec::new(), mark: Bytes::new(), state: None });
+        let mut taking = Taking { applier: self, core, batch, events, state_changed: false, fates: Vec::new() };
         for entry in entries {
             taking.entry(entry);
         }
-        let Taking { writes, state_changed, .. } = taking;
+        let Taking { state_changed, fates, .. } = taking;
+        let batch = apply.as_mut().expect("just there");
         self.mark.index = index;
         self.mark.term = term;
-        let state = state_changed.then(|| self.state().encode());
-        let mark = self.mark.encode();
-        match &mut handed.batch {
-            None => handed.batch = Some(ApplyBatch { index, writes, mark, state }),
-            Some(batch) => {
-                batch.index = index;
-                batch.writes.extend(writes);
-                batch.mark = mark;
-                batch.state = state.or(batch.state.take());
-            }
+        batch.index = index;
+        batch.mark = self.mark.encode();
+        if state_changed {
+            batch.state = Some(self.state().encode());
         }
+        fates
     }
 
     fn state(&self) -> &GroupState {
@@ -95,7 +87,7 @@ impl Taking<'_> {
             EntryType::EntryConfChangeV2 => Some(self.membership(term, &entry.data, entry.context)),
             EntryType::EntryConfChange => panic!("entry {index} is a change of the old form"),
         };
-        self.handed.fates.extend(fate.map(|fate| (index, fate)));
+        self.fates.extend(fate.map(|fate| (index, fate)));
     }
 
     fn normal(&mut self, index: u64, term: u64, data: Bytes) -> Option<Fate> {
@@ -124,7 +116,7 @@ impl Taking<'_> {
         if state.descriptor.replica(state.replica).is_some_and(|own| own.kind == ReplicaKind::Log) {
             return;
         }
-        self.writes.extend(writes.into_iter().map(|write| AppliedWrite {
+        self.batch.writes.extend(writes.into_iter().map(|write| AppliedWrite {
             index,
             space: write.space,
             key: write.key,
@@ -142,7 +134,7 @@ impl Taking<'_> {
         }
         state.table = table.clone();
         self.state_changed = true;
-        self.handed.events.push(Event::Table(Box::new(table)));
+        self.events.push(Event::Table(Box::new(table)));
         Fate::Taken
     }
 
@@ -165,7 +157,7 @@ impl Taking<'_> {
         state.configuration = configuration;
         state.descriptor = descriptor.clone();
         self.state_changed = true;
-        self.handed.events.push(Event::Descriptor(Box::new(descriptor)));
+        self.events.push(Event::Descriptor(Box::new(descriptor)));
         Fate::Taken
     }
 

@@ -117,8 +117,6 @@ pub(crate) struct Cluster {
     snapshots: BTreeMap<(u64, u64), BTreeMap<Bytes, Bytes>>,
 }
 
-pub(crate) const EPOCH: u64 = 3;
-
 impl Cluster {
     /// One voter in each zone, ids from 1, just born.
     pub(crate) fn born(zones: &[&str]) -> Cluster {
@@ -214,6 +212,19 @@ impl Cluster {
             self.settle();
         }
         panic!("replica {id} was not elected: {:?}", self.replica(id).status());
+    }
+
+    /// As if its leader had told it to take over.
+    pub(crate) fn usurp(&mut self, id: u64) {
+        let status = self.replica(id).status();
+        let mut message = crate::eraftpb::Message::default();
+        message.set_msg_type(MessageType::MsgTimeoutNow);
+        message.term = status.term;
+        message.from = status.leader.expect("a leader is known").0;
+        message.to = id;
+        let (from, to) = (ReplicaId(message.from), ReplicaId(id));
+        self.host(id).inputs.push(Input::Message(Envelope { from, to, body: MessageBody::Raft(message) }));
+        self.settle();
     }
 
     pub(crate) fn tick(&mut self, ticks: usize) {

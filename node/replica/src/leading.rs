@@ -11,11 +11,11 @@ use model::{PartitionDescriptor, ReplicaId, TableStatus};
 
 use crate::apply::Fate;
 use crate::batch::Batch;
-use crate::core::Core;
 use crate::evaluate::{Verdict, evaluate};
 use crate::overlay::{Image, Overlay};
 use crate::oversight::Oversight;
 use crate::queue::{Old, Queue, Queued, Waiting};
+use crate::raft_core::Core;
 use crate::reads::{Reader, Rounds};
 use crate::state::GroupState;
 use crate::{Answer, Effects, Event, Now, Options, Refusal, Token, WriteRequest};
@@ -187,7 +187,7 @@ impl Leading {
 
     /// Refused as a whole or not at all; with it goes every answer that has seen something of it.
     fn propose_turn(&mut self, desk: &mut Desk<'_>, core: &mut Core, turn: EvaluationTurn) {
-        let EvaluationTurn { batch, readers, .. } = turn;
+        let EvaluationTurn { batch, mut readers, .. } = turn;
         let first_index = batch.first_index();
         let (entries, answers) = batch.into_entries();
         if entries.is_empty() {
@@ -203,14 +203,10 @@ impl Leading {
             }
             Err(_refused) => {
                 self.overlay.take_turn_back();
-                answers.iter().for_each(|&(_, token, _)| desk.refuse(token, Refusal::Overloaded));
-                for reader in readers {
-                    if reader.seen >= first_index {
-                        desk.refuse(reader.token, Refusal::Overloaded);
-                    } else {
-                        self.rounds.ask(reader);
-                    }
-                }
+                let seers = readers.extract_if(.., |reader| reader.seen >= first_index).map(|reader| reader.token);
+                let refused: Vec<Token> = answers.iter().map(|&(_, token, _)| token).chain(seers).collect();
+                refused.into_iter().for_each(|token| desk.refuse_proposal(token));
+                readers.into_iter().for_each(|reader| self.rounds.ask(reader));
             }
         }
     }
@@ -353,6 +349,11 @@ impl Clock {
 impl Desk<'_> {
     pub(crate) fn refuse(&mut self, token: Token, refusal: Refusal) {
         self.effects.answers.push((token, Answer::Refused(refusal)));
+    }
+
+    /// Raft did not take it.
+    fn refuse_proposal(&mut self, token: Token) {
+        self.refuse(token, self.refuse_write().unwrap_or(Refusal::Overloaded));
     }
 
     fn refuse_write(&self) -> Option<Refusal> {

@@ -69,10 +69,6 @@ impl LogView {
         self.truncated_index
     }
 
-    pub(crate) fn last(&self) -> (u64, u64) {
-        (self.last_index, self.term_of(self.last_index).unwrap_or(0))
-    }
-
     fn cache_first(&self) -> u64 {
         self.cache.front().map_or(self.last_index + 1, |entry| entry.index)
     }
@@ -181,6 +177,10 @@ impl LogView {
             Some(last_outside) => self.sizes[last_outside].0,
             None => self.truncated_index,
         }
+    }
+
+    pub(crate) fn has_fetches(&mut self) -> bool {
+        !self.wants.get_mut().fetches.is_empty()
     }
 
     /// What raft asked for since the last time; `receiver` tells who waits for the entry with that index.

@@ -62,10 +62,9 @@ impl Overlay {
 
     pub(crate) fn check(&self, applied: u64, last_index: u64) {
         assert!(self.turn.is_empty(), "a turn was neither kept nor taken back");
-        assert!(
-            self.images.values().all(|image| image.index > applied && image.index <= last_index),
-            "the overlay holds what is applied, or what is not in the log"
-        );
+        assert!(self.written.front().is_none_or(|&(index, _)| index > applied), "the overlay holds what is applied");
+        assert!(self.written.back().is_none_or(|&(index, _)| index <= last_index), "the overlay is beyond the log");
+        assert!(self.images.len() <= self.written.len(), "an image that no entry wrote");
     }
 }
 

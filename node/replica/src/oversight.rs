@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use model::{PartitionDescriptor, ReplicaId};
 
-use crate::core::Core;
 use crate::membership::{voters, voters_in_other_zones};
+use crate::raft_core::Core;
 use crate::{Answer, Effects, Refusal, Token};
 
 pub(crate) struct Oversight {

@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use crate::core::Core;
 use crate::eraftpb::{Entry, HardState, Message};
+use crate::raft_core::Core;
 use crate::{Append, Effects, Envelope, MessageBody};
 use model::ReplicaId;
 use raft::Ready;
@@ -60,6 +60,7 @@ impl Persistence {
             return;
         }
         if must_sync {
+            assert!(effects.append.is_none(), "two appends in one step");
             let hard_state = self.unwritten.take();
             effects.append = Some(Append { number: self.last_ready, entries, hard_state, must_sync });
             self.outstanding.push_back(Outstanding { append: self.last_ready, ready: self.last_ready, messages });

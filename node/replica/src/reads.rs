@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::Core;
+use crate::raft_core::Core;
 use crate::{Answer, Token};
 
 #[derive(Default)]

@@ -1,6 +1,6 @@
 //! The replica itself: takes inputs in order, then proposes, confirms, and carries what raft wants into effects.
 //!
-//! It only distributes: raft is in `core`, what a leader has in `leading`, what must be on the disk in `persistence`, what the
+//! It only distributes: raft is in `raft_core`, what a leader has in `leading`, what must be on the disk in `persistence`, what the
 //! engine gets in `apply`. Choices the rules leave open:
 //! - Requests that come before a new leader serves wait for it, for one election time-out at most, then `NotReady`.
 //! - Several apply batches may be out; the host answers them in order.
@@ -12,19 +12,17 @@ use std::collections::VecDeque;
 use model::{PartitionDescriptor, PartitionId, ReplicaId, TableDescriptor};
 use raft::Ready;
 
-use crate::apply::{Applier, Handed};
-use crate::core::Core;
+use crate::apply::Applier;
 use crate::eraftpb::{Message, Snapshot};
 use crate::leading::{Clock, Desk, Leading};
 use crate::membership::voters;
 use crate::oversight::Watch;
 use crate::persistence::{Persistence, is_forwarded};
+use crate::raft_core::Core;
 use crate::snapshot::Installing;
 use crate::tail::Tail;
 use crate::truncation::Truncation;
-use crate::{
-    Answer, ApplyBatch, Effects, Envelope, Event, Input, MessageBody, Now, Refusal, SnapshotContent, Start, Token,
-};
+use crate::{Answer, Effects, Envelope, Event, Input, MessageBody, Now, Refusal, SnapshotContent, Start, Token};
 use crate::{administration, persistence, snapshot, start};
 
 /// One replica of one partition.
@@ -183,6 +181,7 @@ impl Replica {
             && !self.core.leads()
         {
             effects.send.extend(tail.questions(&self.core, self.clock.ticks, &self.clock.options));
+            self.core.tick_without_campaign();
             return;
         }
         self.core.tick();
@@ -264,7 +263,6 @@ impl Replica {
 
     /// Carries everything raft has ready into effects. A snapshot ends it until it is installed.
     fn pump(&mut self, effects: &mut Effects) {
-        let mut handed = Handed::default();
         while self.installing.is_none() && self.core.has_ready() {
             let mut ready = self.core.ready();
             effects.send.extend(ready.take_messages().into_iter().map(persistence::envelope));
@@ -280,17 +278,15 @@ impl Replica {
             let snapshot = ready.snapshot().clone();
             if snapshot.is_empty() {
                 self.core.handed_out(ready);
-                self.applier.take(&mut self.core, committed, &mut handed);
+                let fates = self.applier.take(&mut self.core, committed, effects);
+                if let Some(leading) = &mut self.leading {
+                    leading.fates(&fates);
+                }
             } else {
                 self.begin_install(ready, snapshot, effects);
             }
             self.next_round(effects);
         }
-        if let Some(leading) = &mut self.leading {
-            leading.fates(&handed.fates);
-        }
-        effects.events.extend(handed.events);
-        merge_batch(&mut effects.apply, handed.batch);
     }
 
     fn next_round(&mut self, effects: &mut Effects) {
@@ -364,7 +360,7 @@ impl Replica {
 
     /// It led while others' change made it a learner: raft would let it go on.
     fn leave_if_demoted(&mut self, effects: &mut Effects) {
-        if !self.core.leads() || self.core.is_joint() || self.core.is_voter(self.core.id()) {
+        if !self.core.leads() || self.core.is_voter(self.core.id()) || self.core.is_joint() {
             return;
         }
         if self.applied < self.applier.mark.index {
@@ -443,19 +439,4 @@ impl Replica {
 
 fn desk<'a>(clock: &'a mut Clock, applier: &'a Applier, core: &Core, effects: &'a mut Effects) -> Desk<'a> {
     Desk { clock, state: applier.state.as_ref(), transferring_to: core.transferring_to(), effects }
-}
-
-/// One batch per step, whatever the number of readies.
-fn merge_batch(batch: &mut Option<ApplyBatch>, next: Option<ApplyBatch>) {
-    match (batch, next) {
-        (_, None) => {}
-        (empty @ None, next) => *empty = next,
-        (Some(batch), Some(next)) => {
-            let ApplyBatch { index, writes, mark, state } = next;
-            batch.index = index;
-            batch.writes.extend(writes);
-            batch.mark = mark;
-            batch.state = state.or(batch.state.take());
-        }
-    }
 }

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use model::ReplicaId;
 
-use crate::core::Core;
 use crate::eraftpb::{ConfState, Message, MessageType};
+use crate::raft_core::Core;
 use crate::{Envelope, MessageBody, Options};
 
 /// (term, index) of a last entry, in the order in which elections compare them.
@@ -28,8 +28,12 @@ pub(crate) struct Tail {
 impl Tail {
     /// Whether this message may be stepped.
     pub(crate) fn admits(&mut self, message: &Message) -> bool {
-        self.newest_term = self.newest_term.max(message.term);
-        match message.get_msg_type() {
+        let kind = message.get_msg_type();
+        if !matches!(kind, MessageType::MsgRequestPreVote | MessageType::MsgRequestPreVoteResponse) {
+            // Pre-votes name a term that may never begin.
+            self.newest_term = self.newest_term.max(message.term);
+        }
+        match kind {
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
                 self.floor.is_some_and(|floor| (message.log_term, message.index) >= floor)
             }

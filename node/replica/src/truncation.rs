@@ -1,7 +1,7 @@
 //! How much of the log may go: what the engine has flushed, less what followers still need within the budget.
 
 use crate::Options;
-use crate::core::Core;
+use crate::raft_core::Core;
 
 #[derive(Default)]
 pub(crate) struct Truncation {

@@ -137,6 +137,11 @@ impl Core {
         self.settle();
     }
 
+    /// Time passes for the lease of a leader that is gone, and no election begins.
+    pub(crate) fn tick_without_campaign(&mut self) {
+        self.node.raft.election_elapsed += 1;
+    }
+
     /// A message that is not for this raft (local ones, answers of strangers) is dropped.
     pub(crate) fn step(&mut self, message: Message) {
         drop(self.node.step(message));
@@ -233,11 +238,6 @@ impl Core {
         self.settle();
     }
 
-    pub(crate) fn broadcast(&mut self) {
-        self.node.raft.bcast_append();
-        self.settle();
-    }
-
     pub(crate) fn unreachable(&mut self, id: ReplicaId) {
         self.node.report_unreachable(id.0);
         self.settle();
@@ -268,6 +268,9 @@ impl Core {
     }
 
     pub(crate) fn take_fetches(&mut self) -> Vec<FetchRequest> {
+        if !self.log_mut().has_fetches() {
+            return Vec::new();
+        }
         let waiting: Vec<(u64, u64)> = self.node.raft.prs().iter().map(|(&id, pr)| (pr.next_idx, id)).collect();
         self.log_mut().take_fetches(|low| {
             let ids = waiting.iter().filter(|(next, _)| *next == low).map(|&(_, id)| id);
