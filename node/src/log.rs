@@ -16,20 +16,19 @@ mod recovery;
 mod tests;
 mod writer;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use model::{PartitionId, ReplicaId};
 use replica::{Append, FetchRequest, LogStart, eraftpb};
 
 use files::Syncs;
-use format::Tail;
 use purge::Purge;
-use writer::{Engine, Queue, Queued, Shared, Writer};
+use writer::{Engine, Queue, Queued, Shared, Start, Writer};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOptions {
@@ -40,6 +39,8 @@ pub struct LogOptions {
     pub purge_bytes: u64,
     /// Batches above this are compressed (LZ4).
     pub compress_above_bytes: u64,
+    /// After this long without work, what need not be synced is written: the durable-through mark above all.
+    pub lazy_after: Duration,
     /// For tests of what happens then: the sync of this number (from 1) after the start fails.
     pub fail_sync: Option<u64>,
 }
@@ -47,7 +48,14 @@ pub struct LogOptions {
 impl LogOptions {
     /// Sizes for a node: files of 64 MiB, half a gigabyte of them, batches above 8 KiB compressed.
     pub fn new(dir: PathBuf) -> LogOptions {
-        LogOptions { dir, file_bytes: 64 << 20, purge_bytes: 512 << 20, compress_above_bytes: 8 << 10, fail_sync: None }
+        LogOptions {
+            dir,
+            file_bytes: 64 << 20,
+            purge_bytes: 512 << 20,
+            compress_above_bytes: 8 << 10,
+            lazy_after: Duration::from_millis(100),
+            fail_sync: None,
+        }
     }
 }
 
@@ -203,16 +211,17 @@ impl Log {
         if let Some(number) = options.fail_sync {
             syncs.fail_at(number);
         }
+        let start = Start { tails, mark: recovery::read_mark(&engine), lazy_after: options.lazy_after, uncertain };
         let inner = Inner {
             queue: Arc::default(),
             purge: Arc::new(Purge::new(options.file_bytes / 2)),
-            uncertain: uncertain.keys().copied().collect(),
+            uncertain: start.uncertain.keys().copied().collect(),
             threads: Mutex::default(),
             engine,
             shared,
             syncs,
         };
-        inner.start(listener, tails, uncertain)?;
+        inner.start(listener, start)?;
         Ok(Log { inner: Arc::new(inner) })
     }
 
@@ -276,22 +285,14 @@ impl Log {
 }
 
 impl Inner {
-    fn start(
-        &self,
-        listener: Arc<dyn LogListener>,
-        tails: HashMap<PartitionId, Tail>,
-        uncertain: writer::Uncertain,
-    ) -> Result<(), LogError> {
-        let purge = Arc::clone(&self.purge);
+    fn start(&self, listener: Arc<dyn LogListener>, start: Start) -> Result<(), LogError> {
         let writer = Writer::new(
             Arc::clone(&self.engine),
             Arc::clone(&self.queue),
+            Arc::clone(&self.purge),
             Arc::clone(&self.shared),
             Arc::clone(&listener),
-            Box::new(move |bytes| purge.written(bytes)),
-            tails,
-            uncertain,
-            recovery::read_mark(&self.engine),
+            start,
         );
         let (purge, engine) = (Arc::clone(&self.purge), Arc::clone(&self.engine));
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,14 +18,13 @@ use replica::{Append, eraftpb};
 
 use super::files::WatchedFiles;
 use super::format::{self, LOG_GROUP, Mark, Tail};
+use super::purge::Purge;
 use super::{Done, DoneWhat, Job, LogListener, Work};
 
 pub type Engine = raft_engine::Engine<WatchedFiles>;
 
 /// A batch above this is written before the rest of what waits, so that one sync never takes long.
 const BATCH_BYTES: usize = 16 << 20;
-/// After this long without work, what waits unsynced is written: the mark above all.
-const IDLE: Duration = Duration::from_millis(100);
 
 /// How raft-engine finds an entry's index.
 pub struct EntryExt;
@@ -85,18 +84,18 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves everything that waits into `jobs`; with `idle` it gives up after a while.
-    fn take(&self, jobs: &mut Vec<Queued>, idle: bool) -> Taken {
+    /// Moves everything that waits into `jobs`; with `idle` it gives up after that long.
+    fn take(&self, jobs: &mut Vec<Queued>, idle: Option<Duration>) -> Taken {
         let mut waiting = self.lock();
         while waiting.jobs.is_empty() {
             if waiting.closed {
                 return Taken::Closed;
             }
-            if !idle {
+            let Some(idle) = idle else {
                 waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 continue;
-            }
-            let (back, timeout) = self.wake.wait_timeout(waiting, IDLE).unwrap_or_else(PoisonError::into_inner);
+            };
+            let (back, timeout) = self.wake.wait_timeout(waiting, idle).unwrap_or_else(PoisonError::into_inner);
             waiting = back;
             if timeout.timed_out() && waiting.jobs.is_empty() && !waiting.closed {
                 return Taken::Idle;
@@ -130,16 +129,21 @@ impl Drop for AbortOnPanic {
 /// What a group's uncertain tail waits for: a vote in a later term.
 pub type Uncertain = HashMap<PartitionId, eraftpb::HardState>;
 
-pub struct Writer {
-    pub engine: Arc<Engine>,
-    pub queue: Arc<Queue>,
-    pub shared: Arc<Shared>,
-    pub listener: Arc<dyn LogListener>,
-    /// Called with the bytes of each write; wakes the purge.
-    pub written: Box<dyn Fn(u64) + Send>,
+/// What the log held when it was opened.
+pub struct Start {
     pub tails: HashMap<PartitionId, Tail>,
     pub uncertain: Uncertain,
     pub mark: Mark,
+    pub lazy_after: Duration,
+}
+
+pub struct Writer {
+    engine: Arc<Engine>,
+    queue: Arc<Queue>,
+    purge: Arc<Purge>,
+    shared: Arc<Shared>,
+    listener: Arc<dyn LogListener>,
+    start: Start,
     batch: LogBatch,
     told: Told,
     /// The mark of the last sync is not in the log yet, or the batch holds what need not be synced.
@@ -154,30 +158,16 @@ struct Told {
 }
 
 impl Writer {
-    #[expect(clippy::too_many_arguments, reason = "called once, by name of the fields it fills")]
     pub fn new(
         engine: Arc<Engine>,
         queue: Arc<Queue>,
+        purge: Arc<Purge>,
         shared: Arc<Shared>,
         listener: Arc<dyn LogListener>,
-        written: Box<dyn Fn(u64) + Send>,
-        tails: HashMap<PartitionId, Tail>,
-        uncertain: Uncertain,
-        mark: Mark,
+        start: Start,
     ) -> Writer {
-        Writer {
-            engine,
-            queue,
-            shared,
-            listener,
-            written,
-            tails,
-            uncertain,
-            mark,
-            batch: LogBatch::default(),
-            told: Told::default(),
-            unwritten: false,
-        }
+        let (batch, told) = (LogBatch::default(), Told::default());
+        Writer { engine, queue, purge, shared, listener, start, batch, told, unwritten: false }
     }
 
     pub fn run(mut self) {
@@ -185,7 +175,8 @@ impl Writer {
         let queue = Arc::clone(&self.queue);
         let mut jobs = Vec::new();
         loop {
-            match queue.take(&mut jobs, self.unwritten) {
+            let idle = self.unwritten.then_some(self.start.lazy_after);
+            match queue.take(&mut jobs, idle) {
                 Taken::Jobs => self.process(&mut jobs),
                 Taken::Idle => self.write(Sync::No),
                 Taken::Closed => break,
@@ -244,7 +235,7 @@ impl Writer {
             Work::Remove => {
                 self.batch.add_command(partition.0, Command::Clean);
                 self.settle(partition);
-                self.tails.remove(&partition);
+                self.start.tails.remove(&partition);
                 (DoneWhat::Remove, true)
             }
         };
@@ -258,7 +249,7 @@ impl Writer {
     fn add_append(&mut self, partition: PartitionId, append: Append) -> (DoneWhat, bool) {
         let Append { number, mut entries, hard_state, must_sync } = append;
         entries.iter_mut().for_each(format::seal);
-        let tail = self.tails.entry(partition).or_default();
+        let tail = self.start.tails.entry(partition).or_default();
         let record = tail.append(&entries).then(|| tail.encode());
         self.batch
             .add_entries::<EntryExt>(partition.0, &entries)
@@ -269,7 +260,7 @@ impl Writer {
         if let Some(hard_state) = &hard_state {
             self.put_hard_state(partition, hard_state);
             let voted = |old: &eraftpb::HardState| hard_state.vote != 0 && hard_state.term > old.term;
-            if self.uncertain.get(&partition).is_some_and(voted) {
+            if self.start.uncertain.get(&partition).is_some_and(voted) {
                 self.settle(partition);
             }
         }
@@ -277,7 +268,7 @@ impl Writer {
     }
 
     fn add_truncate(&mut self, partition: PartitionId, upto: u64) {
-        let Some(tail) = self.tails.get_mut(&partition) else { return };
+        let Some(tail) = self.start.tails.get_mut(&partition) else { return };
         if !tail.truncate(upto) {
             return;
         }
@@ -291,11 +282,11 @@ impl Writer {
         self.batch.add_command(partition.0, Command::Clean);
         self.put(partition.0, format::TAIL.to_vec(), tail.encode());
         self.put_hard_state(partition, hard_state);
-        self.tails.insert(partition, tail);
+        self.start.tails.insert(partition, tail);
     }
 
     fn settle(&mut self, partition: PartitionId) {
-        if self.uncertain.remove(&partition).is_some() {
+        if self.start.uncertain.remove(&partition).is_some() {
             self.batch.delete(LOG_GROUP, format::uncertain_key(partition));
         }
     }
@@ -311,8 +302,8 @@ impl Writer {
     }
 
     fn write(&mut self, sync: Sync) {
-        self.mark.number += 1;
-        self.put(LOG_GROUP, format::MARK.to_vec(), self.mark.encode());
+        self.start.mark.number += 1;
+        self.put(LOG_GROUP, format::MARK.to_vec(), self.start.mark.encode());
         let sync = sync == Sync::Yes;
         let bytes = match self.engine.write(&mut self.batch, sync) {
             Ok(bytes) => u64::try_from(bytes).unwrap_or(u64::MAX),
@@ -322,13 +313,13 @@ impl Writer {
             }
         };
         if sync {
-            self.mark.durable = self.mark.number;
+            self.start.mark.durable = self.start.mark.number;
         }
         // After a sync its mark waits for the next batch; after an unsynced write nothing waits.
         self.unwritten = sync;
         self.shared.batches.fetch_add(1, Ordering::Relaxed);
         self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
-        (self.written)(bytes);
+        self.purge.written(bytes);
     }
 
     fn tell(&mut self) {
