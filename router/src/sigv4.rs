@@ -7,6 +7,8 @@ pub mod authorization;
 pub mod canonical;
 pub mod credentials;
 pub mod signing;
+#[cfg(test)]
+mod tests;
 pub mod time;
 
 use std::time::Duration;

@@ -70,7 +70,7 @@ fn path(path: &str, out: &mut Vec<u8>) {
         out.push(b'/');
         encode(segment.as_bytes(), out);
     }
-    if segments.is_empty() || path.ends_with(['/', '.']) {
+    if segments.is_empty() || matches!(path.rsplit('/').next(), Some("" | "." | "..")) {
         out.push(b'/');
     }
 }

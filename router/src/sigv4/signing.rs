@@ -27,9 +27,9 @@ impl SigningKey {
         SigningKey(Hmac::new_from_slice(key).expect("an HMAC takes keys of any length"))
     }
 
-    fn derive(secret: &str, date: &str, region: &str) -> SigningKey {
+    pub(super) fn derive(secret: &str, date: &str, region: &str, service: &str) -> SigningKey {
         let mut key = SigningKey::new(format!("AWS4{secret}").as_bytes());
-        for part in [date, region, SERVICE, TERMINATOR] {
+        for part in [date, region, service, TERMINATOR] {
             key = SigningKey::new(&key.sign(part.as_bytes()));
         }
         key
@@ -54,7 +54,7 @@ impl SigningKeys {
             return kept.key.clone();
         }
         drop(keys);
-        let key = SigningKey::derive(secret, scope.date, scope.region);
+        let key = SigningKey::derive(secret, scope.date, scope.region, SERVICE);
         let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let kept = keys.entry(scope.access_key.to_owned()).or_default();
         if kept.len() == KEPT {

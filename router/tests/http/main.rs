@@ -1,5 +1,11 @@
 //! The router's public face over real HTTP: the SDK and raw requests against a server whose backend is a model in memory.
 
+mod auth;
+mod batches;
+mod contract;
 mod harness;
 mod items;
+mod malformed;
 mod memory;
+mod pages;
+mod tables;
