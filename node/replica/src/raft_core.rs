@@ -41,7 +41,9 @@ impl Core {
             pre_vote: true,
             read_only_option: ReadOnlyOption::Safe,
             skip_bcast_commit: true,
-            batch_append: true,
+            // Raft's batching adds entries to an empty append message whatever its index: the follower then acknowledges an
+            // index beyond what it has. A turn proposes once, so there is little to batch.
+            batch_append: false,
             max_uncommitted_size: options.uncommitted_bytes,
             ..Config::default()
         };
@@ -347,10 +349,11 @@ impl Core {
         self.settle();
     }
 
+    /// A replica that a snapshot has brought level is probed until there is a next entry: in a quiet group, for ever.
     pub(crate) fn caught_up(&self, id: ReplicaId) -> bool {
         let committed = self.committed();
         self.node.raft.prs().get(id.0).is_some_and(|progress| {
-            progress.state == ProgressState::Replicate && progress.matched + CAUGHT_UP_ENTRIES >= committed
+            progress.state != ProgressState::Snapshot && progress.matched + CAUGHT_UP_ENTRIES >= committed
         })
     }
 

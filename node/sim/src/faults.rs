@@ -94,7 +94,8 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
         }
         Fault::Pause => {
             core.stats.count("pauses");
-            let long = core.rng.range(SECOND / 2, 10 * SECOND);
+            // It ends before the healing: what was postponed keeps its order.
+            let long = core.rng.range(SECOND / 2, 10 * SECOND).min(core.plan.troubled_us - core.now);
             core.note(At::place(place), "pause (us)", [long, 0, 0, 0]);
             nodes[place].paused_until = core.now + long;
         }

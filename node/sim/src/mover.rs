@@ -22,7 +22,7 @@ pub fn turn(core: &mut Core, nodes: &[Node]) {
         gossip(core, nodes, group);
         let descriptor = core.registry.descriptors[group].clone();
         let command = if core.healed || core.rng.permille(700) {
-            repair(core, nodes, &descriptor)
+            repair(core, nodes, group, &descriptor)
                 .or_else(|| if core.healed { None } else { begin_move(core, nodes, &descriptor) })
         } else {
             mischief(core, nodes, &descriptor)
@@ -56,7 +56,7 @@ fn lives(core: &Core, replica: &ReplicaDescriptor) -> bool {
 }
 
 /// The next step towards three voters on living disks and nothing else.
-fn repair(core: &mut Core, nodes: &[Node], descriptor: &PartitionDescriptor) -> Option<Command> {
+fn repair(core: &mut Core, nodes: &[Node], group: Group, descriptor: &PartitionDescriptor) -> Option<Command> {
     let (voters, learners): (Vec<_>, Vec<_>) =
         descriptor.replicas.iter().partition(|replica| replica.role == ReplicaRole::Voter);
     // A learner older than a voter was one itself and has been replaced.
@@ -67,8 +67,26 @@ fn repair(core: &mut Core, nodes: &[Node], descriptor: &PartitionDescriptor) -> 
     }
     let dead = voters.iter().find(|voter| !lives(core, voter));
     if let Some(learner) = learners.first() {
-        let demote = dead.copied().or_else(|| legal_demotion(core, &voters, learner))?;
-        return Some(Command::Change(Change::Swap { promote: learner.id, demote: demote.id }));
+        let fits = dead.filter(|dead| core.plan.wipes == 0 || dead.zone == learner.zone);
+        let demote = match dead {
+            Some(_) => fits.copied(),
+            None => legal_demotion(core, &voters, learner),
+        };
+        let leads = core.registry.leaders[group].map(|(_, _, replica)| replica);
+        if let Some(demote) = demote
+            && leads == Some(demote.id)
+        {
+            let others: Vec<ReplicaId> = voters
+                .iter()
+                .filter(|voter| voter.id != demote.id && lives(core, voter))
+                .map(|voter| voter.id)
+                .collect();
+            return core.rng.pick(&others).map(|to| Command::Transfer(*to));
+        }
+        return Some(Command::Change(match demote {
+            Some(demote) => Change::Swap { promote: learner.id, demote: demote.id },
+            None => Change::Remove { replica: learner.id },
+        }));
     }
     dead.and_then(|dead| add(core, nodes, descriptor, Some(dead)))
 }
@@ -82,6 +100,10 @@ fn legal_demotion<'a>(
     let legal: Vec<&ReplicaDescriptor> = voters
         .iter()
         .filter(|gone| {
+            // Where disks are lost, three zones stay three: two voters in one zone survive no loss of the third.
+            if core.plan.wipes > 0 {
+                return gone.zone == learner.zone;
+            }
             let left = voters.iter().filter(|voter| voter.id != gone.id).map(|voter| &voter.zone);
             left.chain([&learner.zone]).collect::<BTreeSet<_>>().len() > 1
         })
@@ -120,7 +142,7 @@ fn mischief(core: &mut Core, nodes: &[Node], descriptor: &PartitionDescriptor) -
     let any = |core: &mut Core| core.rng.pick(&descriptor.replicas).map_or(ReplicaId(7), |replica| replica.id);
     Some(match core.rng.range(0, 5) {
         0 => Command::Change(Change::Remove { replica: any(core) }),
-        1 => Command::Change(Change::Swap { promote: any(core), demote: any(core) }),
+        1 if core.plan.wipes == 0 => Command::Change(Change::Swap { promote: any(core), demote: any(core) }),
         2 => {
             let node = core.rng.pick(nodes)?;
             let zone = birth::told_zone(&core.plan, node);

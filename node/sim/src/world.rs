@@ -193,7 +193,6 @@ impl World {
         self.core.plan.disk.read_failure_permille = 0;
         self.core.oracle.history.heal(self.core.now);
         for node in &mut self.nodes {
-            node.paused_until = 0;
             node.disk_factor = 1;
             node.start(&mut self.core)?;
         }

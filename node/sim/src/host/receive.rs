@@ -147,7 +147,12 @@ fn note_message(core: &mut Core, place: usize, parcel: &Parcel) {
     let (from, to) = (envelope.from.0, envelope.to.0);
     match &envelope.body {
         MessageBody::Raft(message) => {
-            core.note(at, message_name(message.msg_type), [from, to, message.term, message.index]);
+            let detail = match message.msg_type {
+                MessageType::MsgAppend => message.entries.len() as u64,
+                MessageType::MsgAppendResponse | MessageType::MsgRequestVoteResponse => message.reject.into(),
+                _ => message.commit,
+            };
+            core.note(at, message_name(message.msg_type), [(from << 8) | to, message.term, message.index, detail]);
         }
         MessageBody::TailAsked => core.note(at, "< TailAsked", [from, to, 0, 0]),
         MessageBody::TailTold { last_index, last_term, commit } => {
@@ -156,7 +161,7 @@ fn note_message(core: &mut Core, place: usize, parcel: &Parcel) {
     }
 }
 
-/// From, to, term, index follow.
+/// From (times 256) and to, term, index follow; then how many entries, whether it rejects, or the commit index.
 fn message_name(kind: MessageType) -> &'static str {
     match kind {
         MessageType::MsgHup => "< Hup",
