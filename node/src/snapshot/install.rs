@@ -30,7 +30,7 @@ const FORMAT: u8 = 1;
 #[derive(Debug)]
 pub struct Received {
     header: SnapshotHeader,
-    folder: Folder,
+    pub(super) folder: Folder,
 }
 
 /// All that is needed to install without anyone's help.
