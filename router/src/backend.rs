@@ -16,6 +16,15 @@ pub trait Backend: Clone + Send + Sync + 'static {
         deadline: Instant,
     ) -> impl Future<Output = Result<Arc<TableDescriptor>, Failure>> + Send;
 
+    /// The table as it is now, for operations on tables.
+    fn describe(
+        &self,
+        name: &str,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Arc<TableDescriptor>, Failure>> + Send {
+        self.table(name, deadline)
+    }
+
     fn get(
         &self,
         table: &Arc<TableDescriptor>,
@@ -78,6 +87,14 @@ impl Backend for Routing {
         deadline: Instant,
     ) -> impl Future<Output = Result<Arc<TableDescriptor>, Failure>> + Send {
         Routing::table(self, name, deadline)
+    }
+
+    fn describe(
+        &self,
+        name: &str,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Arc<TableDescriptor>, Failure>> + Send {
+        Routing::describe(self, name, deadline)
     }
 
     fn get(

@@ -157,7 +157,7 @@ impl<B: Backend> Call<'_, B> {
 
     /// A table in whatever state it is.
     pub async fn any_table(&mut self, name: &str) -> Result<Arc<TableDescriptor>, Error> {
-        let table = self.backend.table(name, self.deadline).await.map_err(|failure| named(failure, name))?;
+        let table = self.backend.describe(name, self.deadline).await.map_err(|failure| named(failure, name))?;
         self.table = Some(Arc::clone(&table));
         Ok(table)
     }

@@ -170,10 +170,15 @@ impl Routing {
         Routing { inner: Arc::new(Inner::new(settings, connector)) }
     }
 
-    /// From the cache if it is there (and refreshed in the background), else from MemDS. A table that is about to change
-    /// (CREATING, UPDATING, DELETING) is asked for, and answered from the cache only if MemDS is silent.
+    /// For requests on items: from the cache if it is there and can be used (the operation that follows refreshes it), else
+    /// from MemDS.
     pub async fn table(&self, name: &str, deadline: Instant) -> Result<Arc<TableDescriptor>, Failure> {
         self.inner.table(name, deadline).await
+    }
+
+    /// For requests on tables: from MemDS; from the cache only where MemDS is silent.
+    pub async fn describe(&self, name: &str, deadline: Instant) -> Result<Arc<TableDescriptor>, Failure> {
+        self.inner.describe(name, deadline).await
     }
 
     /// Encoded attributes.

@@ -83,6 +83,8 @@ impl Map {
 
     fn report(&mut self, from: NodeId, report: PartitionReport) -> Result<(), DecodeError> {
         let PartitionReport { descriptor: encoded, leader, term, items, bytes } = report;
+        // A copy of its own: announced bytes hold their whole frame in memory.
+        let encoded = Bytes::copy_from_slice(&encoded);
         let descriptor = PartitionDescriptor::decode(encoded.clone())?;
         self.nodes.seen(from, descriptor.id);
         for replica in &descriptor.replicas {
@@ -105,6 +107,7 @@ impl Map {
     }
 
     pub fn put_table(&mut self, encoded: Bytes) -> Result<(), DecodeError> {
+        let encoded = Bytes::copy_from_slice(&encoded);
         let descriptor = TableDescriptor::decode(encoded.clone())?;
         self.tables.put(descriptor, encoded);
         Ok(())

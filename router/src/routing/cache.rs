@@ -139,6 +139,8 @@ impl Cache {
 
     /// Takes in a table's descriptor; answers what is known afterwards under its name.
     pub fn put_table(&self, encoded: Bytes) -> Result<Arc<CachedTable>, DecodeError> {
+        // A copy of its own: the bytes of an answer hold its whole frame in memory.
+        let encoded = Bytes::copy_from_slice(&encoded);
         let descriptor = Arc::new(TableDescriptor::decode(encoded.clone())?);
         let mut state = self.write();
         let known = state.tables.get(&descriptor.name).cloned();
@@ -171,6 +173,8 @@ impl Cache {
 
     /// Takes in a partition's descriptor; answers whether it was news.
     pub fn put_partition(&self, encoded: Bytes, leadership: Leadership) -> Result<bool, DecodeError> {
+        // A copy of its own: the bytes of an answer hold its whole frame in memory.
+        let encoded = Bytes::copy_from_slice(&encoded);
         let descriptor = PartitionDescriptor::decode(encoded.clone())?;
         let mut state = self.write();
         let ranges = state.partitions.entry(descriptor.table).or_default();

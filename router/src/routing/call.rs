@@ -1,6 +1,7 @@
 //! One operation on one partition: found, sent, judged, and asked again as long as it surely was not applied.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use wire::data::{Refused, Request, response};
 
 use super::Failure;
 use super::attempts::{Attempts, Purpose, Verdict};
-use super::cache::{CachedPartition, Leadership, Spot};
+use super::cache::{CachedPartition, CachedTable, Found, Leadership, Spot};
 use super::inner::Inner;
 use super::lookups::Said;
 use super::node::{self, Outcome};
@@ -19,7 +20,7 @@ use super::pipe::Lost;
 /// A read that a node does not answer for so long is asked elsewhere.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a table that is about to change (CREATING, DELETING) is waited for, where an old answer is at hand.
+/// How long the map is waited for where an old answer is at hand.
 const FRESH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Sorts after every encoded key: those begin with a hash of eight bytes and a tag of at most 3.
@@ -32,30 +33,51 @@ pub(super) struct Located {
 }
 
 impl Inner {
-    /// Sends exactly one look-up, and waits for its answer only if it has to.
+    /// For requests on items. A table that can be used is answered from the cache without a look-up: the operation that
+    /// follows sends its own. A look-up that was needed here is counted as that operation's.
     pub async fn table(&self, name: &str, deadline: Instant) -> Result<Arc<TableDescriptor>, Failure> {
         let known = self.cache.table(name);
-        if let Some(known) = &known {
-            let descriptor = Arc::clone(&known.descriptor);
-            if is_settled(descriptor.status) {
-                let found = super::cache::Found { table: Some(Arc::clone(known)), partition: None };
-                self.lookups.refresh(name, None, found);
-                return Ok(descriptor);
-            }
+        if let Some(known) = known.as_ref().filter(|known| is_usable(known.descriptor.status)) {
+            return Ok(Arc::clone(&known.descriptor));
         }
+        let table = self.described(name, known, deadline).await?;
+        if is_usable(table.status) {
+            self.look_ups_ahead.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(table)
+    }
+
+    /// What MemDS says of the table now; what was known before only where it is silent.
+    pub async fn describe(&self, name: &str, deadline: Instant) -> Result<Arc<TableDescriptor>, Failure> {
+        self.described(name, self.cache.table(name), deadline).await
+    }
+
+    async fn described(
+        &self,
+        name: &str,
+        known: Option<Arc<CachedTable>>,
+        deadline: Instant,
+    ) -> Result<Arc<TableDescriptor>, Failure> {
         let until = if known.is_some() { deadline.min(Instant::now() + FRESH_PATIENCE) } else { deadline };
         let mut pauses = 0;
         loop {
             let said = self.look_up(name, None, until).await;
-            if let Some(table) = self.cache.table(name)
-                && (said.is_ok() || known.is_some())
-            {
-                return Ok(Arc::clone(&table.descriptor));
-            }
             if said.is_ok_and(|said| said.complete && !said.has_table) {
                 return Err(Failure::TableNotFound);
             }
+            if let Some(table) = self.cache.table(name) {
+                return Ok(Arc::clone(&table.descriptor));
+            }
             self.pause(deadline, &mut pauses, NO_MAP).await?;
+        }
+    }
+
+    /// Refreshes what a request was answered from, unless its look-up was sent before.
+    fn refresh(&self, table: &TableDescriptor, spot: Spot<'_>, found: Found) {
+        let ahead =
+            self.look_ups_ahead.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ahead| ahead.checked_sub(1));
+        if ahead.is_err() {
+            self.lookups.refresh(&table.name, Some(probe(spot)), found);
         }
     }
 
@@ -67,7 +89,7 @@ impl Inner {
         }
     }
 
-    /// Sends exactly one look-up if the place is known, and waits for answers otherwise.
+    /// One look-up, whatever is known: behind the answer if the place is known, else waited for.
     pub async fn locate(
         &self,
         table: &Arc<TableDescriptor>,
@@ -83,12 +105,12 @@ impl Inner {
             TableStatus::Active | TableStatus::Updating => {
                 if let Some(partition) = &found.partition {
                     let partition = Arc::clone(partition);
-                    self.lookups.refresh(&table.name, Some(probe(spot)), found);
+                    self.refresh(table, spot, found);
                     return Ok(Located { table: newest, partition });
                 }
             }
             TableStatus::Deleting => {
-                self.lookups.refresh(&table.name, Some(probe(spot)), found);
+                self.refresh(table, spot, found);
                 return Err(Failure::TableNotActive);
             }
             TableStatus::Creating => {}
@@ -179,7 +201,7 @@ impl Inner {
                 Verdict::Gone => return Err(self.gone(table, deadline).await),
                 Verdict::AtOnce => {}
                 Verdict::Paused | Verdict::Stale(_) => {
-                    self.lookups.refresh(&table.name, Some(probe(spot)), super::cache::Found::default());
+                    self.lookups.refresh(&table.name, Some(probe(spot)), Found::default());
                     let pause = attempts.pause(self.random());
                     if Instant::now() + pause >= deadline {
                         return Err(Failure::Unavailable(attempts.last.to_owned()));
@@ -241,7 +263,7 @@ impl Inner {
     fn learn(&self, refused: Refused) -> bool {
         let mut is_news = false;
         if let Some(table) = refused.table {
-            let before = |table: &super::cache::CachedTable| self.cache.table(&table.descriptor.name);
+            let before = |table: &CachedTable| self.cache.table(&table.descriptor.name);
             match self.cache.put_table(table) {
                 Ok(table) => is_news |= before(&table).is_some_and(|known| Arc::ptr_eq(&known, &table)),
                 Err(error) => tracing::warn!(%error, "a node answered a table that cannot be decoded"),
@@ -270,11 +292,11 @@ impl Inner {
 const NO_MAP: &str = "no answer from the partition map";
 const NO_PARTITION: &str = "the partition map does not know the partition yet";
 
-/// Whether a cached descriptor of that status may answer without asking first: the others change by themselves soon.
-fn is_settled(status: TableStatus) -> bool {
+/// Whether requests on items may use a table of that status.
+fn is_usable(status: TableStatus) -> bool {
     match status {
-        TableStatus::Active => true,
-        TableStatus::Creating | TableStatus::Updating | TableStatus::Deleting => false,
+        TableStatus::Active | TableStatus::Updating => true,
+        TableStatus::Creating | TableStatus::Deleting => false,
     }
 }
 

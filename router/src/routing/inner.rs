@@ -27,6 +27,8 @@ pub(super) struct Inner {
     runtime: runtime::Handle,
     nodes: RwLock<HashMap<NodeId, Node>>,
     random: AtomicU64,
+    /// Look-ups that were sent for operations still to come, so that filling a cold cache costs MemDS nothing more.
+    pub look_ups_ahead: AtomicU64,
 }
 
 impl Inner {
@@ -46,6 +48,7 @@ impl Inner {
             runtime,
             nodes: RwLock::default(),
             random: AtomicU64::new(RandomState::new().hash_one("pauses")),
+            look_ups_ahead: AtomicU64::new(0),
         }
     }
 

@@ -39,10 +39,21 @@ struct LookupTraffic {
 }
 
 struct Asked {
-    table: Arc<str>,
+    /// The name that was asked for, unless `known` has it.
+    table: Option<Box<str>>,
     /// What was known when it was asked.
     known: Found,
     waiter: Option<oneshot::Sender<Result<Said, Lost>>>,
+}
+
+impl Asked {
+    fn name(&self) -> &str {
+        match (&self.table, &self.known.table) {
+            (Some(name), _) => name,
+            (None, Some(known)) => &known.descriptor.name,
+            (None, None) => "",
+        }
+    }
 }
 
 impl Lookups {
@@ -66,7 +77,7 @@ impl Lookups {
     /// Asks, and does not wait.
     pub fn refresh(&self, table: &str, key: Option<Bytes>, known: Found) {
         let Some(address) = self.address() else { return };
-        let asked = Asked { table: Arc::from(table), known, waiter: None };
+        let asked = Asked { table: known.table.is_none().then(|| Box::from(table)), known, waiter: None };
         // Where it is lost, the cache stays as it is.
         if let Ok(ticket) = self.pipe.ask(address, Lookup { id: 0, table: table.to_owned(), key }, asked) {
             ticket.detach();
@@ -77,7 +88,7 @@ impl Lookups {
     pub async fn wait(&self, table: &str, key: Option<Bytes>) -> Result<Said, Lost> {
         let address = self.address().ok_or(Lost::NotSent)?;
         let (waiter, answer) = oneshot::channel();
-        let asked = Asked { table: Arc::from(table), known: Found::default(), waiter: Some(waiter) };
+        let asked = Asked { table: Some(Box::from(table)), known: Found::default(), waiter: Some(waiter) };
         let ticket = self.pipe.ask(address, Lookup { id: 0, table: table.to_owned(), key }, asked)?;
         let said = answer.await;
         drop(ticket);
@@ -97,7 +108,7 @@ impl LookupTraffic {
                     tracing::warn!(%error, "memds answered a table that cannot be decoded");
                 }
             }
-            None if complete => self.cache.remove_table(&asked.table),
+            None if complete => self.cache.remove_table(asked.name()),
             None => {}
         }
         if let Some(encoded) = partition {

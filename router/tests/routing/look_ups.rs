@@ -1,8 +1,12 @@
 //! What MemDS is asked, and what happens without it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use futures::StreamExt;
 use model::TableStatus;
-use router::routing::Failure;
+use router::routing::connector::{InProcess, TonicConnector};
+use router::routing::{Failure, Routing, Settings};
 
 use crate::world::{NAME, World, deadline, got, partition, put, soon};
 
@@ -32,7 +36,31 @@ async fn a_cold_cache_and_a_hot_one_cost_memds_the_same() {
     let hot = ten_reads(&world).await;
     world.routing.wipe_cache();
     let wiped = ten_reads(&world).await;
-    assert_eq!((cold, hot, wiped), ((21, 10), (21, 10), (21, 10)));
+    assert_eq!((cold, hot, wiped), ((11, 10), (11, 10), (11, 10)));
+}
+
+#[tokio::test]
+async fn in_one_process_the_same_frames_travel_without_sockets() {
+    let world = World::with_one_partition().await;
+    world.node(1).acts(|_| got("item"));
+    let nodes = world.nodes.clone();
+    let connector = InProcess {
+        open_node: Box::new(move |address, requests| {
+            let node = nodes.iter().find(|node| node.address == address).ok_or("no such node")?;
+            Ok(node.exchange_frames(requests.map(Ok).boxed()))
+        }),
+        memds: world.memds.clone(),
+        control: TonicConnector::default(),
+    };
+    let settings = Settings { memds: vec!["here".to_owned()], ..Settings::default() };
+    let routing = Routing::start(settings, Arc::new(connector));
+    let table = routing.table(NAME, deadline()).await.unwrap();
+    for _ in 0..3 {
+        let read = routing.get(&table, Bytes::from_static(b"k"), true, deadline()).await;
+        assert_eq!(read, Ok(Some(Bytes::from_static(b"item"))));
+    }
+    assert_eq!(routing.list_tables("", 0, deadline()).await, Ok((vec![NAME.to_owned()], false)));
+    assert_eq!(world.metrics.lookups.get(), 3);
 }
 
 #[tokio::test]
@@ -63,6 +91,8 @@ async fn a_background_answer_moves_the_next_request() {
     let world = World::with_one_partition().await;
     world.node(1).acts(|_| got("old leader"));
     world.node(3).acts(|_| got("new leader"));
+    // The look-up that found the table was made for the second read.
+    assert!(world.get("k").await.is_ok());
     assert!(world.get("k").await.is_ok());
     world.announce(TableStatus::Active, &[(partition(20, "", None, 7), 3, 6)]);
     assert_eq!(world.get("k").await, Ok(Some(Bytes::from_static(b"old leader"))));
@@ -72,12 +102,13 @@ async fn a_background_answer_moves_the_next_request() {
 
 #[tokio::test]
 async fn an_older_epoch_does_not_replace_a_newer_one() {
-    let world = World::with_one_partition().await;
+    let mut world = World::with_one_partition().await;
     world.node(1).acts(|_| got("item"));
     assert!(world.get("k").await.is_ok());
-    // Another server, that is behind.
-    world.memds.remove_table(&wire::memds::RemoveTableRequest { table: 1 });
+    // A server that is behind: started empty, told by nodes that have not applied the change.
+    world.kill_memds().await;
     world.announce(TableStatus::Active, &[(partition(20, "", None, 6), 2, 3)]);
+    world.restart_memds().await;
     settle(&world).await;
     assert!(world.get("k").await.is_ok());
     assert!(world.node(1).seen().iter().all(|request| request.epoch == 7));
@@ -111,7 +142,8 @@ async fn a_table_that_is_being_deleted_takes_no_requests() {
     let known = world.table().await;
     world.announce(TableStatus::Deleting, &[(partition(20, "", None, 7), 1, 4)]);
     assert_eq!(world.routing.table(NAME, deadline()).await.unwrap().status, TableStatus::Active);
-    settle(&world).await;
+    assert_eq!(world.routing.describe(NAME, deadline()).await.unwrap().status, TableStatus::Deleting);
+    assert_eq!(world.routing.table(NAME, deadline()).await.unwrap().status, TableStatus::Deleting);
     assert_eq!(world.routing.write(&known, put("k"), deadline()).await, Err(Failure::TableNotActive));
     assert!(world.node(1).seen().is_empty());
 }

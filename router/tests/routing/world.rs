@@ -88,6 +88,10 @@ impl FakeNode {
         *self.shared.script.lock().unwrap() = Box::new(script);
     }
 
+    pub fn exchange_frames(&self, frames: Stream<RequestFrame>) -> Stream<ResponseFrame> {
+        answers(Arc::clone(&self.shared), frames)
+    }
+
     pub fn seen(&self) -> Vec<Request> {
         self.shared.seen.lock().unwrap().clone()
     }
@@ -107,8 +111,15 @@ impl Data for Service {
         &self,
         request: tonic::Request<Streaming<RequestFrame>>,
     ) -> Result<TonicResponse<Self::ExchangeStream>, Status> {
-        let shared = Arc::clone(&self.0);
-        let answers = request.into_inner().map(move |frame| {
+        Ok(TonicResponse::new(answers(Arc::clone(&self.0), request.into_inner().boxed())))
+    }
+}
+
+type Stream<T> = BoxStream<'static, Result<T, Status>>;
+
+fn answers(shared: Arc<NodeShared>, frames: Stream<RequestFrame>) -> Stream<ResponseFrame> {
+    frames
+        .map(move |frame| {
             let mut responses = Vec::new();
             for request in frame?.requests {
                 shared.seen.lock().unwrap().push(request.clone());
@@ -119,9 +130,8 @@ impl Data for Service {
                 }
             }
             Ok(ResponseFrame { responses })
-        });
-        Ok(TonicResponse::new(answers.boxed()))
-    }
+        })
+        .boxed()
 }
 
 pub fn refuse(reason: Reason, leader: u64) -> Act {
