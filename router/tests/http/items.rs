@@ -66,3 +66,127 @@ async fn an_item_comes_back_as_it_was_put() {
         )
         .await;
 }
+
+const KEY: &str = r#""Key":{"Artist":{"S":"a"},"Song":{"S":"b"}}"#;
+
+fn update(expression: &str, values: &str, rest: &str) -> String {
+    format!(
+        r#"{{"TableName":"Music",{KEY},"UpdateExpression":"{expression}","ExpressionAttributeValues":{{{values}}}{rest}}}"#
+    )
+}
+
+#[tokio::test]
+async fn updates_return_what_is_asked() {
+    let server = with_music().await;
+    let returning = |what: &str| format!(r#","ReturnValues":"{what}""#);
+    let body = update(
+        "SET m = :m, n = :n",
+        r#"":m":{"M":{"x":{"N":"1"},"y":{"N":"2"}}},":n":{"N":"5"}"#,
+        &returning("UPDATED_OLD"),
+    );
+    server.expect("UpdateItem", &body, "{}").await;
+    let body = update("SET m.x = :m ADD n :n", r#"":m":{"N":"7"},":n":{"N":"1"}"#, &returning("UPDATED_NEW"));
+    let expected = r#"{"Attributes":{"m":{"M":{"x":{"N":"7"}}},"n":{"N":"6"}}}"#;
+    server.expect("UpdateItem", &body, expected).await;
+    let body = update("SET m.x = :m ADD n :n", r#"":m":{"N":"8"},":n":{"N":"1"}"#, &returning("UPDATED_OLD"));
+    server.expect("UpdateItem", &body, expected).await;
+    let body = update("SET k = :k", r#"":k":{"S":""}"#, &returning("ALL_OLD"));
+    let all_old = concat!(
+        r#"{"Attributes":{"Artist":{"S":"a"},"Song":{"S":"b"},"m":{"M":{"x":{"N":"8"},"y":{"N":"2"}}},"n":{"N":"7"}}}"#
+    );
+    server.expect("UpdateItem", &body, all_old).await;
+    let body = format!(
+        r#"{{"TableName":"Music",{KEY},"UpdateExpression":"REMOVE m, n","ReturnValues":"ALL_NEW","ReturnConsumedCapacity":"TOTAL"}}"#
+    );
+    let expected = concat!(
+        r#"{"Attributes":{"Artist":{"S":"a"},"Song":{"S":"b"},"k":{"S":""}},"#,
+        r#""ConsumedCapacity":{"TableName":"Music","CapacityUnits":1.0}}"#
+    );
+    server.expect("UpdateItem", &body, expected).await;
+    let body = format!(r#"{{"TableName":"Music",{KEY},"UpdateExpression":"REMOVE k","ReturnValues":"UPDATED_NEW"}}"#);
+    server.expect("UpdateItem", &body, "{}").await;
+}
+
+#[tokio::test]
+async fn an_update_without_an_expression_creates_the_item() {
+    let server = with_music().await;
+    server.expect("UpdateItem", &format!(r#"{{"TableName":"Music",{KEY}}}"#), "{}").await;
+    let expected = r#"{"Item":{"Artist":{"S":"a"},"Song":{"S":"b"}}}"#;
+    server.expect("GetItem", &format!(r#"{{"TableName":"Music",{KEY}}}"#), expected).await;
+}
+
+#[tokio::test]
+async fn the_key_cannot_be_updated() {
+    let server = with_music().await;
+    let sentence = "One or more parameter values were invalid: Cannot update attribute Song. This attribute is part of the \
+                    key";
+    server.expect_invalid("UpdateItem", &update("SET Song = :s", r#"":s":{"S":"c"}"#, ""), sentence).await;
+    let wrong = update("SET q = absent + :s", r#"":s":{"N":"1"}"#, "");
+    let sentence = "The provided expression refers to an attribute that does not exist in the item";
+    server.expect_invalid("UpdateItem", &wrong, sentence).await;
+}
+
+#[tokio::test]
+async fn a_failed_condition_may_show_the_item() {
+    let server = with_music().await;
+    let put = |rest: &str| {
+        format!(
+            r#"{{"TableName":"Music","Item":{{"Artist":{{"S":"a"}},"Song":{{"S":"b"}}}},"ConditionExpression":"attribute_not_exists(Artist)"{rest}}}"#
+        )
+    };
+    server.expect("PutItem", &put(""), "{}").await;
+    let failed = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"The conditional request failed"}"#;
+    server.expect("PutItem", &put(""), failed).await;
+    let with_item = concat!(
+        r#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","#,
+        r#""Item":{"Artist":{"S":"a"},"Song":{"S":"b"}},"message":"The conditional request failed"}"#
+    );
+    server.expect("PutItem", &put(r#","ReturnValuesOnConditionCheckFailure":"ALL_OLD""#), with_item).await;
+    let delete = format!(
+        r#"{{"TableName":"Music",{KEY},"ConditionExpression":"Song = :s","ExpressionAttributeValues":{{":s":{{"S":"z"}}}}}}"#
+    );
+    server.expect("DeleteItem", &delete, failed).await;
+}
+
+#[tokio::test]
+async fn deletes_and_puts_return_the_old_item() {
+    let server = with_music().await;
+    let put = |n: u8| {
+        format!(
+            r#"{{"TableName":"Music","Item":{{"Artist":{{"S":"a"}},"Song":{{"S":"b"}},"n":{{"N":"{n}"}}}},"ReturnValues":"ALL_OLD"}}"#
+        )
+    };
+    let old = |n: u8| format!(r#"{{"Attributes":{{"Artist":{{"S":"a"}},"Song":{{"S":"b"}},"n":{{"N":"{n}"}}}}}}"#);
+    server.expect("PutItem", &put(1), "{}").await;
+    server.expect("PutItem", &put(2), &old(1)).await;
+    let delete =
+        format!(r#"{{"TableName":"Music",{KEY},"ReturnValues":"ALL_OLD","ReturnItemCollectionMetrics":"SIZE"}}"#);
+    server.expect("DeleteItem", &delete, &old(2)).await;
+    server.expect("DeleteItem", &delete, "{}").await;
+    server.expect("GetItem", &format!(r#"{{"TableName":"Music",{KEY}}}"#), "{}").await;
+}
+
+#[tokio::test]
+async fn capacity_is_counted_to_the_half_unit() {
+    let server = with_music().await;
+    let put = |bytes: usize| {
+        let filling = "f".repeat(bytes);
+        format!(
+            r#"{{"TableName":"Music","Item":{{"Artist":{{"S":"a"}},"Song":{{"S":"b"}},"f":{{"S":"{filling}"}}}},"ReturnConsumedCapacity":"TOTAL"}}"#
+        )
+    };
+    let used = |units: &str| format!(r#"{{"ConsumedCapacity":{{"TableName":"Music","CapacityUnits":{units}}}}}"#);
+    // Names and key values are 13 bytes beside the filling.
+    server.expect("PutItem", &put(1024 - 13), &used("1.0")).await;
+    server.expect("PutItem", &put(1024 - 12), &used("2.0")).await;
+    server.expect("PutItem", &put(8192), &used("9.0")).await;
+    server.expect("PutItem", &put(1), &used("9.0")).await;
+    server.expect("PutItem", &put(8193 - 13), &used("9.0")).await;
+    for (consistent, units) in [("false", "1.5"), ("true", "3.0")] {
+        let body = format!(
+            r#"{{"TableName":"Music",{KEY},"ConsistentRead":{consistent},"ProjectionExpression":"q","ReturnConsumedCapacity":"TOTAL"}}"#
+        );
+        let expected = format!(r#"{{"Item":{{}},"ConsumedCapacity":{{"TableName":"Music","CapacityUnits":{units}}}}}"#);
+        server.expect("GetItem", &body, &expected).await;
+    }
+}
