@@ -39,6 +39,7 @@ pub fn open(options: &LogOptions, syncs: &Arc<Syncs>) -> Result<(Engine, End), L
         if let Some(last) = files(&options.dir, queue)?.pop() {
             cut_zeros(&last).map_err(|source| io_error("cut zeros off", &last, source))?;
         }
+        sync_folder(&options.dir)?;
     }
     match open_engine(options, &options.dir, syncs, RecoveryMode::AbsoluteConsistency) {
         Ok(engine) => return Ok((engine, End::Sound)),
@@ -134,6 +135,10 @@ fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, LogError> {
 fn cut_zeros(path: &Path) -> io::Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let len = file.metadata()?.len();
+    if only_zeros(&file, 0, len.min(FILE_HEADER_LEN))? && only_zeros(&file, 0, len)? {
+        // A header is synced before the first batch: nothing was ever written here.
+        return fs::remove_file(path);
+    }
     let mut magic = vec![0; FILE_MAGIC.len()];
     if len < FILE_HEADER_LEN || file.read_exact_at(&mut magic, 0).is_err() || magic != FILE_MAGIC {
         return Ok(());
@@ -159,7 +164,8 @@ fn only_zeros(file: &File, from: u64, to: u64) -> io::Result<bool> {
     let mut chunk = vec![0; 64 << 10];
     let mut at = from;
     while at < to {
-        let read = file.read_at(&mut chunk, at)?;
+        let want = usize::try_from(to - at).unwrap_or(usize::MAX).min(chunk.len());
+        let read = file.read_at(&mut chunk[..want], at)?;
         if read == 0 {
             break;
         }
@@ -169,6 +175,10 @@ fn only_zeros(file: &File, from: u64, to: u64) -> io::Result<bool> {
         at += u64::try_from(read).expect("a chunk's length fits 64 bits");
     }
     Ok(true)
+}
+
+fn sync_folder(dir: &Path) -> Result<(), LogError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error("sync", dir, source))
 }
 
 fn io_error(verb: &'static str, path: &Path, source: io::Error) -> LogError {

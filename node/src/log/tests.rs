@@ -411,3 +411,28 @@ fn an_idle_log_writes_its_mark_without_a_sync() {
     }
     assert_eq!(log.counters().syncs, 1);
 }
+
+#[test]
+fn a_new_file_without_a_header_is_no_damage() {
+    for len in [0, 1 << 20] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path());
+        log.run(PARTITION, birth());
+        drop(log);
+        let new = dir.path().join("0000000000000002.raftlog");
+        fs::File::create(&new).unwrap().set_len(len).unwrap();
+        let start = open(dir.path()).start_of(PARTITION, 10).unwrap();
+        assert_eq!((start.truncated_index, start.tail_uncertain), (10, false));
+    }
+}
+
+#[test]
+fn a_group_whose_birth_was_cut_short_begins_at_its_birth() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    log.run(PARTITION, append(1, Vec::new(), Some(hard_state(7, 2, 0))));
+    log.run(PARTITION, append(2, entries(11, &[7]), None));
+    drop(log);
+    let start = open(dir.path()).start_of(PARTITION, 10).unwrap();
+    assert_eq!((start.truncated_index, start.truncated_term, start.last_index), (10, 5, 11));
+}

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use model::{PartitionId, ReplicaId};
 use raft_engine::{Command, LogBatch, MessageExt};
+use replica::state::{BIRTH_INDEX, BIRTH_TERM};
 use replica::{Append, eraftpb};
 
 use super::files::WatchedFiles;
@@ -250,6 +251,10 @@ impl Writer {
         let Append { number, mut entries, hard_state, must_sync } = append;
         entries.iter_mut().for_each(format::seal);
         let tail = self.start.tails.entry(partition).or_default();
+        if *tail == Tail::default() && !entries.is_empty() {
+            // Records of a birth stand in the engine, and a crash came before `Work::Birth`.
+            *tail = Tail::new(BIRTH_INDEX, BIRTH_TERM);
+        }
         let record = tail.append(&entries).then(|| tail.encode());
         self.batch
             .add_entries::<EntryExt>(partition.0, &entries)
