@@ -177,3 +177,131 @@ impl Taking<'_> {
 fn decoded(index: u64, data: Bytes) -> LogEntry {
     LogEntry::decode(data).unwrap_or_else(|error| panic!("committed entry {index} cannot be read: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use model::ReplicaId;
+    use raft::prelude::ConfChangeType;
+
+    use super::*;
+    use crate::entry::{Cause, SPACE_ITEMS, WriteKind};
+    use crate::fixture::{descriptor, table};
+    use crate::log_view::LogView;
+    use crate::state::LogStart;
+    use crate::{Options, start};
+
+    const TERM: u64 = 7;
+
+    struct Bench {
+        core: Core,
+        applier: Applier,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let state = GroupState::birth(ReplicaId(1), descriptor(&["a", "b", "c"]), table());
+            let log = LogStart { truncated_index: 10, truncated_term: 5, last_index: 10, ..LogStart::default() };
+            let hard_state = start::hard_state_at(10, 5);
+            let log = LogView::new(log, hard_state, state.configuration.clone());
+            let core = Core::new(ReplicaId(1), 10, &Options::default(), log).unwrap();
+            Bench { core, applier: Applier { state: Some(state), mark: AppliedMark::birth() } }
+        }
+
+        fn take(&mut self, entry: Entry) -> (ApplyBatch, Vec<(u64, Fate)>) {
+            let mut effects = Effects::default();
+            let fates = self.applier.take(&mut self.core, vec![entry], &mut effects);
+            (effects.apply.unwrap(), fates)
+        }
+    }
+
+    fn entry(index: u64, evaluation_term: u64, body: Body) -> Entry {
+        let data = LogEntry { evaluation_term, commit_time_us: 1_000, body }.encode();
+        Entry { index, term: TERM, data, ..Entry::default() }
+    }
+
+    fn writes() -> Body {
+        Body::Writes(vec![Write {
+            space: SPACE_ITEMS,
+            kind: WriteKind::Put,
+            cause: Cause::User,
+            version_timestamp_us: 999,
+            key: Bytes::from_static(b"k"),
+            request_id: Bytes::new(),
+            after: Some(Bytes::from_static(b"image")),
+            old: None,
+            transaction: None,
+        }])
+    }
+
+    fn membership(index: u64, epoch: u64, evaluation_term: u64) -> Entry {
+        let mut next = descriptor(&["a", "b", "c"]);
+        next.epoch = epoch;
+        next.replicas.retain(|replica| replica.id != ReplicaId(3));
+        let mut change = ConfChangeV2::default();
+        let mut single = raft::prelude::ConfChangeSingle::default();
+        single.node_id = 3;
+        single.set_change_type(ConfChangeType::RemoveNode);
+        change.set_changes(vec![single].into());
+        let context = entry(index, evaluation_term, Body::Membership(next.encode())).data;
+        let data = change.write_to_bytes().unwrap().into();
+        let mut entry = Entry { index, term: TERM, data, context, ..Entry::default() };
+        entry.set_entry_type(EntryType::EntryConfChangeV2);
+        entry
+    }
+
+    #[test]
+    fn writes_reach_the_engine_as_they_stand_in_the_entry() {
+        let (batch, fates) = Bench::new().take(entry(11, TERM, writes()));
+        assert_eq!((batch.index, fates.len()), (11, 0));
+        let mark = AppliedMark { index: 11, term: TERM, commit_time_us: 1_000 };
+        assert_eq!(AppliedMark::decode(batch.mark), Ok(mark));
+        let AppliedWrite { index, key, attributes, version_timestamp_us, .. } = &batch.writes[0];
+        assert_eq!((*index, key.as_ref(), attributes.as_ref()), (11, &b"k"[..], &b"image"[..]));
+        assert_eq!(*version_timestamp_us, 999);
+    }
+
+    #[test]
+    fn an_entry_that_was_evaluated_in_another_term_moves_only_the_mark() {
+        let (batch, fates) = Bench::new().take(entry(11, TERM - 1, writes()));
+        assert_eq!(batch.writes, []);
+        assert_eq!(fates, [(11, Fate::Skipped)]);
+        let mark = AppliedMark { index: 11, term: TERM, commit_time_us: 0 };
+        assert_eq!(AppliedMark::decode(batch.mark), Ok(mark));
+    }
+
+    #[test]
+    fn a_change_planned_on_another_epoch_or_term_leaves_the_configuration_alone() {
+        let epoch = descriptor(&["a"]).epoch;
+        for skipped in [membership(11, epoch, TERM), membership(11, epoch + 2, TERM), membership(11, epoch + 1, 6)] {
+            let mut bench = Bench::new();
+            let before = bench.core.configuration();
+            let (batch, fates) = bench.take(skipped);
+            assert_eq!((fates, batch.state), (vec![(11, Fate::Skipped)], None));
+            assert_eq!(bench.core.configuration(), before);
+        }
+        let mut bench = Bench::new();
+        let (batch, fates) = bench.take(membership(11, epoch + 1, TERM));
+        assert_eq!(fates, [(11, Fate::Taken)]);
+        assert_eq!(GroupState::decode(batch.state.unwrap()).unwrap().configuration.get_voters(), [1, 2]);
+    }
+
+    #[test]
+    fn a_joint_configuration_is_not_left_twice() {
+        let mut leave = Entry { index: 11, term: TERM, ..Entry::default() };
+        leave.set_entry_type(EntryType::EntryConfChangeV2);
+        let (_, fates) = Bench::new().take(leave);
+        assert_eq!(fates, [(11, Fate::Skipped)]);
+    }
+
+    #[test]
+    fn a_log_replica_applies_membership_and_tables_and_no_items() {
+        let mut bench = Bench::new();
+        let state = bench.applier.state.as_mut().unwrap();
+        state.descriptor.replicas[0].kind = ReplicaKind::Log;
+        assert_eq!(bench.take(entry(11, TERM, writes())).0.writes, []);
+        let mut newer = table();
+        newer.version += 1;
+        let (_, fates) = bench.take(entry(12, TERM, Body::Table(newer.encode())));
+        assert_eq!(fates, [(12, Fate::Taken)]);
+    }
+}

@@ -23,9 +23,18 @@ pub(crate) struct Disk {
     pub items: BTreeMap<Bytes, Bytes>,
     pub state: Option<Bytes>,
     pub mark: Option<Bytes>,
+    /// What the engine falls back to in a crash: items, state, mark. None where the scenario does not care.
+    pub flushed: Option<Flushed>,
 }
 
+type Flushed = (BTreeMap<Bytes, Bytes>, Option<Bytes>, Option<Bytes>);
+
 impl Disk {
+    pub(crate) fn flush(&mut self) -> u64 {
+        self.flushed = Some((self.items.clone(), self.state.clone(), self.mark.clone()));
+        self.mark.clone().map_or(0, |mark| AppliedMark::decode(mark).unwrap().index)
+    }
+
     fn last_index(&self) -> u64 {
         self.entries.last_key_value().map_or(self.truncated.0, |(&index, _)| index)
     }
@@ -55,7 +64,7 @@ impl Disk {
 
     fn append(&mut self, entries: Vec<Entry>, hard_state: Option<HardState>) {
         if let Some(first) = entries.first() {
-            self.entries.split_off(&first.index);
+            drop(self.entries.split_off(&first.index));
         }
         self.entries.extend(entries.into_iter().map(|entry| (entry.index, entry)));
         if let Some(hard_state) = hard_state {
@@ -115,6 +124,27 @@ pub(crate) struct Cluster {
     tokens: u64,
     now: u64,
     snapshots: BTreeMap<(u64, u64), BTreeMap<Bytes, Bytes>>,
+    /// A bad network, where there is one.
+    pub weather: Option<Dice>,
+    /// Every committed entry that was applied anywhere.
+    pub history: BTreeMap<u64, Entry>,
+    /// What was acknowledged when a read was asked for.
+    pub promised: BTreeMap<Token, BTreeSet<Bytes>>,
+    /// Who owes an answer.
+    pub owed: BTreeMap<Token, u64>,
+}
+
+/// A small generator of repeatable luck.
+#[derive(Clone)]
+pub(crate) struct Dice(pub u64);
+
+impl Dice {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % sides
+    }
 }
 
 impl Cluster {
@@ -133,6 +163,10 @@ impl Cluster {
             tokens: 0,
             now: 1_000_000,
             snapshots: BTreeMap::new(),
+            weather: None,
+            history: BTreeMap::new(),
+            promised: BTreeMap::new(),
+            owed: BTreeMap::new(),
         };
         for id in (1..).take(zones.len()) {
             let state = GroupState::birth(ReplicaId(id), descriptor(zones), table());
@@ -178,8 +212,14 @@ impl Cluster {
 
     /// What was not synced is gone, and so is what was on its way to the engine.
     pub(crate) fn crash(&mut self, id: u64) {
+        self.owed.retain(|_, owes| *owes != id);
         let host = self.host(id);
         host.replica = None;
+        if let Some((items, state, mark)) = host.disk.flushed.clone() {
+            host.disk.items = items;
+            host.disk.state = state;
+            host.disk.mark = mark;
+        }
         host.inputs.clear();
         host.appends.clear();
         host.applies.clear();
@@ -259,35 +299,41 @@ impl Cluster {
         Token(self.tokens)
     }
 
+    fn owed_by(&mut self, id: u64) -> Token {
+        let token = self.token();
+        self.owed.insert(token, id);
+        token
+    }
+
     pub(crate) fn write(&mut self, id: u64, request: WriteRequest) -> Token {
         let epoch = self.replica(id).descriptor().unwrap().epoch;
-        let token = self.token();
+        let token = self.owed_by(id);
         self.host(id).inputs.push(Input::Write { token, epoch, request: Box::new(request) });
         token
     }
 
     pub(crate) fn confirm(&mut self, id: u64) -> Token {
         let epoch = self.replica(id).descriptor().unwrap().epoch;
-        let token = self.token();
+        let token = self.owed_by(id);
         self.host(id).inputs.push(Input::Confirm { token, epoch });
         token
     }
 
     pub(crate) fn change(&mut self, id: u64, change: crate::Change) -> Token {
         let epoch = self.replica(id).descriptor().unwrap().epoch;
-        let token = self.token();
+        let token = self.owed_by(id);
         self.host(id).inputs.push(Input::Change { token, epoch, change });
         token
     }
 
     pub(crate) fn set_table(&mut self, id: u64, table: TableDescriptor) -> Token {
-        let token = self.token();
+        let token = self.owed_by(id);
         self.host(id).inputs.push(Input::SetTable { token, table: Box::new(table) });
         token
     }
 
     pub(crate) fn transfer(&mut self, id: u64, to: u64) -> Token {
-        let token = self.token();
+        let token = self.owed_by(id);
         self.host(id).inputs.push(Input::Transfer { token, to: ReplicaId(to) });
         token
     }
@@ -316,10 +362,19 @@ impl Cluster {
                 self.step(id);
             }
         }
-        while let Some(envelope) = self.network.pop_front() {
-            self.deliver(envelope);
+        for _ in 0..self.network.len() {
+            let Some(envelope) = self.network.pop_front() else { break };
+            match self.weather.as_mut().map_or(99, |dice| dice.roll(100)) {
+                0..4 => self.lose(&envelope),
+                4..8 => {
+                    self.network.push_back(envelope.clone());
+                    self.deliver(envelope);
+                }
+                8..30 => self.network.push_back(envelope),
+                _ => self.deliver(envelope),
+            }
         }
-        busy
+        busy || !self.network.is_empty()
     }
 
     pub(crate) fn step(&mut self, id: u64) {
@@ -346,15 +401,29 @@ impl Cluster {
             truncate,
             events,
         } = effects;
+        for token in answers.iter().map(|(token, _)| token).chain(&confirmed) {
+            self.owed.remove(token);
+        }
         for (token, answer) in answers {
             assert!(self.answers.insert(token, answer).is_none(), "{token:?} was answered twice");
         }
+        for token in &confirmed {
+            let items = &self.hosts[&id].disk.items;
+            let promised = self.promised.remove(token).unwrap_or_default();
+            assert!(
+                promised.iter().all(|key| items.contains_key(key)),
+                "a confirmed read misses an acknowledged write"
+            );
+        }
         self.confirmed.extend(confirmed);
+        if let Some(batch) = &apply {
+            self.note_history(id, batch.index);
+        }
         self.proposed_entries += append.as_ref().map_or(0, |append| append.entries.len());
         self.network.extend(send);
         let received = install.map(|install| {
-            let from = self.snapshots.remove(&(id, install.index)).expect("the files came before the message");
-            (install, from)
+            let files = self.snapshots.get(&(id, install.index)).expect("the files came before the message");
+            (install, files.clone())
         });
         let host = self.host(id);
         host.events.extend(events);
@@ -384,13 +453,38 @@ impl Cluster {
         }
     }
 
+    /// The host hears of a snapshot that did not arrive, and of nothing else.
+    fn lose(&mut self, envelope: &Envelope) {
+        if let MessageBody::Raft(message) = &envelope.body
+            && message.get_msg_type() == MessageType::MsgSnapshot
+            && let Some(host) = self.hosts.get_mut(&envelope.from.0)
+        {
+            host.inputs.push(Input::SnapshotSent { to: envelope.to, delivered: false });
+        }
+    }
+
+    /// Nothing else is ever applied at that index.
+    fn note_history(&mut self, id: u64, upto: u64) {
+        let known = self.history.last_key_value().map_or(0, |(&index, _)| index);
+        let entries = &self.hosts[&id].disk.entries;
+        for (index, entry) in entries.range(..=upto) {
+            match self.history.get(index) {
+                Some(before) => assert_eq!(before, entry, "replica {id} applies another entry at {index}"),
+                None if *index > known => drop(self.history.insert(*index, entry.clone())),
+                None => {}
+            }
+        }
+    }
+
     fn deliver(&mut self, envelope: Envelope) {
         let (from, to) = (envelope.from.0, envelope.to.0);
         if let MessageBody::Raft(message) = &envelope.body {
             self.sent.push((from, to, message.get_msg_type()));
-            if message.get_msg_type() == MessageType::MsgSnapshot {
+            if message.get_msg_type() == MessageType::MsgSnapshot
+                && let Some(host) = self.hosts.get_mut(&from)
+            {
                 let delivered = !self.cut.contains(&(from, to));
-                self.host(from).inputs.push(Input::SnapshotSent { to: ReplicaId(to), delivered });
+                host.inputs.push(Input::SnapshotSent { to: ReplicaId(to), delivered });
             }
         }
         if self.cut.contains(&(from, to)) {
@@ -424,6 +518,9 @@ impl Host {
             self.disk.items = items;
             self.disk.state = Some(install.state);
             self.disk.mark = Some(install.mark);
+            if self.disk.flushed.is_some() {
+                self.disk.flush();
+            }
             self.inputs.push(Input::Installed { index: install.index });
         }
     }

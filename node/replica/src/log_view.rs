@@ -350,3 +350,115 @@ impl Storage for LogView {
         Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::*;
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry { index, term, data: vec![0; 100].into(), ..Entry::default() }
+    }
+
+    fn view(last_index: u64) -> LogView {
+        let entries: Vec<Entry> = (11..=last_index).map(|index| entry(index, 6)).collect();
+        let terms = if entries.is_empty() { Vec::new() } else { vec![(11, 6)] };
+        let log =
+            LogStart { truncated_index: 10, truncated_term: 5, terms, last_index, entries, ..LogStart::default() };
+        LogView::new(log, HardState::default(), ConfState::default())
+    }
+
+    #[test]
+    fn an_append_over_the_tail_replaces_it_with_its_terms() {
+        let mut log = view(20);
+        log.append(&[entry(15, 7), entry(16, 8)]);
+        log.check();
+        let terms: Vec<Option<u64>> = (9..=17).map(|index| log.term_of(index)).collect();
+        assert_eq!(terms, [None, Some(5), Some(6), Some(6), Some(6), Some(6), Some(7), Some(8), None]);
+    }
+
+    #[test]
+    fn the_entry_before_the_first_keeps_its_term_after_a_truncation() {
+        let mut log = view(20);
+        log.append(&[entry(21, 7)]);
+        log.truncate(20);
+        log.check();
+        assert_eq!((log.term_of(20), log.term_of(21), log.term_of(19)), (Some(6), Some(7), None));
+        log.truncate(21);
+        log.check();
+        assert_eq!(log.term_of(21), Some(7));
+    }
+
+    #[test]
+    fn the_budget_counts_from_the_newest_entry_back() {
+        let mut log = view(10);
+        for index in 11..=30 {
+            log.append(&[entry(index, 6)]);
+        }
+        let bytes = entry_bytes(&entry(11, 6)) as u64;
+        assert_eq!(log.index_within(5 * bytes), 25);
+        assert_eq!(log.index_within(u64::MAX), 10);
+    }
+
+    #[test]
+    fn what_is_fetched_must_be_what_the_log_holds() {
+        let mut log = view(20);
+        log.evict(20, 0);
+        assert!(log.entries(12, 15, None, GetEntriesContext::empty(true)).is_err());
+        let asked = log.take_fetches(|_| ReplicaId(3));
+        assert_eq!((asked[0].low, asked[0].high, asked[0].to), (12, 15, ReplicaId(3)));
+        assert!(log.fetched(&asked[0], vec![entry(12, 9)]).is_empty());
+        assert!(log.entries(12, 15, None, GetEntriesContext::empty(true)).is_err());
+        let asked = log.take_fetches(|_| ReplicaId(3));
+        assert_eq!(log.fetched(&asked[0], vec![entry(12, 6), entry(13, 6)]).len(), 1);
+        let got = log.entries(12, 15, None, GetEntriesContext::empty(true)).unwrap();
+        assert_eq!(got.iter().map(|entry| entry.index).collect::<Vec<_>>(), [12, 13]);
+    }
+
+    #[test]
+    fn a_snapshot_is_asked_for_once_until_it_is_built_or_has_failed() {
+        let mut log = view(20);
+        assert!(log.snapshot(0, 3).is_err() && log.snapshot(0, 3).is_err());
+        assert_eq!(log.take_snapshot_wanted(15), Some(ReplicaId(3)));
+        assert!(log.snapshot(0, 3).is_err());
+        assert_eq!((log.take_snapshot_wanted(15), log.snapshot_floor()), (None, Some(15)));
+        log.snapshot_built(ReplicaId(3), None);
+        assert!(log.snapshot(0, 3).is_err());
+        assert_eq!(log.take_snapshot_wanted(16), Some(ReplicaId(3)));
+        let mut snapshot = Snapshot::default();
+        snapshot.mut_metadata().index = 16;
+        log.snapshot_built(ReplicaId(3), Some(snapshot));
+        assert_eq!(log.snapshot(0, 3).unwrap().get_metadata().index, 16);
+    }
+
+    proptest! {
+        /// Against a plain list of terms by index.
+        #[test]
+        fn terms_are_those_of_the_entries_whatever_is_appended_and_truncated(
+            steps in proptest::collection::vec((any::<u8>(), 1..6_u64, any::<bool>()), 1..60),
+        ) {
+            let mut log = view(10);
+            let mut model: Vec<(u64, u64)> = vec![(10, 5)];
+            let mut term = 6;
+            for (at, count, truncate) in steps {
+                let (first, last) = (model[0].0, model[model.len() - 1].0);
+                if truncate && last > first {
+                    let index = first + 1 + u64::from(at) % (last - first);
+                    log.truncate(index);
+                    model.retain(|&(i, _)| i >= index);
+                } else {
+                    term += u64::from(at % 3);
+                    let from = (first + 1).max(last + 1 - u64::from(at) % 4);
+                    model.retain(|&(i, _)| i < from);
+                    let entries: Vec<Entry> = (from..from + count).map(|index| entry(index, term)).collect();
+                    model.extend(entries.iter().map(|entry| (entry.index, entry.term)));
+                    log.append(&entries);
+                }
+                log.check();
+                assert!(model.iter().all(|&(index, term)| log.term_of(index) == Some(term)));
+                assert_eq!(log.last_index().unwrap(), model[model.len() - 1].0);
+            }
+        }
+    }
+}

@@ -115,6 +115,7 @@ impl Persistence {
 
 pub(crate) fn envelope(message: Message) -> Envelope {
     assert!(!is_forwarded(&message), "a request is never forwarded");
+    assert!(is_contiguous(&message), "an append whose entries do not follow on its index");
     Envelope { from: ReplicaId(message.from), to: ReplicaId(message.to), body: MessageBody::Raft(message) }
 }
 
@@ -122,4 +123,9 @@ pub(crate) fn envelope(message: Message) -> Envelope {
 pub(crate) fn is_forwarded(message: &Message) -> bool {
     use crate::eraftpb::MessageType::{MsgPropose, MsgReadIndex, MsgReadIndexResp, MsgTransferLeader};
     matches!(message.get_msg_type(), MsgPropose | MsgReadIndex | MsgReadIndexResp | MsgTransferLeader)
+}
+
+/// A follower acknowledges an append by its index and the number of its entries.
+pub(crate) fn is_contiguous(message: &Message) -> bool {
+    message.get_entries().iter().zip(message.index + 1..).all(|(entry, index)| entry.index == index)
 }

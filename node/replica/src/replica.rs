@@ -17,7 +17,7 @@ use crate::eraftpb::{Message, Snapshot};
 use crate::leading::{Clock, Desk, Leading};
 use crate::membership::voters;
 use crate::oversight::Watch;
-use crate::persistence::{Persistence, is_forwarded};
+use crate::persistence::{Persistence, is_contiguous, is_forwarded};
 use crate::raft_core::Core;
 use crate::snapshot::Installing;
 use crate::tail::Tail;
@@ -218,7 +218,8 @@ impl Replica {
     }
 
     fn raft_message(&mut self, from: ReplicaId, mut message: Message) {
-        if message.from != from.0 || is_forwarded(&message) || !snapshot::is_readable(&message) {
+        let sound = is_contiguous(&message) && snapshot::is_readable(&message);
+        if message.from != from.0 || is_forwarded(&message) || !sound {
             return;
         }
         if let Some(tail) = &mut self.tail {

@@ -1,5 +1,6 @@
 //! Stories of small clusters: one rule of replication each.
 
+mod chaos;
 mod elections;
 mod logs;
 mod membership;

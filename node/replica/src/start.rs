@@ -67,3 +67,59 @@ fn check_log(partition: PartitionId, log: &LogStart, mark: AppliedMark) -> Resul
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) fn hard_state_at(commit: u64, term: u64) -> crate::eraftpb::HardState {
+    crate::eraftpb::HardState { commit, term, ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::NodeId;
+
+    use super::*;
+    use crate::eraftpb::Entry;
+    use crate::fixture::{descriptor, table};
+
+    fn start(log: LogStart, mark: AppliedMark) -> Start {
+        Start {
+            partition: PartitionId(77),
+            node: NodeId(101),
+            replica: ReplicaId(1),
+            options: Options::default(),
+            log,
+            state: Some(GroupState::birth(ReplicaId(1), descriptor(&["a", "b", "c"]), table())),
+            mark: Some(mark),
+        }
+    }
+
+    fn log(truncated: u64, entries: std::ops::RangeInclusive<u64>) -> LogStart {
+        let last_index = *entries.end();
+        let entries = entries.map(|index| Entry { index, term: 6, ..Entry::default() }).collect();
+        let terms = if truncated == last_index { Vec::new() } else { vec![(truncated + 1, 6)] };
+        LogStart { truncated_index: truncated, truncated_term: 5, terms, last_index, entries, ..LogStart::default() }
+    }
+
+    fn mark(index: u64) -> AppliedMark {
+        AppliedMark { index, term: 6, commit_time_us: 0 }
+    }
+
+    #[test]
+    fn a_newborn_group_may_come_without_a_log_and_keeps_an_earlier_vote() {
+        let mut empty = LogStart::default();
+        empty.hard_state = crate::eraftpb::HardState { term: 9, vote: 2, ..Default::default() };
+        let prepared = prepare(start(empty, AppliedMark::birth())).unwrap();
+        assert_eq!(prepared.log.truncated_index(), BIRTH_INDEX);
+        let state = raft::Storage::initial_state(&prepared.log).unwrap().hard_state;
+        assert_eq!((state.term, state.vote, state.commit), (9, 2, BIRTH_INDEX));
+    }
+
+    #[test]
+    fn a_log_that_does_not_meet_the_applied_mark_is_refused() {
+        let refused = |log, index| prepare(start(log, mark(index))).err().unwrap();
+        assert!(matches!(refused(log(10, 16..=20), 25), StartError::LogEndsEarly { last: 20, applied: 25, .. }));
+        assert!(matches!(refused(log(18, 19..=20), 15), StartError::LogBeginsLate { truncated: 18, .. }));
+        assert!(matches!(refused(log(10, 18..=20), 15), StartError::EntriesMissing { .. }));
+        assert!(prepare(start(log(10, 16..=20), mark(15))).is_ok());
+    }
+}
