@@ -2,7 +2,6 @@
 
 use std::error::Error;
 
-#[expect(clippy::print_stdout, reason = "how a build script speaks to Cargo")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = ["data", "raft", "admin", "memds", "control"].map(|name| format!("proto/{name}.proto"));

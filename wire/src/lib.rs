@@ -3,6 +3,15 @@
 //! Between processes everything frequent travels in batches on long-lived streams; unary calls are for what is rare. What
 //! rests on disk or travels inside these messages as bytes is encoded by `model` or by `replica`, never here.
 
+#![expect(
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::clone_on_ref_ptr,
+    clippy::excessive_nesting,
+    clippy::too_many_lines,
+    reason = "the code below is generated"
+)]
+
 /// Routers ↔ nodes: clients' operations.
 pub mod data {
     tonic::include_proto!("trivet.data.v1");
