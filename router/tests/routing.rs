@@ -1,5 +1,7 @@
 //! Routing against nodes that answer as the script says, and a real MemDS.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 #[path = "routing/world.rs"]
 mod world;
 

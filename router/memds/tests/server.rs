@@ -1,5 +1,7 @@
 //! A MemDS server over real sockets: told by nodes, asked by routers, killed and told again.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::time::Duration;
 
 use bytes::Bytes;

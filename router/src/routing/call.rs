@@ -182,16 +182,8 @@ impl Inner {
             let verdict = match attempts.target(&located.partition, &self.zone) {
                 Some(node) => {
                     let outcome = self.send(node, &located, purpose, deadline, &operation).await;
-                    match attempts.judge(node, &located.partition, outcome) {
-                        Verdict::Stale(refused) => {
-                            if self.learn(refused) {
-                                attempts.hop()
-                            } else {
-                                Verdict::Paused
-                            }
-                        }
-                        verdict => verdict,
-                    }
+                    let verdict = attempts.judge(node, &located.partition, outcome);
+                    self.learnt(verdict, &mut attempts)
                 }
                 None => Verdict::Paused,
             };
@@ -259,17 +251,26 @@ impl Inner {
         node::ask(&self.node(node), &address, request, until).await
     }
 
+    /// What to do about a stale descriptor follows from whether the node knew a newer one.
+    fn learnt(&self, verdict: Verdict, attempts: &mut Attempts) -> Verdict {
+        match verdict {
+            Verdict::Stale(refused) if self.learn(&refused) => attempts.hop(),
+            Verdict::Stale(_) => Verdict::Paused,
+            verdict => verdict,
+        }
+    }
+
     /// Takes in what a node knows better; whether it was news.
-    fn learn(&self, refused: Refused) -> bool {
+    fn learn(&self, refused: &Refused) -> bool {
         let mut is_news = false;
-        if let Some(table) = refused.table {
+        if let Some(table) = refused.table.clone() {
             let before = |table: &CachedTable| self.cache.table(&table.descriptor.name);
             match self.cache.put_table(table) {
                 Ok(table) => is_news |= before(&table).is_some_and(|known| Arc::ptr_eq(&known, &table)),
                 Err(error) => tracing::warn!(%error, "a node answered a table that cannot be decoded"),
             }
         }
-        if let Some(descriptor) = refused.descriptor {
+        if let Some(descriptor) = refused.descriptor.clone() {
             match self.cache.put_partition(descriptor, Leadership::default()) {
                 Ok(news) => is_news |= news,
                 Err(error) => tracing::warn!(%error, "a node answered a partition that cannot be decoded"),

@@ -45,7 +45,7 @@ proptest! {
         prop_assert_eq!(owned(trie.ceiling(&asked)), map.range(asked.clone()..).next().map(copy));
         let between: Vec<_> = trie.between(&asked, Some(&end)).map(|(key, value)| (key, *value)).collect();
         let expected: Vec<_> = if asked <= end {
-            map.range(asked.clone()..end.clone()).map(copy).collect()
+            map.range(asked.clone()..end).map(copy).collect()
         } else {
             Vec::new()
         };
