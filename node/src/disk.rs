@@ -108,10 +108,10 @@ impl Disk {
         };
         let start = root.join("start");
         let before = match read_text(&start)? {
-            Some(text) => text.trim().parse().map_err(|_: std::num::ParseIntError| malformed(start.clone()))?,
-            None => 0,
+            Some(text) => text.trim().parse::<u64>().ok(),
+            None => Some(0),
         };
-        let start_number = before + 1;
+        let start_number = before.ok_or_else(|| malformed(start.clone()))? + 1;
         write_synced(&start, format!("{start_number}\n").as_bytes())?;
         Ok(Disk { root: root.to_owned(), options, identity, start_number, _lock: lock })
     }

@@ -131,11 +131,18 @@ impl Budget {
 struct Folder(PathBuf);
 
 impl Folder {
-    /// Empty, whatever was there.
-    fn make(path: PathBuf) -> Result<Folder, SnapshotError> {
-        remove(&path)?;
-        fs::create_dir_all(&path).map_err(failed("make", &path))?;
-        Ok(Folder(path))
+    /// A new one for that replica: what an earlier snapshot for it left, or still needs, is not touched.
+    fn make(dir: &Path, partition: PartitionId, to: ReplicaId) -> Result<Folder, SnapshotError> {
+        fs::create_dir_all(dir).map_err(failed("make", dir))?;
+        let mut number = 0_u64;
+        loop {
+            let path = dir.join(format!("{partition}-{to}-{number}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Folder(path)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(failed("make", &path)(error)),
+            }
+        }
     }
 }
 

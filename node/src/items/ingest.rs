@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use model::{KeyRange, PartitionId, TableId};
-use rocksdb::{DB, IngestExternalFileOptions, Options, SnapshotWithThreadMode, SstFileWriter};
+use rocksdb::{
+    DB, DBRawIteratorWithThreadMode, IngestExternalFileOptions, Options, SnapshotWithThreadMode, SstFileWriter,
+};
 
 use super::keys::{RecordKind, SPACES, bounds, record_key};
 use super::{GroupRecords, Items, ItemsError, engine, failed};
@@ -27,7 +29,7 @@ pub struct SnapshotFiles<'a> {
     pub state: &'a Bytes,
     /// Ascending, and each with keys of the range alone. They are moved into the engine.
     pub files: Vec<PathBuf>,
-    /// Where two more files may be written.
+    /// Where a few more files may be written.
     pub dir: &'a Path,
 }
 
@@ -50,27 +52,26 @@ impl Items {
         self.inner.db.ingest_external_file_opts(&ingest, files).map_err(failed("ingest"))
     }
 
-    /// Hides what is in the range now; no file where it is empty. Files of one ingest are taken in order: it is the first.
-    fn write_tombstones(&self, snapshot: &SnapshotFiles<'_>, options: &Options) -> Result<Option<PathBuf>, ItemsError> {
-        let path = snapshot.dir.join("tombstones.sst");
-        let mut writer = SstFileWriter::create(options);
-        let mut any = false;
+    /// Hides what is in the range now: one file per space that holds anything, so that none spans another partition. Files
+    /// of one ingest are taken in order: these come first.
+    fn write_tombstones(&self, snapshot: &SnapshotFiles<'_>, options: &Options) -> Result<Vec<PathBuf>, ItemsError> {
+        let mut files = Vec::new();
         for space in SPACES {
             if self.ends(snapshot.table, space, snapshot.range)?.is_none() {
                 continue;
             }
-            if !any {
-                writer.open(&path).map_err(failed("write a snapshot of"))?;
-                any = true;
-            }
+            let path = snapshot.dir.join(format!("tombstones-{space}.sst"));
             let (start, end) = bounds(snapshot.table, space, snapshot.range);
-            writer.delete_range(start, end).map_err(failed("write a snapshot of"))?;
+            let mut writer = SstFileWriter::create(options);
+            let mut write = || {
+                writer.open(&path)?;
+                writer.delete_range(start, end)?;
+                writer.finish()
+            };
+            write().map_err(failed("write a snapshot of"))?;
+            files.push(path);
         }
-        if !any {
-            return Ok(None);
-        }
-        writer.finish().map_err(failed("write a snapshot of"))?;
-        Ok(Some(path))
+        Ok(files)
     }
 }
 
@@ -97,9 +98,9 @@ impl SnapshotView<'_> {
         Ok(GroupRecords { partition, mark: read(RecordKind::Mark)?, state: read(RecordKind::State)? })
     }
 
-    /// Writes everything of the range, all spaces, into files of about `file_bytes` in `dir`, ascending. `pace` is told how
-    /// many bytes were written since it was last called, and may wait; if it says no, the files written so far are returned
-    /// as they are.
+    /// Writes everything of the range, all spaces, into files of about `file_bytes` in `dir`, ascending, none with keys of
+    /// two spaces. `pace` is told how many bytes were written since it was last called, and may wait; if it says no, the
+    /// files written so far are returned as they are.
     pub fn write_files(
         &self,
         table: TableId,
@@ -109,39 +110,49 @@ impl SnapshotView<'_> {
         mut pace: impl FnMut(u64) -> bool,
     ) -> Result<Vec<PathBuf>, ItemsError> {
         let mut files = Vec::new();
-        let mut writer: Option<SstFileWriter<'_>> = None;
         let mut unpaced = 0;
         for space in SPACES {
             let mut at = self.snapshot.raw_iterator_opt(engine::iterate_options(bounds(table, space, range)));
             at.seek_to_first();
-            while let Some((key, value)) = at.item() {
-                let file = match &mut writer {
-                    Some(file) => file,
-                    None => {
-                        let path = dir.join(format!("{:06}.sst", files.len()));
-                        let file = writer.insert(SstFileWriter::create(&self.options));
-                        file.open(&path).map_err(failed("write a snapshot of"))?;
-                        files.push(path);
-                        file
-                    }
-                };
-                file.put(key, value).map_err(failed("write a snapshot of"))?;
-                unpaced += u64::try_from(key.len() + value.len()).unwrap_or(u64::MAX);
-                if file.file_size() >= file_bytes {
-                    file.finish().map_err(failed("write a snapshot of"))?;
-                    writer = None;
-                }
-                if unpaced >= PACE_BYTES && !pace(std::mem::take(&mut unpaced)) {
+            while at.valid() {
+                let path = dir.join(format!("{:06}.sst", files.len()));
+                let written = self.write_file(&mut at, &path, file_bytes, |bytes| {
+                    unpaced += bytes;
+                    unpaced < PACE_BYTES || pace(std::mem::take(&mut unpaced))
+                });
+                files.push(path);
+                if !written.map_err(failed("write a snapshot of"))? {
                     return Ok(files);
                 }
-                at.next();
             }
             at.status().map_err(failed("read a snapshot of"))?;
         }
-        if let Some(mut file) = writer {
-            file.finish().map_err(failed("write a snapshot of"))?;
-        }
         Ok(files)
+    }
+
+    /// One file, from where the iterator stands. False if it may not go on.
+    fn write_file(
+        &self,
+        at: &mut DBRawIteratorWithThreadMode<'_, DB>,
+        path: &Path,
+        file_bytes: u64,
+        mut may_go_on: impl FnMut(u64) -> bool,
+    ) -> Result<bool, rocksdb::Error> {
+        let mut file = SstFileWriter::create(&self.options);
+        file.open(path)?;
+        while let Some((key, value)) = at.item() {
+            file.put(key, value)?;
+            let bytes = u64::try_from(key.len() + value.len()).unwrap_or(u64::MAX);
+            at.next();
+            if !may_go_on(bytes) {
+                return Ok(false);
+            }
+            if file.file_size() >= file_bytes {
+                break;
+            }
+        }
+        file.finish()?;
+        Ok(true)
     }
 }
 

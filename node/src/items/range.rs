@@ -12,6 +12,13 @@ use super::{Estimate, Items, ItemsError, engine, failed, malformed_record};
 /// Items counted exactly before the rest is extrapolated from the files' sizes.
 const SAMPLE_ITEMS: u64 = 10_000;
 
+/// The first and the last disk key of a range that is not empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ends {
+    first: Vec<u8>,
+    last: Vec<u8>,
+}
+
 impl Items {
     /// Exact up to ten thousand items; above, the counted beginning is scaled by the bytes that files hold of it and of the
     /// whole range. For pools.
@@ -50,7 +57,7 @@ impl Items {
         // Files are deleted at once and for ever, memtables may still be lost: what is in them goes first.
         self.flush()?;
         for space in SPACES {
-            let Some((first, last)) = self.ends(table, space, range)? else { continue };
+            let Some(Ends { first, last }) = self.ends(table, space, range)? else { continue };
             // The end of this call is inclusive: the last key that is ours.
             self.inner.db.delete_file_in_range(&first, &last).map_err(failed("clear"))?;
             let (start, end) = bounds(table, space, range);
@@ -61,20 +68,14 @@ impl Items {
         self.flush()
     }
 
-    /// The first and last key of a range in one space; none if it is empty.
-    pub(super) fn ends(
-        &self,
-        table: TableId,
-        space: u8,
-        range: &KeyRange,
-    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, ItemsError> {
+    pub(super) fn ends(&self, table: TableId, space: u8, range: &KeyRange) -> Result<Option<Ends>, ItemsError> {
         let mut at = self.inner.db.raw_iterator_opt(engine::iterate_options(bounds(table, space, range)));
         at.seek_to_first();
         let first = at.key().map(<[u8]>::to_vec);
         at.seek_to_last();
         let last = at.key().map(<[u8]>::to_vec);
         at.status().map_err(failed("seek in"))?;
-        Ok(first.zip(last))
+        Ok(first.zip(last).map(|(first, last)| Ends { first, last }))
     }
 }
 

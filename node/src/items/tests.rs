@@ -169,7 +169,7 @@ fn a_group_is_born_durably() {
     let copy = dir.path().join("copy");
     crash(&live, &copy);
     let items = open(&copy);
-    assert_eq!(items.groups().unwrap(), [born.clone()]);
+    assert_eq!(items.groups().unwrap(), std::slice::from_ref(&born));
     assert_eq!(items.group(PARTITION).unwrap(), born);
 }
 

@@ -16,17 +16,8 @@ impl Items {
         let mut batch = WriteBatch::default();
         let mut key = Vec::new();
         for (partition, table, applied) in &turn.groups {
-            for (at, write) in applied.writes.iter().enumerate() {
-                write_item_key(*table, write.space, &write.key, &mut key);
-                match write.kind {
-                    WriteKind::Put => batch.put(&key, encode_record(header(write), &write.attributes)),
-                    WriteKind::Delete => batch.delete(&key),
-                    WriteKind::Touch => {
-                        if let Some(record) = self.touched(*table, applied, at)? {
-                            batch.put(&key, record);
-                        }
-                    }
-                }
+            for at in 0..applied.writes.len() {
+                self.add_write(*table, applied, at, &mut key, &mut batch)?;
             }
             batch.put(record_key(*partition, RecordKind::Mark), &applied.mark);
             if let Some(state) = &applied.state {
@@ -38,6 +29,28 @@ impl Items {
             Err(error) if error.kind() == ErrorKind::Incomplete => Ok(WriteOutcome::Stalled),
             Err(source) => Err(ItemsError::Engine { verb: "write", source }),
         }
+    }
+
+    fn add_write(
+        &self,
+        table: TableId,
+        applied: &ApplyBatch,
+        at: usize,
+        key: &mut Vec<u8>,
+        batch: &mut WriteBatch,
+    ) -> Result<(), ItemsError> {
+        let write = &applied.writes[at];
+        write_item_key(table, write.space, &write.key, key);
+        match write.kind {
+            WriteKind::Put => batch.put(key, encode_record(header(write), &write.attributes)),
+            WriteKind::Delete => batch.delete(key),
+            WriteKind::Touch => {
+                if let Some(record) = self.touched(table, applied, at)? {
+                    batch.put(key, record);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The item as it is after the writes before `at` of its group, with a raised version timestamp; none if there is none.

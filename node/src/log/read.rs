@@ -53,6 +53,7 @@ pub fn groups(engine: &Engine, accept_from: &BTreeMap<PartitionId, ReplicaId>) -
         let partition = PartitionId(id);
         let mut found = group(partition, engine.get(id, HARD_STATE).is_some() || engine.get(id, TAIL).is_some());
         if let Some(index) = engine.get(id, RECEIVING) {
+            found.exists = true;
             found.receiving = Some(format::decode_u64(&index).ok_or(LogError::Record { partition })?);
         }
         groups.insert(partition, found);

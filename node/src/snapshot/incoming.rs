@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use model::{PartitionId, ReplicaId};
 use wire::raft::{SnapshotData, SnapshotHeader};
 
 use super::{Budget, FILES, Folder, Received, SnapshotError, failed, sync_folder};
@@ -29,12 +30,11 @@ struct Growing {
 }
 
 impl Incoming {
-    /// Nothing that was received of this group before is kept.
     pub fn begin(dir: &Path, header: SnapshotHeader, budget: &Arc<Budget>) -> Result<Incoming, SnapshotError> {
         if header.files.len() > FILES {
             return Err(SnapshotError::BadChunk { reason: "too many files announced" });
         }
-        let folder = Folder::make(dir.join(format!("{:016x}-{}", header.partition, header.to)))?;
+        let folder = Folder::make(dir, PartitionId(header.partition), ReplicaId(header.to))?;
         Ok(Incoming { header, folder, budget: Arc::clone(budget), at: 0, open: None })
     }
 

@@ -30,7 +30,7 @@ struct Files {
 impl Outgoing {
     /// Reads all spaces of the partition's range from one view. Long: for the snapshot pool.
     pub fn build(items: &Items, dir: &Path, route: Route, budget: &Arc<Budget>) -> Result<Outgoing, SnapshotError> {
-        let folder = Folder::make(dir.join(format!("{}-{}", route.partition, route.to)))?;
+        let folder = Folder::make(dir, route.partition, route.to)?;
         let view = items.view();
         let records = view.group(route.partition)?;
         let no_state = || SnapshotError::NoState { partition: route.partition };

@@ -361,6 +361,17 @@ fn chunks_that_are_damaged_or_out_of_place_are_refused() {
 }
 
 #[test]
+fn a_second_snapshot_on_its_way_does_not_touch_the_files_of_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, receiver) = (sender(dir.path()), receiver(dir.path()));
+    let first = transfer(&sender, &receiver);
+    drop(transfer(&sender, &receiver));
+    first.install(&receiver.items, &receiver.log, &install()).unwrap();
+    receiver.keys(&INSTALLED);
+    receiver.is_installed();
+}
+
+#[test]
 fn a_group_without_a_state_has_nothing_to_send() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::open(dir.path().join("node"));
