@@ -68,7 +68,6 @@ pub fn open(options: &ItemsOptions) -> Result<DB, ItemsError> {
     db.set_level_compaction_dynamic_level_bytes(true);
     db.set_max_background_jobs(2);
     db.set_keep_log_file_num(2);
-    db.set_max_total_wal_size(1 << 20);
     DB::open(&db, &options.dir).map_err(|source| ItemsError::Open { dir: options.dir.clone(), source })
 }
 

@@ -63,7 +63,7 @@ impl Items {
             let path = snapshot.dir.join(format!("tombstones-{space}.sst"));
             let (start, end) = bounds(snapshot.table, space, snapshot.range);
             let mut writer = SstFileWriter::create(options);
-            let mut write = || {
+            let write = || {
                 writer.open(&path)?;
                 writer.delete_range(start, end)?;
                 writer.finish()
