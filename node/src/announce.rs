@@ -181,5 +181,5 @@ fn measure(context: &Arc<Context>) {
         }
     };
     // A busy pool measures with the next announcement.
-    drop(context.background.submit(work));
+    context.background.submit_unless_busy(work);
 }

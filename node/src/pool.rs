@@ -62,6 +62,13 @@ impl Pool {
         self.push(Box::new(job), self.inner.queue)
     }
 
+    /// For work that is asked for again later: a busy pool drops it.
+    pub fn submit_unless_busy(&self, job: impl FnOnce() + Send + 'static) {
+        if self.submit(job).is_err() {
+            tracing::debug!("a busy pool skips work until it is asked again");
+        }
+    }
+
     /// For work whose number is bounded elsewhere. A closed pool drops it.
     pub fn submit_always(&self, job: impl FnOnce() + Send + 'static) {
         if self.push(Box::new(job), usize::MAX).is_err() {

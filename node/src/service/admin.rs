@@ -129,8 +129,10 @@ impl Admin for AdminService {
     }
 
     async fn destroy_group(&self, request: Request<DestroyGroupRequest>) -> Result<Response<Done>, Status> {
-        let partition = PartitionId(request.into_inner().partition);
-        self.command(partition, |reply| Command::Destroy { partition, reply }).await?;
+        let DestroyGroupRequest { partition, table } = request.into_inner();
+        let partition = PartitionId(partition);
+        let table = Box::new(TableDescriptor::decode(table).map_err(|e| malformed(&e))?);
+        self.command(partition, |reply| Command::Destroy { partition, table, reply }).await?;
         Ok(Response::new(Done {}))
     }
 

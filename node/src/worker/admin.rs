@@ -1,6 +1,6 @@
 //! Administration's commands on the worker that owns the group.
 
-use model::{PartitionId, TableStatus};
+use model::{PartitionId, TableDescriptor, TableStatus};
 use replica::{Answer, Input, Refusal, Token};
 use wire::admin::{GroupStatus, Progress};
 
@@ -22,7 +22,7 @@ impl Worker {
             Command::Transfer { partition, to, reply } => {
                 self.ask(partition, reply, |token| Input::Transfer { token, to });
             }
-            Command::Destroy { partition, reply } => self.destroy(partition, reply),
+            Command::Destroy { partition, table, reply } => self.destroy(partition, &table, reply),
             Command::List { only, reply } => {
                 let statuses = self.groups.values().filter(|group| is_wanted(group, only)).map(status).collect();
                 // Whoever asked may have gone.
@@ -48,13 +48,16 @@ impl Worker {
         schedule(&mut self.active, group);
     }
 
-    fn destroy(&mut self, partition: PartitionId, reply: Reply) {
+    /// The caller shows the table as it is being deleted: a replica that was away may never hear it from its group.
+    fn destroy(&mut self, partition: PartitionId, table: &TableDescriptor, reply: Reply) {
         let Some(group) = self.groups.get_mut(&partition) else {
             // Done already.
             drop(reply.send(Ok(())));
             return;
         };
-        if group.summary.table.as_ref().is_none_or(|table| table.status != TableStatus::Deleting) {
+        let known = group.summary.table.as_ref();
+        let fits = known.is_none_or(|known| known.id == table.id && known.version <= table.version);
+        if table.status != TableStatus::Deleting || !fits {
             drop(reply.send(Err(CommandError::NotDeleting)));
             return;
         }

@@ -33,6 +33,8 @@ pub enum Command {
     },
     Destroy {
         partition: PartitionId,
+        /// As it is being deleted.
+        table: Box<TableDescriptor>,
         reply: Reply,
     },
     List {
@@ -64,7 +66,9 @@ pub enum CommandError {
     Overlap { other: PartitionId },
     #[error("this node has replica {found} of the partition already")]
     OtherReplica { found: ReplicaId },
-    #[error("the table is not being deleted")]
+    #[error(
+        "the descriptor is not the group's table, or older than what the group knows, or the table is not being deleted"
+    )]
     NotDeleting,
     #[error("the group is busy: {0}")]
     Busy(&'static str),

@@ -97,7 +97,7 @@ impl Worker {
             context.inboxes.push(worker, Mail::Flushed(flushed));
         };
         // A busy pool is asked again later.
-        drop(self.desk.context.reads.submit(look));
+        self.desk.context.reads.submit_unless_busy(look);
     }
 }
 
@@ -111,14 +111,14 @@ pub fn flush(context: &Arc<Context>) {
         }
     };
     // A full pool is busy with work that flushes.
-    drop(pool.submit(work));
+    pool.submit_unless_busy(work);
 }
 
 /// Looks at the disk's free space, on the pool.
 pub fn measure_room(context: &Arc<Context>) {
     let pool = context.background.clone();
     let context = Arc::clone(context);
-    drop(pool.submit(move || {
+    pool.submit_unless_busy(move || {
         let space = match context.disk.space() {
             Ok(space) => space,
             Err(error) => {
@@ -147,5 +147,5 @@ pub fn measure_room(context: &Arc<Context>) {
         if let Err(error) = context.disk.keep_reserve(reserve) {
             tracing::warn!(error = describe(&error), "failed to keep or give up the reserve");
         }
-    }));
+    });
 }

@@ -1,0 +1,141 @@
+//! What a node refuses, and how much work it makes of a write.
+
+use bytes::Bytes;
+use futures::StreamExt;
+use wire::data::refused::Reason;
+use wire::data::response::Result as Outcome;
+use wire::raft::{Entry, Frame, Message};
+
+use crate::world::{PARTITION, Way, World, config, descriptor, eventually, get, is_applied, put, refusal_of};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_folder_takes_no_identity_by_itself() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let blank = node::Config { format: false, ..config(&folder, 0, Vec::new()) };
+    let refused = node::Node::start(blank, node::transport::Connector::Tonic).await.err().expect("it does not start");
+    assert!(format!("{refused:#}").contains("has no identity"), "{refused:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_much_at_once_is_shed_and_the_rest_is_answered() {
+    let world = World::start(Way::Memory, 3).await;
+    let epoch = world.create().await.epoch;
+    let client = world.client(world.leader().await).await;
+    let puts = (0..3000).map(|n| put(&format!("key-{n}"), "text")).collect();
+    let answers = client.ask(epoch, puts).await;
+    let applied = answers.iter().filter(|answer| is_applied(answer)).count();
+    let shed = answers.iter().filter(|answer| refusal_of(answer) == Some(Reason::Overloaded)).count();
+    assert_eq!(applied + shed, 3000, "nothing else is answered");
+    assert!(shed > 0 && applied >= 512, "{applied} applied, {shed} shed");
+    // Nothing of it is left behind.
+    assert!(is_applied(&client.one(epoch, put("after", "text")).await));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stale_epoch_is_told_the_newest_descriptor() {
+    let world = World::start(Way::Memory, 3).await;
+    let newest = world.create().await;
+    let client = world.client(world.leader().await).await;
+    for operation in [put("key", "text"), get("key")] {
+        let Outcome::Refused(refused) = client.one(newest.epoch - 1, operation).await else { panic!("answered") };
+        assert_eq!(refused.reason(), Reason::StaleEpoch);
+        assert_eq!(refused.descriptor, Some(newest.encode()));
+    }
+    let other = World::start(Way::Memory, 1).await;
+    let nowhere = other.client(0).await.one(3, get("key")).await;
+    assert_eq!(refusal_of(&nowhere), Some(Reason::UnknownPartition));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_of_garbage_are_refused_and_change_nothing() {
+    let world = World::start(Way::Tonic, 3).await;
+    let epoch = world.create().await.epoch;
+    let leader = world.leader().await;
+    let node = world.node(leader);
+    let garbage = || node.metrics().garbage.get();
+    let before = garbage();
+    let message = Message { partition: PARTITION.0, from: 2, to: 1, term: 99, ..Default::default() };
+    let entry = Entry { term: 99, index: 11, data: Bytes::from_static(b"?"), crc32c: 1, ..Default::default() };
+    let messages = vec![
+        // A proposal, a kind that does not exist, an entry that fails its checksum.
+        Message { kind: 2, ..message.clone() },
+        Message { kind: 55, ..message.clone() },
+        Message { kind: 3, entries: vec![entry], ..message },
+    ];
+    let frame = Frame { from_node: 1, to_node: node.id().0, start_number: 1, messages, directory: Vec::new() };
+    let raft = node.services().raft.clone();
+    raft.receive(futures::stream::iter([Ok(frame.clone())]).boxed()).await.unwrap();
+    assert_eq!(garbage() - before, 3);
+    // A frame for another node: its address was reused.
+    let elsewhere = Frame { to_node: 12345, ..frame };
+    let raft = node.services().raft.clone();
+    assert!(raft.receive(futures::stream::iter([Ok(elsewhere)]).boxed()).await.is_err());
+    let client = world.client(leader).await;
+    assert!(is_applied(&client.one(epoch, put("key", "text")).await));
+    assert_eq!(world.leader().await, leader);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_for_a_retired_replica_creates_nothing() {
+    let world = World::start(Way::Memory, 1).await;
+    let node = world.node(0);
+    let vote = |to: u64| {
+        let message = Message { partition: PARTITION.0, from: 2, to, kind: 5, term: 9, ..Default::default() };
+        Frame { from_node: 1, to_node: node.id().0, start_number: 1, messages: vec![message], directory: Vec::new() }
+    };
+    let send = async |frame| {
+        node.services().raft.clone().receive(futures::stream::iter([Ok(frame)]).boxed()).await.unwrap();
+    };
+    send(vote(7)).await;
+    eventually(async || world.group(0).await.filter(|group| group.replica == 7)).await;
+    // An older id is dropped; the replica stays.
+    send(vote(6)).await;
+    assert_eq!(world.group(0).await.map(|group| group.replica), Some(7));
+    // A newer one says that this one has been removed.
+    send(vote(8)).await;
+    eventually(async || world.group(0).await.is_none().then_some(())).await;
+    send(vote(7)).await;
+    send(vote(8)).await;
+    eventually(async || world.group(0).await.filter(|group| group.replica == 8)).await;
+    let created = wire::admin::CreateGroupRequest {
+        descriptor: descriptor(&[node.id()]).encode(),
+        table: crate::world::table(model::TableStatus::Active).encode(),
+    };
+    use wire::admin::admin_server::Admin;
+    let refused = node.services().admin.create_group(tonic::Request::new(created)).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_in_flight_share_frames_wakes_messages_and_syncs() {
+    const ROUNDS: u64 = 30;
+    const IN_FLIGHT: u64 = 64;
+    let world = World::start(Way::Memory, 3).await;
+    let epoch = world.create().await.epoch;
+    let leader = world.leader().await;
+    let client = world.client(leader).await;
+    let node = world.node(leader);
+    let metrics = node.metrics();
+    let counts = || {
+        [
+            metrics.response_frames.get(),
+            metrics.raft_frames_sent.get(),
+            metrics.raft_messages.get(),
+            metrics.wakes.get(),
+            metrics.entries.get(),
+            node.log_counters().syncs,
+        ]
+    };
+    let before = counts();
+    for round in 0..ROUNDS {
+        let puts = (0..IN_FLIGHT).map(|n| put(&format!("key-{round}-{n}"), "text")).collect();
+        assert!(client.ask(epoch, puts).await.iter().all(is_applied));
+    }
+    let after = counts();
+    let names = ["answer frames", "raft frames", "raft messages", "wakes", "entries", "syncs"];
+    let bounds = [4, 16, 24, 24, 4, 6];
+    for (((name, bound), after), before) in names.into_iter().zip(bounds).zip(after).zip(before) {
+        let per_round = (after - before).div_ceil(ROUNDS);
+        assert!(per_round <= bound, "{per_round} {name} for {IN_FLIGHT} puts, {bound} allowed");
+    }
+}

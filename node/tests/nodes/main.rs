@@ -1,0 +1,7 @@
+//! Several real nodes in one process: over gRPC on loopback and over the in-memory transport, which encodes and decodes
+//! every frame here.
+
+mod group;
+mod limits;
+mod moves;
+mod world;

@@ -1,0 +1,313 @@
+//! Real nodes in one process on real disks in temporary folders, and a client that speaks to them as a router does.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use model::{
+    BillingMode, Item, KeyAttribute, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId,
+    ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Value,
+    Zone, item, key,
+};
+use node::config::{ByteSize, Milliseconds};
+use node::transport::memory::Frameway;
+use node::transport::{Connector, Memory, connector};
+use node::{Config, Node};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Status};
+use wire::admin::admin_server::Admin;
+use wire::admin::{CreateGroupRequest, GroupStatus, ListGroupsRequest};
+use wire::data::data_client::DataClient;
+use wire::data::refused::Reason;
+use wire::data::request::Operation;
+use wire::data::response::Result as Outcome;
+use wire::data::{self, Get, RequestFrame, ResponseFrame, Scan, Write};
+
+pub const PARTITION: PartitionId = PartitionId(0x77);
+pub const TABLE: TableId = TableId(0x8);
+const SEED: u64 = 5;
+/// How long anything may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Tonic,
+    Memory,
+}
+
+pub struct World {
+    way: Way,
+    memory: Arc<Memory>,
+    folders: Vec<TempDir>,
+    pub nodes: Vec<Option<Node>>,
+}
+
+pub fn zone(number: usize) -> String {
+    format!("zone-{}", (b'a' + u8::try_from(number % 3).unwrap()) as char)
+}
+
+pub fn config(folder: &TempDir, number: usize, seeds: Vec<String>) -> Config {
+    Config {
+        data: folder.path().join("data"),
+        format: true,
+        zone: zone(number),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        advertise: None,
+        metrics_listen: None,
+        memds: Vec::new(),
+        seeds,
+        workers: 1,
+        read_threads: 1,
+        cache: ByteSize(32 << 20),
+        reserve: ByteSize(1 << 20),
+        tick: Milliseconds(50),
+        election_ticks: 10,
+        heartbeat_ticks: 2,
+        stop_timeout: Milliseconds(10_000),
+    }
+}
+
+impl World {
+    pub async fn start(way: Way, nodes: usize) -> World {
+        let folders = (0..nodes).map(|_| TempDir::new().unwrap()).collect();
+        let memory = Memory::new(Frameway::Encoded);
+        let mut world = World { way, memory, folders, nodes: (0..nodes).map(|_| None).collect() };
+        for number in 0..nodes {
+            world.boot(number).await;
+        }
+        world
+    }
+
+    fn connector(&self) -> Connector {
+        match self.way {
+            Way::Tonic => Connector::Tonic,
+            Way::Memory => Connector::Memory(Arc::clone(&self.memory)),
+        }
+    }
+
+    /// Starts a node, first or again, on its folder.
+    pub async fn boot(&mut self, number: usize) {
+        let seeds = self.nodes.iter().flatten().map(|node| node.address().to_owned()).collect();
+        let config = config(&self.folders[number], number, seeds);
+        self.nodes[number] = Some(Node::start(config, self.connector()).await.unwrap());
+    }
+
+    /// Without a word to the others.
+    pub fn kill(&mut self, number: usize) {
+        drop(self.nodes[number].take().unwrap());
+    }
+
+    pub async fn stop(&mut self, number: usize) {
+        self.nodes[number].take().unwrap().stop().await.unwrap();
+    }
+
+    pub fn node(&self, number: usize) -> &Node {
+        self.nodes[number].as_ref().unwrap()
+    }
+
+    /// One partition on the first three nodes.
+    pub async fn create(&self) -> PartitionDescriptor {
+        let descriptor = descriptor(&[self.node(0).id(), self.node(1).id(), self.node(2).id()]);
+        for number in 0..3 {
+            let request =
+                CreateGroupRequest { descriptor: descriptor.encode(), table: table(TableStatus::Active).encode() };
+            self.node(number).services().admin.create_group(Request::new(request)).await.unwrap();
+        }
+        descriptor
+    }
+
+    pub async fn group(&self, number: usize) -> Option<GroupStatus> {
+        let request = Request::new(ListGroupsRequest { table: 0 });
+        let answer = self.node(number).services().admin.list_groups(request).await.unwrap();
+        answer.into_inner().groups.into_iter().find(|group| group.partition == PARTITION.0)
+    }
+
+    /// The number of the node that leads and serves.
+    pub async fn leader(&self) -> usize {
+        self.leader_among(&[]).await
+    }
+
+    pub async fn leader_among(&self, without: &[usize]) -> usize {
+        eventually(async || {
+            for number in (0..self.nodes.len()).filter(|number| !without.contains(number)) {
+                if self.nodes[number].is_some() && self.group(number).await.is_some_and(|group| group.serving) {
+                    return Some(number);
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    pub async fn client(&self, number: usize) -> Client {
+        let node = self.node(number);
+        let (requests, queue) = mpsc::channel(16);
+        let frames = ReceiverStream::new(queue);
+        match self.way {
+            Way::Tonic => {
+                let channel = connector::channel(node.address()).await.unwrap();
+                let mut client = DataClient::new(channel).max_decoding_message_size(64 << 20);
+                let answers = client.exchange(frames).await.unwrap().into_inner();
+                Client::new(requests, answers)
+            }
+            Way::Memory => Client::new(requests, self.memory.data(node.address(), frames).unwrap()),
+        }
+    }
+}
+
+/// Asks until there is something, or the test has waited long enough.
+pub async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited too long");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Sends requests and finds their answers by id.
+pub struct Client {
+    requests: mpsc::Sender<RequestFrame>,
+    waiting: Arc<Mutex<HashMap<u64, oneshot::Sender<Outcome>>>>,
+    ids: AtomicU64,
+}
+
+impl Client {
+    fn new(
+        requests: mpsc::Sender<RequestFrame>,
+        mut answers: impl Stream<Item = Result<ResponseFrame, Status>> + Unpin + Send + 'static,
+    ) -> Client {
+        let waiting: Arc<Mutex<HashMap<u64, oneshot::Sender<Outcome>>>> = Arc::default();
+        let answered = Arc::clone(&waiting);
+        tokio::spawn(async move {
+            while let Some(Ok(frame)) = answers.next().await {
+                for response in frame.responses {
+                    let waiter = answered.lock().unwrap().remove(&response.id).expect("nobody asked this");
+                    drop(waiter.send(response.result.unwrap()));
+                }
+            }
+        });
+        Client { requests, waiting, ids: AtomicU64::new(1) }
+    }
+
+    /// All in one frame; answers in the order of the requests.
+    pub async fn ask(&self, epoch: u64, operations: Vec<Operation>) -> Vec<Outcome> {
+        let mut answers = Vec::new();
+        let mut requests = Vec::new();
+        for operation in operations {
+            let id = self.ids.fetch_add(1, Ordering::Relaxed);
+            let (answer, answered) = oneshot::channel();
+            self.waiting.lock().unwrap().insert(id, answer);
+            answers.push(answered);
+            requests.push(data::Request {
+                id,
+                partition: PARTITION.0,
+                epoch,
+                deadline_ms: 30_000,
+                table_version: 4,
+                operation: Some(operation),
+            });
+        }
+        self.requests.send(RequestFrame { requests }).await.unwrap();
+        let all = futures::future::join_all(answers);
+        let answers = tokio::time::timeout(PATIENCE, all).await.expect("every request is answered");
+        answers.into_iter().map(|answer| answer.expect("the stream holds")).collect()
+    }
+
+    pub async fn one(&self, epoch: u64, operation: Operation) -> Outcome {
+        self.ask(epoch, vec![operation]).await.remove(0)
+    }
+}
+
+pub fn encoded_key(name: &str) -> Bytes {
+    key::encode_key(SEED, &Value::S(name.to_owned()), None)
+}
+
+pub fn attributes(name: &str, text: &str) -> Bytes {
+    let value = |text: &str| Value::S(text.to_owned());
+    let item: Item = [("pk".to_owned(), value(name)), ("text".to_owned(), value(text))].into();
+    Bytes::from(item::encode_attributes(&item))
+}
+
+pub fn put(name: &str, text: &str) -> Operation {
+    let action = Some(data::write::Action::Put(attributes(name, text)));
+    Operation::Write(Write { key: encoded_key(name), action, ..Default::default() })
+}
+
+pub fn get(name: &str) -> Operation {
+    Operation::Get(Get { key: encoded_key(name), consistent: true })
+}
+
+pub fn eventual_get(name: &str) -> Operation {
+    Operation::Get(Get { key: encoded_key(name), consistent: false })
+}
+
+pub fn scan() -> Operation {
+    Operation::Scan(Scan { consistent: true, ..Default::default() })
+}
+
+pub fn is_applied(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Written(written) if written.outcome() == data::written::Outcome::Applied)
+}
+
+pub fn item_of(outcome: Outcome) -> Option<Bytes> {
+    match outcome {
+        Outcome::Got(got) => got.item,
+        other => panic!("not an item: {other:?}"),
+    }
+}
+
+pub fn refusal_of(outcome: &Outcome) -> Option<Reason> {
+    match outcome {
+        Outcome::Refused(refused) => Some(refused.reason()),
+        Outcome::Got(_) | Outcome::Written(_) | Outcome::Scanned(_) => None,
+    }
+}
+
+pub fn descriptor(nodes: &[NodeId]) -> PartitionDescriptor {
+    let replica = |(number, node): (usize, &NodeId)| ReplicaDescriptor {
+        id: ReplicaId(number as u64 + 1),
+        node: *node,
+        zone: Zone(zone(number)),
+        role: ReplicaRole::Voter,
+        kind: ReplicaKind::Storage,
+    };
+    PartitionDescriptor {
+        id: PARTITION,
+        table: TABLE,
+        range: KeyRange::ALL,
+        epoch: 3,
+        replicas: nodes.iter().enumerate().map(replica).collect(),
+        next_replica: ReplicaId(nodes.len() as u64 + 1),
+    }
+}
+
+pub fn table(status: TableStatus) -> TableDescriptor {
+    let partition = KeyAttribute { name: "pk".to_owned(), key_type: KeyType::S };
+    TableDescriptor {
+        id: TABLE,
+        name: "things".to_owned(),
+        version: if status == TableStatus::Active { 4 } else { 5 },
+        status,
+        schema: KeySchema { partition, sort: None },
+        hash_seed: SEED,
+        billing: BillingMode::PayPerRequest,
+        throughput: Throughput::default(),
+        last_increase_ms: 0,
+        last_decrease_ms: 0,
+        decreases_today: 0,
+        last_on_demand_ms: 0,
+        created_ms: 1,
+        initial_partitions: 1,
+        deletion_protection: false,
+        table_class: "STANDARD".to_owned(),
+        tags: Vec::new(),
+    }
+}
