@@ -92,6 +92,7 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
                 core.network.blocked.remove(&direction);
             }
         }
+        Fault::Pause if nodes[place].paused_until > core.now => {}
         Fault::Pause => {
             core.stats.count("pauses");
             // It ends before the healing: what was postponed keeps its order.

@@ -93,6 +93,7 @@ impl Plan {
             if r.permille(permille) { r.range(low, high) } else { 0 }
         };
         let rot = r.permille(100);
+        let disk = draw_disk(r);
         let plan = Plan {
             seed,
             mutant,
@@ -104,14 +105,16 @@ impl Plan {
             tick_us: 100 * MILLISECOND,
             options: draw_options(r, seed),
             network: draw_network(r),
-            disk: draw_disk(r),
+            disk: disk.clone(),
+
             crashes: r.range(2, 11),
             power_cuts: chance(r, 300, 1, 3),
             partitions: chance(r, 700, 1, 7),
             pauses: chance(r, 300, 1, 4),
             slow_disks: chance(r, 300, 1, 4),
             clock_jumps: chance(r, 500, 1, 5),
-            wipes: if rot { 0 } else { chance(r, 300, 1, 3) },
+            // A torn tail next to a lost disk may be two losses: nobody can tell, and the group rightly waits for ever.
+            wipes: if rot || disk.torn { 0 } else { chance(r, 500, 1, 3) },
             rot,
             mover_us: chance(r, 600, 50, 1500) * MILLISECOND,
             think_us: r.range(5, 150) * MILLISECOND,
