@@ -44,7 +44,7 @@ pub enum Error {
     LimitExceeded(Text),
     /// Our fault, and perhaps applied.
     #[error("internal: {0}")]
-    InternalServerError(Text),
+    Internal(Text),
     /// Our fault, and surely not applied: too much work, or no room.
     #[error("unavailable: {0}")]
     ServiceUnavailable(Text),
@@ -109,7 +109,7 @@ impl Error {
             Error::ResourceNotFound(_) => line(400, DYNAMODB, "ResourceNotFoundException", "message"),
             Error::ResourceInUse(_) => line(400, DYNAMODB, "ResourceInUseException", "message"),
             Error::LimitExceeded(_) => line(400, DYNAMODB, "LimitExceededException", "message"),
-            Error::InternalServerError(_) => line(500, DYNAMODB, "InternalServerError", "message"),
+            Error::Internal(_) => line(500, DYNAMODB, "InternalServerError", "message"),
             Error::ServiceUnavailable(_) => line(503, AVAILABILITY, "ServiceUnavailableException", "message"),
         }
     }
@@ -128,7 +128,7 @@ impl Error {
             | Error::ResourceNotFound(sentence)
             | Error::ResourceInUse(sentence)
             | Error::LimitExceeded(sentence)
-            | Error::InternalServerError(sentence)
+            | Error::Internal(sentence)
             | Error::ServiceUnavailable(sentence) => Some(sentence),
         }
     }
@@ -171,7 +171,7 @@ impl From<Failure> for Error {
             Failure::TableNotFound | Failure::TableNotActive => Error::table_not_found(),
             Failure::Unavailable(why) => {
                 tracing::debug!(%why, "routing could not answer");
-                Error::InternalServerError("Internal server error: the partition is not available now".into())
+                Error::Internal("Internal server error: the partition is not available now".into())
             }
             Failure::Overloaded(why) => {
                 tracing::debug!(%why, "routing is overloaded");
@@ -179,9 +179,7 @@ impl From<Failure> for Error {
                     "Service is unavailable: too many requests; reduce the rate and try again".into(),
                 )
             }
-            Failure::Unknown => {
-                Error::InternalServerError("Internal server error: the outcome of the write is not known".into())
-            }
+            Failure::Unknown => Error::Internal("Internal server error: the outcome of the write is not known".into()),
             Failure::Control { code, message } => match code {
                 ControlCode::ResourceInUse => Error::ResourceInUse(message.into()),
                 ControlCode::ResourceNotFound => Error::ResourceNotFound(message.into()),
@@ -202,6 +200,6 @@ impl From<model::expression::ExpressionError> for Error {
 impl From<model::codec::DecodeError> for Error {
     fn from(error: model::codec::DecodeError) -> Error {
         tracing::error!(%error, "a node's answer cannot be decoded");
-        Error::InternalServerError("Internal server error: an answer could not be read".into())
+        Error::Internal("Internal server error: an answer could not be read".into())
     }
 }

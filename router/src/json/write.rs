@@ -28,11 +28,6 @@ impl Writer {
         self.out
     }
 
-    /// Bytes written so far.
-    pub fn len(&self) -> usize {
-        self.out.len()
-    }
-
     pub fn object(&mut self, fields: impl FnOnce(&mut Writer)) {
         self.nest(b'{', b'}', fields);
     }

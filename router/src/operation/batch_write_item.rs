@@ -210,7 +210,7 @@ async fn write_all<B: Backend>(call: &Call<'_, B>, planned: &[Planned]) -> Resul
                     done.half_units += write_half_units(bytes(old_size), bytes(new_size));
                 }
                 Ok(WriteOutcome::ConditionFailed { .. }) => {
-                    return Err(Error::InternalServerError(
+                    return Err(Error::Internal(
                         "Internal server error: a write without a condition failed one".into(),
                     ));
                 }

@@ -91,9 +91,8 @@ async fn updates_return_what_is_asked() {
     let body = update("SET m.x = :m ADD n :n", r#"":m":{"N":"8"},":n":{"N":"1"}"#, &returning("UPDATED_OLD"));
     server.expect("UpdateItem", &body, expected).await;
     let body = update("SET k = :k", r#"":k":{"S":""}"#, &returning("ALL_OLD"));
-    let all_old = concat!(
-        r#"{"Attributes":{"Artist":{"S":"a"},"Song":{"S":"b"},"m":{"M":{"x":{"N":"8"},"y":{"N":"2"}}},"n":{"N":"7"}}}"#
-    );
+    let all_old =
+        r#"{"Attributes":{"Artist":{"S":"a"},"Song":{"S":"b"},"m":{"M":{"x":{"N":"8"},"y":{"N":"2"}}},"n":{"N":"7"}}}"#;
     server.expect("UpdateItem", &body, all_old).await;
     let body = format!(
         r#"{{"TableName":"Music",{KEY},"UpdateExpression":"REMOVE m, n","ReturnValues":"ALL_NEW","ReturnConsumedCapacity":"TOTAL"}}"#

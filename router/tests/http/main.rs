@@ -1,4 +1,5 @@
 //! The router's public face over real HTTP: the SDK and raw requests against a server whose backend is a model in memory.
+#![expect(clippy::unwrap_used, reason = "a test says by panicking")]
 
 mod auth;
 mod batches;
