@@ -126,15 +126,14 @@ impl Attempts {
             Reason::UnknownPartition => self.elsewhere(node, "the node has no replica of the partition"),
             Reason::NotReady => {
                 self.last = "the replica is not ready";
-                self.rotation += 1;
-                Verdict::Paused
+                self.next_replica()
             }
             Reason::Overloaded => self.overloaded("the node has too much to do"),
             Reason::DiskFull => Verdict::Failed(Failure::Overloaded("the node's disk is nearly full".to_owned())),
             Reason::Unknown => self.unknown(node, "leadership was lost"),
             Reason::Unspecified => self.unknown(node, "refused for an unknown reason"),
             Reason::TableGone => Verdict::Gone,
-            Reason::Expired => Verdict::Failed(Failure::Unavailable("the deadline has passed".to_owned())),
+            Reason::Expired => self.expired(node),
             Reason::Malformed => {
                 Verdict::Failed(Failure::Unavailable("the node could not decode the request".to_owned()))
             }
@@ -158,6 +157,21 @@ impl Attempts {
     pub fn hop(&mut self) -> Verdict {
         self.hops += 1;
         if self.hops <= HOPS_AT_ONCE { Verdict::AtOnce } else { Verdict::Paused }
+    }
+
+    /// The next in the list, where it is not the leader that is wanted.
+    pub fn next_replica(&mut self) -> Verdict {
+        self.rotation += 1;
+        Verdict::Paused
+    }
+
+    /// A read is given less time than its request has.
+    fn expired(&mut self, node: NodeId) -> Verdict {
+        const WHY: &str = "the deadline has passed";
+        match self.purpose {
+            Purpose::Write => Verdict::Failed(Failure::Unavailable(WHY.to_owned())),
+            Purpose::Read | Purpose::NearRead => self.elsewhere(node, WHY),
+        }
     }
 
     fn elsewhere(&mut self, node: NodeId, why: &'static str) -> Verdict {

@@ -137,14 +137,13 @@ impl Cache {
         Found { table: state.tables.get(&table.name).cloned(), partition }
     }
 
-    /// Takes in a table's descriptor; answers what is known afterwards under its name.
-    pub fn put_table(&self, encoded: Bytes) -> Result<Arc<CachedTable>, DecodeError> {
+    /// Takes in a table's descriptor; answers whether it was news.
+    pub fn put_table(&self, encoded: Bytes) -> Result<bool, DecodeError> {
         // A copy of its own: the bytes of an answer hold its whole frame in memory.
         let encoded = Bytes::copy_from_slice(&encoded);
         let descriptor = Arc::new(TableDescriptor::decode(encoded.clone())?);
         let mut state = self.write();
-        let known = state.tables.get(&descriptor.name).cloned();
-        if let Some(known) = &known {
+        if let Some(known) = state.tables.get(&descriptor.name).cloned() {
             let old = &known.descriptor;
             let is_news = if old.id == descriptor.id {
                 descriptor.version > old.version
@@ -152,15 +151,15 @@ impl Cache {
                 old.status == TableStatus::Deleting || descriptor.created_ms >= old.created_ms
             };
             if !is_news {
-                return Ok(Arc::clone(known));
+                return Ok(false);
             }
             if old.id != descriptor.id {
                 state.partitions.remove(&old.id);
             }
         }
-        let table = Arc::new(CachedTable { descriptor, encoded });
-        state.tables.insert(table.descriptor.name.clone(), Arc::clone(&table));
-        Ok(table)
+        let name = descriptor.name.clone();
+        state.tables.insert(name, Arc::new(CachedTable { descriptor, encoded }));
+        Ok(true)
     }
 
     /// There is no such table: so says a server that has heard of everything.

@@ -255,7 +255,8 @@ impl Inner {
     fn learnt(&self, verdict: Verdict, attempts: &mut Attempts) -> Verdict {
         match verdict {
             Verdict::Stale(refused) if self.learn(&refused) => attempts.hop(),
-            Verdict::Stale(_) => Verdict::Paused,
+            // The node is behind.
+            Verdict::Stale(_) => attempts.next_replica(),
             verdict => verdict,
         }
     }
@@ -264,9 +265,8 @@ impl Inner {
     fn learn(&self, refused: &Refused) -> bool {
         let mut is_news = false;
         if let Some(table) = refused.table.clone() {
-            let before = |table: &CachedTable| self.cache.table(&table.descriptor.name);
             match self.cache.put_table(table) {
-                Ok(table) => is_news |= before(&table).is_some_and(|known| Arc::ptr_eq(&known, &table)),
+                Ok(news) => is_news |= news,
                 Err(error) => tracing::warn!(%error, "a node answered a table that cannot be decoded"),
             }
         }

@@ -11,10 +11,8 @@ use wire::memds::{
     ListPartitionsAnswer, ListPartitionsRequest, ListTablesAnswer, ListTablesRequest, LookupAnswerFrame, LookupFrame,
 };
 
-mod in_process;
 mod tonic_connector;
 
-pub use in_process::{InProcess, OpenNode};
 pub use tonic_connector::TonicConnector;
 
 /// Frames of the other side, until the stream breaks.

@@ -1,12 +1,8 @@
 //! What MemDS is asked, and what happens without it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use futures::StreamExt;
 use model::TableStatus;
-use router::routing::connector::{InProcess, TonicConnector};
-use router::routing::{Failure, Routing, Settings};
+use router::routing::Failure;
 
 use crate::world::{NAME, World, deadline, got, partition, put, soon};
 
@@ -37,30 +33,6 @@ async fn a_cold_cache_and_a_hot_one_cost_memds_the_same() {
     world.routing.wipe_cache();
     let wiped = ten_reads(&world).await;
     assert_eq!((cold, hot, wiped), ((11, 10), (11, 10), (11, 10)));
-}
-
-#[tokio::test]
-async fn in_one_process_the_same_frames_travel_without_sockets() {
-    let world = World::with_one_partition().await;
-    world.node(1).acts(|_| got("item"));
-    let nodes = world.nodes.clone();
-    let connector = InProcess {
-        open_node: Box::new(move |address, requests| {
-            let node = nodes.iter().find(|node| node.address == address).ok_or("no such node")?;
-            Ok(node.exchange_frames(requests.map(Ok).boxed()))
-        }),
-        memds: world.memds.clone(),
-        control: TonicConnector::default(),
-    };
-    let settings = Settings { memds: vec!["here".to_owned()], ..Settings::default() };
-    let routing = Routing::start(settings, Arc::new(connector));
-    let table = routing.table(NAME, deadline()).await.unwrap();
-    for _ in 0..3 {
-        let read = routing.get(&table, Bytes::from_static(b"k"), true, deadline()).await;
-        assert_eq!(read, Ok(Some(Bytes::from_static(b"item"))));
-    }
-    assert_eq!(routing.list_tables("", 0, deadline()).await, Ok((vec![NAME.to_owned()], false)));
-    assert_eq!(world.metrics.lookups.get(), 3);
 }
 
 #[tokio::test]

@@ -101,6 +101,23 @@ async fn a_stale_epoch_replaces_what_was_cached() {
 }
 
 #[tokio::test]
+async fn a_near_replica_that_is_behind_is_left_for_another() {
+    let world = World::with_one_partition().await;
+    world.node(2).acts(|_| {
+        Act::Answer(Answer::Refused(Refused {
+            reason: Reason::StaleEpoch.into(),
+            leader: 0,
+            descriptor: Some(partition(20, "", None, 5).encode()),
+            table: None,
+        }))
+    });
+    world.node(1).acts(|_| got("current"));
+    let read = world.routing.get(&world.table().await, Bytes::from_static(b"k"), false, deadline()).await;
+    assert_eq!(read, Ok(Some(Bytes::from_static(b"current"))));
+    assert_eq!(world.node(2).seen().len(), 1);
+}
+
+#[tokio::test]
 async fn after_a_split_a_key_of_the_right_half_finds_its_new_partition() {
     let world = World::with_one_partition().await;
     world.node(1).acts(|_| got("before"));

@@ -88,10 +88,6 @@ impl FakeNode {
         *self.shared.script.lock().unwrap() = Box::new(script);
     }
 
-    pub fn exchange_frames(&self, frames: Stream<RequestFrame>) -> Stream<ResponseFrame> {
-        answers(Arc::clone(&self.shared), frames)
-    }
-
     pub fn seen(&self) -> Vec<Request> {
         self.shared.seen.lock().unwrap().clone()
     }
@@ -111,15 +107,8 @@ impl Data for Service {
         &self,
         request: tonic::Request<Streaming<RequestFrame>>,
     ) -> Result<TonicResponse<Self::ExchangeStream>, Status> {
-        Ok(TonicResponse::new(answers(Arc::clone(&self.0), request.into_inner().boxed())))
-    }
-}
-
-type Stream<T> = BoxStream<'static, Result<T, Status>>;
-
-fn answers(shared: Arc<NodeShared>, frames: Stream<RequestFrame>) -> Stream<ResponseFrame> {
-    frames
-        .map(move |frame| {
+        let shared = Arc::clone(&self.0);
+        let answers = request.into_inner().map(move |frame| {
             let mut responses = Vec::new();
             for request in frame?.requests {
                 shared.seen.lock().unwrap().push(request.clone());
@@ -130,8 +119,9 @@ fn answers(shared: Arc<NodeShared>, frames: Stream<RequestFrame>) -> Stream<Resp
                 }
             }
             Ok(ResponseFrame { responses })
-        })
-        .boxed()
+        });
+        Ok(TonicResponse::new(answers.boxed()))
+    }
 }
 
 pub fn refuse(reason: Reason, leader: u64) -> Act {
