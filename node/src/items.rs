@@ -192,6 +192,13 @@ impl Items {
         Ok(items)
     }
 
+    /// Files stay as they are between flushes, so that a copy of the folder is what a crash would leave.
+    #[cfg(test)]
+    pub fn without_compaction(self) -> Items {
+        self.inner.db.set_options(&[("disable_auto_compactions", "true")]).expect("RocksDB knows the option");
+        self
+    }
+
     fn check_format(&self, dir: PathBuf) -> Result<(), ItemsError> {
         let found = self.inner.db.get_pinned(keys::format_key()).map_err(failed("read the format of"))?;
         match found.as_deref() {

@@ -436,3 +436,56 @@ fn a_group_whose_birth_was_cut_short_begins_at_its_birth() {
     let start = open(dir.path()).start_of(PARTITION, 10).unwrap();
     assert_eq!((start.truncated_index, start.truncated_term, start.last_index), (10, 5, 11));
 }
+
+const KILLED_DIR: &str = "TRIVET_TEST_KILLED_DIR";
+
+/// Appends for ever, and tells in a file how far it has been told durable.
+fn append_until_killed(dir: &Path) {
+    let told = fs::File::create(dir.join("told")).unwrap();
+    let log = Log::open(
+        LogOptions { file_bytes: 64 << 10, purge_bytes: 128 << 10, ..options(&dir.join("log")) },
+        Arc::new(Told::default()),
+    );
+    let log = log.unwrap();
+    let mut next = log.start_of(PARTITION, 10).unwrap().last_index + 1;
+    if next == 1 {
+        log.run(PARTITION, birth());
+        next = 11;
+    }
+    for index in next.. {
+        let noise = (0..400_u64).flat_map(|n| (index * 7919 + n).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+        let data: Bytes = noise.collect::<Vec<u8>>().into();
+        log.run(PARTITION, append(index, vec![Entry { data, ..entry(index, 5) }], Some(hard_state(5, 1, index - 1))));
+        told.write_all_at(&index.to_le_bytes(), 0).unwrap();
+        if index % 50 == 0 {
+            log.run(PARTITION, Work::Truncate { upto: index - 20 });
+        }
+    }
+}
+
+#[test]
+fn a_killed_process_keeps_what_it_was_told_and_its_tail_is_certain() {
+    if let Some(dir) = std::env::var_os(KILLED_DIR) {
+        return append_until_killed(Path::new(&dir));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let this = "log::tests::a_killed_process_keeps_what_it_was_told_and_its_tail_is_certain";
+    let told =
+        || fs::read(dir.path().join("told")).ok().and_then(|bytes| format::decode_u64(&bytes).map(u64::swap_bytes));
+    for round in 1..=5 {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let mut child = child.args([this, "--exact"]).env(KILLED_DIR, dir.path()).spawn().unwrap();
+        let end = Instant::now() + DEADLINE;
+        while told().is_none_or(|told| told < round * 60) {
+            assert!(Instant::now() < end && child.try_wait().unwrap().is_none(), "the child stands still");
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let told = told().unwrap();
+        let log = open(&dir.path().join("log"));
+        let start = log.start_of(PARTITION, told - 1).unwrap();
+        assert!(start.last_index == told || start.last_index == told + 1, "{} is not {told}", start.last_index);
+        assert_eq!((start.hard_state.commit + 1, start.tail_uncertain), (start.last_index, false));
+    }
+}
