@@ -8,6 +8,8 @@ BIN := $(CARGO_TARGET_DIR)/release
 
 SEEDS ?= 2000
 KILLS ?= 200
+# How many of them every change must survive.
+TEST_KILLS ?= 15
 LISTEN ?= 127.0.0.1:8000
 DATA ?= ./trivet-data
 
@@ -20,6 +22,7 @@ local: setup
 
 # Everything that must hold. From cold this takes about half an hour on two cores, RocksDB's build most of it.
 test: setup setup-test lint unit sdk
+	$(MAKE) crash KILLS=$(TEST_KILLS)
 
 # The read-only gate of a change: the tests, and the licences of what we link.
 verify: test deny

@@ -88,7 +88,7 @@ class Tables(unittest.TestCase):
             )
         self.assertEqual(caught.exception.response["Error"]["Code"], "ValidationException")
         with self.assertRaises(ClientError) as caught:
-            client().create_backup(TableName="streamed", BackupName="b")
+            client().create_backup(TableName="streamed", BackupName="before")
         self.assertEqual(caught.exception.response["Error"]["Code"], "UnknownOperationException")
 
 
@@ -230,9 +230,9 @@ class Reads(unittest.TestCase):
         table = create("megabyte", partitions=3)
         for number in range(12):
             table.put_item(Item={"pk": "one", "sk": number, "v": "x" * 200_000})
-        first = table.query(KeyConditionExpression=Key("pk").eq("one"))
+        first = table.query(KeyConditionExpression=Key("pk").eq("one"), ConsistentRead=True)
         self.assertEqual(first["Count"], 6)
-        items, _ = self.pages(table.query, KeyConditionExpression=Key("pk").eq("one"))
+        items, _ = self.pages(table.query, KeyConditionExpression=Key("pk").eq("one"), ConsistentRead=True)
         self.assertEqual(len(items), 12)
         table.delete()
 

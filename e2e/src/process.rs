@@ -1,4 +1,4 @@
-//! A `trivet local --processes` as the operating system shows it: one parent, its children, signals.
+//! A `trivet local` as the operating system shows it: one parent, its children, signals.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -33,10 +33,18 @@ impl Role {
     }
 }
 
+/// How much of it is one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    OneProcess,
+    Processes,
+}
+
 /// How to start one.
 #[derive(Clone, Debug)]
 pub struct Local {
     pub binary: PathBuf,
+    pub mode: Mode,
     pub listen: String,
     pub data: PathBuf,
     /// Further arguments.
@@ -54,8 +62,9 @@ impl Local {
         let log = self.data.with_extension("log");
         let log = File::options().append(true).create(true).open(&log).context("open the log")?;
         let mut child = Command::new(&self.binary)
-            .args(["local", "--processes", "--listen", &self.listen, "--data"])
+            .args(["local", "--listen", &self.listen, "--data"])
             .arg(&self.data)
+            .args((self.mode == Mode::Processes).then_some("--processes"))
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -82,6 +91,11 @@ async fn wait_for_ready(mut lines: tokio::io::Lines<BufReader<tokio::process::Ch
 }
 
 impl Running {
+    /// The parent's process id.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// The children with this role, as they are now.
     pub fn children(&self, role: Role) -> Vec<u32> {
         let Some(parent) = self.child.id() else { return Vec::new() };

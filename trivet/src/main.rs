@@ -1,2 +1,41 @@
-//! Being written.
-fn main() {}
+//! The one binary: each subcommand starts one process of Trivet, `local` the whole house on one machine.
+
+mod admin;
+mod local;
+mod process;
+
+use clap::{Parser, Subcommand};
+
+/// DynamoDB's architecture on your own machines: three synced replicas of every partition in three zones.
+#[derive(Parser)]
+#[command(name = "trivet", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole of Trivet on loopback: three zones, DynamoDB's API on one address.
+    Local(Box<local::config::Config>),
+    /// One storage node.
+    Node(Box<process::NodeArguments>),
+    /// One router: DynamoDB's HTTP API.
+    Router(Box<process::RouterArguments>),
+    /// One MemDS server: the partition map.
+    #[command(name = "memds")]
+    MemDs(Box<process::MemDsArguments>),
+    /// What people ask of running nodes.
+    Admin(admin::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    process::prepare();
+    match Arguments::parse().command {
+        Command::Local(config) => local::run(*config),
+        Command::Node(arguments) => process::run_node(*arguments),
+        Command::Router(arguments) => process::run_router(*arguments),
+        Command::MemDs(arguments) => process::run_memds(*arguments),
+        Command::Admin(arguments) => admin::run(arguments),
+    }
+}

@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::types::{
 use clap::Parser;
 use e2e::client::{self, Retries};
 use e2e::history::{History, Outcome, Violation};
-use e2e::process::{Local, Role, Running, kill};
+use e2e::process::{Local, Mode, Role, Running, kill};
 
 /// Kills Trivet's processes at random and checks that nothing is lost, nothing twice, no strong read stale.
 #[derive(Parser, Clone)]
@@ -90,6 +90,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let local = Local {
         binary: config.trivet.clone(),
+        mode: Mode::Processes,
         listen: config.listen.clone(),
         data: data.clone(),
         arguments: Vec::new(),

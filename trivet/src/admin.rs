@@ -1,0 +1,139 @@
+//! `trivet admin`: what people ask of running nodes, through the same admin service that control uses.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use control::cluster::Cluster;
+use control::moves::{self, Move};
+use model::{NodeId, PartitionDescriptor, PartitionId, TableDescriptor};
+
+/// What people ask of running nodes.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// host:port of every node, separated by commas.
+    #[arg(long, env = "TRIVET_ADMIN_NODES", value_delimiter = ',', global = true)]
+    nodes: Vec<String>,
+    /// Instead of addresses: the data folder of a running `trivet local`.
+    #[arg(long, default_value = "./trivet-data", global = true)]
+    data: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The nodes: id, zone, free disk, groups, leaders.
+    Nodes,
+    /// The groups: range, epoch, leader, replicas and how far each has applied.
+    Groups,
+    /// Move one replica of a partition to another node of its zone, and wait until it is done.
+    Move {
+        /// The partition's id, as `groups` prints it.
+        #[arg(long, value_parser = parse_id)]
+        partition: u64,
+        /// The node that gives the replica up.
+        #[arg(long, value_parser = parse_id)]
+        from: u64,
+        /// The node that gets it; chosen by placement if not given.
+        #[arg(long, value_parser = parse_id)]
+        to: Option<u64>,
+        /// How long it may take, in seconds.
+        #[arg(long, default_value_t = 600)]
+        deadline_s: u64,
+    },
+}
+
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    crate::process::runtime()?.block_on(answer(arguments))
+}
+
+async fn answer(arguments: Arguments) -> anyhow::Result<()> {
+    let nodes = if arguments.nodes.is_empty() { read_addresses(&arguments.data)? } else { arguments.nodes };
+    let cluster = Cluster::new(&nodes, &[]).context("name the nodes")?;
+    match arguments.command {
+        Command::Nodes => print_nodes(&cluster, &nodes).await,
+        Command::Groups => print_groups(&cluster).await?,
+        Command::Move { partition, from, to, deadline_s } => {
+            let wish = Move { partition: PartitionId(partition), from: NodeId(from), to: to.map(NodeId) };
+            let deadline = Duration::from_secs(deadline_s);
+            let after =
+                moves::carry_out(&cluster, wish, deadline, |step| say(step)).await.context("move the replica")?;
+            say(&format!("partition {}: moved, epoch {}", after.id, after.epoch));
+        }
+    }
+    Ok(())
+}
+
+fn read_addresses(data: &std::path::Path) -> anyhow::Result<Vec<String>> {
+    let path = data.join("addresses");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {} (or give --nodes)", path.display()))?;
+    let addresses: Vec<String> =
+        text.lines().filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect();
+    if addresses.is_empty() {
+        bail!("{} names no node", path.display());
+    }
+    Ok(addresses)
+}
+
+async fn print_nodes(cluster: &Cluster, addresses: &[String]) {
+    for (address, reached) in addresses.iter().zip(cluster.ask_all(false).await) {
+        let Some(reached) = reached else {
+            say(&format!("{address}  does not answer"));
+            continue;
+        };
+        let status = reached.status;
+        let (id, zone, groups, leaders) = (NodeId(status.node), &status.zone, status.groups, status.leaders);
+        let (free, total) = (status.free_bytes >> 20, status.total_bytes >> 20);
+        let ready = if status.ready { "ready" } else { "starting" };
+        say(&format!(
+            "{address}  node {id}  {zone}  {ready}  {groups} groups, {leaders} led  {free} of {total} MiB free"
+        ));
+    }
+}
+
+async fn print_groups(cluster: &Cluster) -> anyhow::Result<()> {
+    let mut lines: BTreeMap<(String, Vec<u8>, u64), Vec<String>> = BTreeMap::new();
+    for reached in cluster.ask_all(true).await.into_iter().flatten() {
+        for group in reached.groups {
+            let (mut place, mut range) = ((String::from("(empty)"), Vec::new()), String::from("no descriptor yet"));
+            if !group.descriptor.is_empty() {
+                let descriptor = PartitionDescriptor::decode(group.descriptor).context("read a descriptor")?;
+                let table = TableDescriptor::decode(group.table).context("read a table's descriptor")?;
+                place = (table.name, descriptor.range.start.to_vec());
+                range = format!("from {}, epoch {}", hex(&descriptor.range.start), descriptor.epoch);
+            }
+            let role = if group.serving { "leads" } else { "follows" };
+            let line = format!(
+                "    replica {} on node {} in {} {role}, term {}, applied {} of {}; {range}",
+                group.replica,
+                NodeId(reached.status.node),
+                reached.status.zone,
+                group.term,
+                group.applied,
+                group.last_index,
+            );
+            lines.entry((place.0, place.1, group.partition)).or_default().push(line);
+        }
+    }
+    for ((table, _, partition), replicas) in lines {
+        say(&format!("{table}  partition {}", PartitionId(partition)));
+        replicas.iter().for_each(|line| say(line));
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    if bytes.is_empty() { "the first key".to_owned() } else { bytes.iter().map(|byte| format!("{byte:02x}")).collect() }
+}
+
+fn parse_id(text: &str) -> Result<u64, String> {
+    u64::from_str_radix(text, 16).map_err(|_| format!("{text} is no id: 16 hexadecimal digits, as printed by `groups`"))
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+fn say(line: &str) {
+    println!("{line}");
+}

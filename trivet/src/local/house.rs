@@ -1,0 +1,157 @@
+//! Who lives in `trivet local`, and where: names, folders, addresses.
+//!
+//! Internal ports are taken below the range from which the kernel gives out ports of its own, so that a port stays free
+//! while a dead child waits to be started again.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::config::Config;
+use super::folder::Folder;
+
+const FIRST_PORT: u16 = 17_000;
+const LAST_PORT: u16 = 32_000;
+
+/// An internal address on loopback.
+#[derive(Clone, Copy, Debug)]
+pub struct Port(pub u16);
+
+impl Port {
+    pub fn address(self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.0))
+    }
+}
+
+/// One node of the house.
+#[derive(Clone, Debug)]
+pub struct NodePlace {
+    /// `zone-a-1`
+    pub name: String,
+    pub zone: String,
+    pub folder: PathBuf,
+    pub port: Port,
+}
+
+pub struct House {
+    pub nodes: Vec<NodePlace>,
+    pub memds: Port,
+    pub control: Port,
+    folder: PathBuf,
+    partitions: u32,
+}
+
+impl House {
+    pub fn plan(config: &Config, folder: &Folder) -> anyhow::Result<House> {
+        let mut ports = free_ports();
+        let mut port = || ports.next().map(Port).context("no free port is left on loopback");
+        let mut nodes = Vec::new();
+        for number in 1..=config.nodes_per_zone {
+            for zone in ('a'..='z').take(config.zones as usize) {
+                let name = format!("zone-{zone}-{number}");
+                let folder = folder.path.join("nodes").join(&name);
+                nodes.push(NodePlace { name, zone: format!("zone-{zone}"), folder, port: port()? });
+            }
+        }
+        let (memds, control) = (port()?, port()?);
+        Ok(House { nodes, memds, control, folder: folder.path.clone(), partitions: config.partitions })
+    }
+
+    pub fn node_addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.port.address().to_string()).collect()
+    }
+
+    pub fn control_config(&self) -> control::config::Config {
+        control::config::Config {
+            resources: self.folder.join("resources.json"),
+            nodes: self.node_addresses(),
+            memds: vec![self.memds.address().to_string()],
+            default_partitions: self.partitions,
+            busy_interval: Duration::from_millis(100),
+            idle_interval: Duration::from_secs(10),
+        }
+    }
+
+    /// What `trivet memds` is started with.
+    pub fn memds_arguments(&self) -> Vec<String> {
+        arguments("memds", &[("--listen", self.memds.address().to_string())])
+    }
+
+    /// What `trivet node` is started with.
+    pub fn node_arguments(&self, place: &NodePlace) -> Vec<String> {
+        let flags = [
+            ("--data", place.folder.display().to_string()),
+            ("--zone", place.zone.clone()),
+            ("--listen", place.port.address().to_string()),
+            ("--memds", self.memds.address().to_string()),
+            ("--seeds", self.node_addresses().join(",")),
+        ];
+        let mut arguments = arguments("node", &flags);
+        arguments.push("--format".to_owned());
+        arguments
+    }
+
+    /// What `trivet router` is started with, but for its credentials.
+    pub fn router_arguments(&self, config: &Config) -> Vec<String> {
+        let flags = [
+            ("--listen", config.listen.to_string()),
+            ("--memds", self.memds.address().to_string()),
+            ("--control", self.control.address().to_string()),
+            ("--zone", self.nodes[0].zone.clone()),
+        ];
+        let mut arguments = arguments("router", &flags);
+        if config.no_auth {
+            arguments.push("--no-auth".to_owned());
+        }
+        arguments
+    }
+
+    /// For `trivet admin --data`: one line per node, name and address.
+    pub fn write_addresses(&self) -> std::io::Result<()> {
+        let lines = self.nodes.iter().map(|node| format!("{} {}\n", node.name, node.port.address()));
+        std::fs::write(self.folder.join("addresses"), lines.collect::<String>())
+    }
+}
+
+fn arguments(command: &str, flags: &[(&str, String)]) -> Vec<String> {
+    let flags = flags.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]);
+    std::iter::once(command.to_owned()).chain(flags).collect()
+}
+
+/// Ports that nobody listens on now; where to begin depends on the process, so that two houses rarely meet.
+fn free_ports() -> impl Iterator<Item = u16> {
+    let span = LAST_PORT - FIRST_PORT;
+    let begin = u16::try_from(std::process::id() % u32::from(span)).unwrap_or(0);
+    (0..span)
+        .map(move |step| {
+            FIRST_PORT + u16::try_from((u32::from(begin) + u32::from(step)) % u32::from(span)).unwrap_or(0)
+        })
+        .filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[test]
+    fn every_zone_has_its_nodes_and_every_node_its_port() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temporary.path()).unwrap();
+        let config = Arguments::parse_from(["local", "--nodes-per-zone", "2"]).config;
+        let house = House::plan(&config, &folder).unwrap();
+        let names: Vec<&str> = house.nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names, ["zone-a-1", "zone-b-1", "zone-c-1", "zone-a-2", "zone-b-2", "zone-c-2"]);
+        let ports: std::collections::BTreeSet<u16> = house.nodes.iter().map(|node| node.port.0).collect();
+        assert_eq!(ports.len(), 6);
+    }
+}

@@ -1,0 +1,146 @@
+//! What every process of Trivet shares: its runtime, its log, how it is asked to stop, what a broken invariant does.
+
+use std::future::Future;
+use std::io::{IsTerminal, Read};
+use std::sync::Arc;
+
+use anyhow::Context;
+use router::routing::connector::{Connector, TonicConnector};
+use router::routing::{Routing, Settings};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// One storage node.
+#[derive(clap::Args)]
+pub struct NodeArguments {
+    #[command(flatten)]
+    pub config: node::config::Config,
+    #[command(flatten)]
+    stop: StopArguments,
+}
+
+/// One router.
+#[derive(clap::Args)]
+pub struct RouterArguments {
+    #[command(flatten)]
+    pub config: router::config::Config,
+    #[command(flatten)]
+    pub routing: Settings,
+    #[command(flatten)]
+    stop: StopArguments,
+}
+
+/// One MemDS server.
+#[derive(clap::Args)]
+pub struct MemDsArguments {
+    #[command(flatten)]
+    pub config: memds::config::Config,
+    #[command(flatten)]
+    stop: StopArguments,
+}
+
+#[derive(clap::Args)]
+struct StopArguments {
+    /// Stop when standard input ends: the process that started this one is gone.
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
+}
+
+/// Before anything else: the log, and that a panic ends the process. Better no replica than a wrong one.
+pub fn prepare() {
+    let filter = EnvFilter::try_from_env("TRIVET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+pub fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")
+}
+
+pub fn run_node(arguments: NodeArguments) -> anyhow::Result<()> {
+    serve(arguments.stop, |stop| node::server::run(arguments.config, stop))
+}
+
+pub fn run_router(arguments: RouterArguments) -> anyhow::Result<()> {
+    serve(arguments.stop, |stop| {
+        serve_router(arguments.config, arguments.routing, Arc::new(TonicConnector::default()), stop)
+    })
+}
+
+pub fn run_memds(arguments: MemDsArguments) -> anyhow::Result<()> {
+    serve(arguments.stop, |stop| async move {
+        let metrics = memds::metrics::Metrics::new(&prometheus::Registry::new()).context("register metrics")?;
+        memds::server::run(arguments.config, metrics, stop).await
+    })
+}
+
+/// The router, however it reaches the others.
+pub async fn serve_router(
+    config: router::config::Config,
+    settings: Settings,
+    connector: Arc<dyn Connector>,
+    stop: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    let routing = Routing::start(settings, connector);
+    let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
+    router::server::serve(&config, routing, &prometheus::Registry::new(), listener, stop).await
+}
+
+fn serve<F, S>(stop: StopArguments, start: S) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+    S: FnOnce(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> F,
+{
+    let runtime = runtime()?;
+    let stdin_ends = stop.stop_with_stdin.then(stdin_ends);
+    runtime.block_on(start(Box::pin(until_asked_to_stop(stdin_ends))))
+}
+
+async fn until_asked_to_stop(stdin_ends: Option<tokio::sync::oneshot::Receiver<()>>) {
+    let parent_gone = async {
+        match stdin_ends {
+            // The sender is dropped when standard input has ended; both ways mean that.
+            Some(ended) => ended.await.unwrap_or_default(),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        signal = asked_to_stop() => if let Err(error) = signal {
+            tracing::error!(%error, "signals cannot be heard");
+        },
+        () = parent_gone => tracing::warn!("the parent process is gone"),
+    }
+}
+
+/// Ctrl-C, or SIGTERM.
+pub async fn asked_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => Ok(()),
+        interrupt = tokio::signal::ctrl_c() => interrupt.context("listen for ctrl-C"),
+    }
+}
+
+/// A plain thread reads, since a blocked read of a runtime's thread would keep the process from ending.
+fn stdin_ends() -> tokio::sync::oneshot::Receiver<()> {
+    let (ended, ends) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut scrap = [0; 64];
+        while matches!(std::io::stdin().read(&mut scrap), Ok(read) if read > 0) {}
+        drop(ended);
+    });
+    ends
+}
