@@ -99,7 +99,7 @@ fn check_shape(request: &Request) -> Result<(), Error> {
     capacity::check(&mut violations, request.return_consumed_capacity.as_ref());
     violations.not_null("requestItems", request.request_items.is_some());
     if let Some(Map(tables)) = &request.request_items {
-        violations.length("requestItems", "{}", tables.len(), 1, usize::MAX);
+        table::check_map_keys(&mut violations, tables.keys());
         for (name, Member(of_table)) in tables {
             let path = format!("requestItems.{name}.member.keys");
             violations.not_null(&path, of_table.keys.is_some());
@@ -108,7 +108,13 @@ fn check_shape(request: &Request) -> Result<(), Error> {
             }
         }
     }
-    violations.finish()
+    violations.finish()?;
+    match &request.request_items {
+        Some(Map(tables)) if tables.is_empty() => {
+            Err(Error::validation("The requestItems parameter is required for BatchGetItem"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn check(name: String, of_table: KeysAndAttributes) -> Result<Asked, Error> {

@@ -116,7 +116,7 @@ fn check_shape(request: &Request) -> Result<(), Error> {
     returning::check_metrics(&mut violations, request.return_item_collection_metrics.as_ref());
     violations.not_null("requestItems", request.request_items.is_some());
     if let Some(Map(tables)) = &request.request_items {
-        violations.length("requestItems", "{}", tables.len(), 1, usize::MAX);
+        table::check_map_keys(&mut violations, tables.keys());
         if tables.values().any(|List(writes)| writes.is_empty() || writes.len() > BATCH_WRITE_REQUESTS) {
             let counts: Vec<String> =
                 tables.iter().map(|(name, List(writes))| format!("{name}=[{} requests]", writes.len())).collect();
@@ -141,14 +141,20 @@ fn check_shape(request: &Request) -> Result<(), Error> {
             }
         }
     }
-    violations.finish()
+    violations.finish()?;
+    match &request.request_items {
+        Some(Map(tables)) if tables.is_empty() => {
+            Err(Error::validation("The requestItems parameter is required for BatchWriteItem"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn check(write: Write) -> Result<Asked, Error> {
     match (write.put_request, write.delete_request) {
         (Some(Field(put)), None) => {
             let item = put.item.map(Attributes::checked).transpose()?.unwrap_or_default();
-            keys::check_item_size(&item)?;
+            keys::check_item(&item)?;
             Ok(Asked::Put(item))
         }
         (None, Some(Field(delete))) => {

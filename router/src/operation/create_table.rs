@@ -75,6 +75,7 @@ struct Tag {
 #[serde(rename_all = "PascalCase")]
 pub struct StreamSpecification {
     pub stream_enabled: Option<Flag>,
+    stream_view_type: Option<Text>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -104,6 +105,7 @@ impl Named for SseSpecification {
 
 pub async fn run<B: Backend>(call: &mut Call<'_, B>, body: &[u8]) -> Result<Vec<u8>, Error> {
     let request: Request = json::parse(body)?;
+    table::require(request.table_name.as_ref())?;
     request.check_shape()?;
     let wish = request.wish(call.settings)?;
     let table = call.backend.create_table(wish, call.deadline).await?;
@@ -220,6 +222,14 @@ impl Request {
         }
         if self.global_secondary_indexes.is_some() && !has_members(&self.global_secondary_indexes) {
             return Err(Error::invalid_parameter("List of GlobalSecondaryIndexes is empty"));
+        }
+        if let Some(Field(stream)) = &self.stream_specification
+            && stream.stream_enabled == Some(Flag(false))
+            && stream.stream_view_type.is_some()
+        {
+            return Err(Error::invalid_parameter(
+                "Table is being created with a stream disabled, UpdateViewType should not be specified",
+            ));
         }
         let streams = self.stream_specification.as_ref().and_then(|Field(stream)| stream.stream_enabled);
         let encryption = self.sse_specification.as_ref().and_then(|Field(sse)| sse.enabled);

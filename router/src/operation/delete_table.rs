@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use super::violations::Violations;
 use super::{Call, named, table};
 use crate::backend::Backend;
 use crate::error::Error;
@@ -19,9 +18,7 @@ struct Request {
 
 pub async fn run<B: Backend>(call: &mut Call<'_, B>, body: &[u8]) -> Result<Vec<u8>, Error> {
     let request: Request = json::parse(body)?;
-    let mut violations = Violations::new();
-    table::check(&mut violations, request.table_name.as_ref());
-    violations.finish()?;
+    table::check_required(request.table_name.as_ref())?;
     let name = table::checked_name(request.table_name.as_ref());
     let table = call.backend.delete_table(name, call.deadline).await.map_err(|failure| named(failure, name))?;
     let mut json = Writer::new();

@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use super::violations::Violations;
 use super::{Call, table};
 use crate::backend::Backend;
 use crate::error::Error;
@@ -18,9 +17,7 @@ struct Request {
 
 pub async fn run<B: Backend>(call: &mut Call<'_, B>, body: &[u8]) -> Result<Vec<u8>, Error> {
     let request: Request = json::parse(body)?;
-    let mut violations = Violations::new();
-    table::check(&mut violations, request.table_name.as_ref());
-    violations.finish()?;
+    table::check_required(request.table_name.as_ref())?;
     call.any_table(table::checked_name(request.table_name.as_ref())).await?;
     let mut json = Writer::new();
     json.object(|json| {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use model::expression::Path;
 use model::key::encode_key;
-use model::limits::{ITEM_BYTES, PARTITION_KEY_BYTES, SORT_KEY_BYTES};
+use model::limits::{ATTRIBUTE_NAME_BYTES, ITEM_BYTES, PARTITION_KEY_BYTES, SORT_KEY_BYTES};
 use model::value::item_size;
 use model::{Item, KeyAttribute, KeySchema, TableDescriptor, Value};
 
@@ -29,9 +29,7 @@ pub fn of_key(table: &TableDescriptor, key: &Item) -> Result<Bytes, Error> {
     for (attribute, is_partition) in attributes(&table.schema) {
         let value = key.get(&attribute.name).filter(|value| has_type(value, attribute));
         let value = value.ok_or_else(|| Error::validation(MISMATCH))?;
-        if let Some(empty) = empty_name(value) {
-            return Err(Error::invalid_parameter(&empty_key(empty, &attribute.name)));
-        }
+        check_not_empty(value, attribute)?;
         check_size(value, is_partition)?;
     }
     Ok(encode(table, key))
@@ -50,10 +48,7 @@ pub fn of_item(table: &TableDescriptor, item: &Item) -> Result<Bytes, Error> {
                 "Type mismatch for key {name} expected: {expected} actual: {actual}"
             )));
         }
-        if let Some(empty) = empty_name(value) {
-            let sentence = empty_key(empty, name);
-            return Err(Error::validation(format!("One or more parameter values are not valid. {sentence}")));
-        }
+        check_not_empty(value, attribute)?;
         check_size(value, is_partition)?;
     }
     Ok(encode(table, item))
@@ -64,10 +59,7 @@ pub fn check_value(value: &Value, attribute: &KeyAttribute, is_partition: bool) 
     if !has_type(value, attribute) {
         return Err(Error::invalid_parameter("Condition parameter type does not match schema type"));
     }
-    if let Some(empty) = empty_name(value) {
-        let sentence = empty_key(empty, &attribute.name);
-        return Err(Error::validation(format!("One or more parameter values are not valid. {sentence}")));
-    }
+    check_not_empty(value, attribute)?;
     check_size(value, is_partition)
 }
 
@@ -82,8 +74,14 @@ pub fn of_batch_item(table: &TableDescriptor, item: &Item) -> Result<Bytes, Erro
     of_item(table, item)
 }
 
-/// DynamoDB checks an item's size before it looks at the table.
-pub fn check_item_size(item: &Item) -> Result<(), Error> {
+/// DynamoDB checks an item's names and size before it looks at the table.
+pub fn check_item(item: &Item) -> Result<(), Error> {
+    if item.contains_key("") {
+        return Err(Error::invalid_parameter("Attribute names must not be empty"));
+    }
+    if item.keys().any(|name| name.len() > ATTRIBUTE_NAME_BYTES) {
+        return Err(Error::invalid_parameter("Attribute name is too large, must be less than 65536 bytes"));
+    }
     if item_size(item) > ITEM_BYTES {
         return Err(Error::validation("Item size has exceeded the maximum allowed size"));
     }
@@ -131,8 +129,15 @@ fn empty_name(value: &Value) -> Option<&'static str> {
     }
 }
 
-fn empty_key(empty: &str, name: &str) -> String {
-    format!("The AttributeValue for a key attribute cannot contain an empty {empty} value. Key: {name}")
+fn check_not_empty(value: &Value, attribute: &KeyAttribute) -> Result<(), Error> {
+    let Some(empty) = empty_name(value) else {
+        return Ok(());
+    };
+    let name = &attribute.name;
+    Err(Error::validation(format!(
+        "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty {empty} \
+         value. Key: {name}"
+    )))
 }
 
 fn check_size(value: &Value, is_partition: bool) -> Result<(), Error> {

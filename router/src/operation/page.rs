@@ -49,7 +49,7 @@ pub fn count_only(select: Option<&Text>, projects: bool) -> Result<bool, Error> 
             Err(Error::validation("Cannot specify the ProjectionExpression when choosing to get ALL_ATTRIBUTES"))
         }
         Some("ALL_PROJECTED_ATTRIBUTES") => {
-            Err(Error::invalid_parameter("ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName"))
+            Err(Error::validation("ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName"))
         }
         Some("SPECIFIC_ATTRIBUTES") if !projects => Err(Error::validation(
             "Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES",

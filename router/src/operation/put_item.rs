@@ -56,7 +56,7 @@ pub async fn run<B: Backend>(call: &mut Call<'_, B>, body: &[u8]) -> Result<Vec<
     let mut placeholders = expressions::placeholders(names, request.expression_attribute_values, &texts)?;
     let item = request.item.map(Attributes::checked).transpose()?.unwrap_or_default();
     let returning = Returning::asked_of_whole(request.return_values.as_ref())?;
-    keys::check_item_size(&item)?;
+    keys::check_item(&item)?;
     let condition =
         expressions::condition("ConditionExpression", request.condition_expression.as_ref(), &mut placeholders)?;
     placeholders.check_all_used()?;

@@ -3,17 +3,15 @@
 use model::limits::{TABLE_NAME_CHARS, TABLE_NAME_MIN_CHARS};
 use model::{BillingMode, KeyAttribute, KeySchema, KeyType, TableDescriptor, TableStatus};
 
-use super::violations::Violations;
+use super::violations::{Violations, is_name};
 use crate::config::Settings;
+use crate::error::Error;
 use crate::json::field::Text;
 use crate::json::write::Writer;
 use crate::routing::TableSize;
 
 /// Trivet has one account; ARNs need twelve digits.
 const ACCOUNT: &str = "000000000000";
-/// Longest `TableName`, which may be an ARN, in characters (API reference).
-const NAME_OR_ARN_CHARS: usize = 1024;
-
 /// The table's name in a text that may be its ARN.
 pub fn name_of(text: &str) -> &str {
     arn_table(text).unwrap_or(text)
@@ -32,31 +30,55 @@ pub fn arn(settings: &Settings, name: &str) -> String {
     format!("arn:aws:dynamodb:{}:{ACCOUNT}:table/{name}", settings.region)
 }
 
-/// Checks a `TableName` that names an existing table.
+/// Checks the `TableName` of an operation on items; it may be an ARN.
 pub fn check(violations: &mut Violations, name: Option<&Text>) {
     violations.not_null("tableName", name.is_some());
+    check_name(violations, name, 1);
+}
+
+fn check_name(violations: &mut Violations, name: Option<&Text>, least_chars: usize) {
     if let Some(Text(text)) = name {
-        let length = text.chars().count();
-        violations.length("tableName", text, length, 1, NAME_OR_ARN_CHARS);
-        if length > 0 {
-            pattern(violations, text);
+        if !text.is_empty() && arn_table(text).is_none() {
+            violations.name_pattern("tableName", text);
         }
+        violations.length("tableName", text, name_of(text).chars().count(), least_chars, TABLE_NAME_CHARS);
     }
 }
 
-fn pattern(violations: &mut Violations, text: &str) {
-    if arn_table(text).is_none() {
-        violations.name_pattern("tableName", text);
-    }
+/// Checks the `TableName` of an operation on tables, which is told in other words where it is missing.
+pub fn check_required(name: Option<&Text>) -> Result<(), Error> {
+    require(name)?;
+    let mut violations = Violations::new();
+    check_name(&mut violations, name, 1);
+    violations.finish()
 }
 
-/// Checks the name of a table that is to be.
+/// Checks the name of a table that is to be, once it is [`require`]d.
 pub fn check_new(violations: &mut Violations, name: Option<&Text>) {
-    violations.not_null("tableName", name.is_some());
-    if let Some(Text(text)) = name {
-        let name = name_of(text);
-        pattern(violations, text);
-        violations.length("tableName", text, name.chars().count(), TABLE_NAME_MIN_CHARS, TABLE_NAME_CHARS);
+    check_name(violations, name, TABLE_NAME_MIN_CHARS);
+}
+
+/// Checks the tables that a batch names, each of which may be an ARN.
+pub fn check_map_keys<'a>(violations: &mut Violations, names: impl Iterator<Item = &'a String>) {
+    let fits = |name: &&String| (1..=TABLE_NAME_CHARS).contains(&name_of(name).len()) && is_name(name_of(name));
+    let broken: Vec<&str> = names.filter(|name| !fits(name)).map(String::as_str).collect();
+    if !broken.is_empty() {
+        violations.add(
+            "requestItems",
+            &format!("{{{}}}", broken.join(", ")),
+            &format!(
+                "Map keys must satisfy constraint: [Member must have length less than or equal to {TABLE_NAME_CHARS}, Member \
+                 must have length greater than or equal to 1, Member must satisfy regular expression pattern: \
+                 [a-zA-Z0-9_.-]+]"
+            ),
+        );
+    }
+}
+
+pub fn require(name: Option<&Text>) -> Result<(), Error> {
+    match name {
+        Some(_) => Ok(()),
+        None => Err(Error::validation("The parameter 'TableName' is required but was not present in the request")),
     }
 }
 

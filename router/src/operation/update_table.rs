@@ -55,8 +55,8 @@ pub async fn run<B: Backend>(call: &mut Call<'_, B>, body: &[u8]) -> Result<Vec<
 
 impl Request {
     fn check_shape(&self) -> Result<(), Error> {
+        table::check_required(self.table_name.as_ref())?;
         let mut violations = Violations::new();
-        table::check(&mut violations, self.table_name.as_ref());
         check_throughput_shape(&mut violations, self.provisioned_throughput.as_ref());
         violations.one_of("billingMode", self.billing_mode.as_ref(), &["PROVISIONED", "PAY_PER_REQUEST"]);
         check_table_class(&mut violations, self.table_class.as_ref());

@@ -94,10 +94,9 @@ async fn batches_that_make_no_sense_are_refused() {
     let keys = keys.join(",");
     let body = format!(r#"{{"RequestItems":{{"Music":{{"Keys":[{keys}]}},"Other":{{"Keys":[{keys}]}}}}}}"#);
     server.expect_invalid("BatchGetItem", &body, "Too many items requested for the BatchGetItem call").await;
-    let empty = "1 validation error detected: Value '{}' at 'requestItems' failed to satisfy constraint: Member must have \
-                 length greater than or equal to 1";
     for operation in ["BatchGetItem", "BatchWriteItem"] {
-        server.expect_invalid(operation, r#"{"RequestItems":{}}"#, empty).await;
+        let empty = format!("The requestItems parameter is required for {operation}");
+        server.expect_invalid(operation, r#"{"RequestItems":{}}"#, &empty).await;
         let null = "1 validation error detected: Value null at 'requestItems' failed to satisfy constraint: Member must not \
                     be null";
         server.expect_invalid(operation, "{}", null).await;

@@ -173,7 +173,20 @@ async fn all_broken_constraints_are_told_at_once() {
     let sentence = format!("2 validation errors detected: {table}; {key}");
     server.expect_invalid("GetItem", "{}", &sentence).await;
     server.expect_invalid("PutItem", "{}", &format!("2 validation errors detected: {table}; {item}")).await;
-    server.expect_invalid("DescribeTable", "{}", &format!("1 validation error detected: {table}")).await;
+    for operation in ["CreateTable", "DescribeTable", "UpdateTable", "DeleteTable"] {
+        let sentence = "The parameter 'TableName' is required but was not present in the request";
+        server.expect_invalid(operation, "{}", sentence).await;
+    }
+    for (name, constraint) in [
+        ("", "Member must have length greater than or equal to 1"),
+        ("bad table!@#", "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"),
+        (&"a".repeat(256), "Member must have length less than or equal to 255"),
+    ] {
+        let sentence = format!(
+            "1 validation error detected: Value '{name}' at 'tableName' failed to satisfy constraint: {constraint}"
+        );
+        server.expect_invalid("PutItem", &format!(r#"{{"TableName":"{name}","Item":{{}}}}"#), &sentence).await;
+    }
     server.expect_invalid("Scan", "{}", &format!("1 validation error detected: {table}")).await;
     server
         .expect_invalid(
@@ -242,7 +255,7 @@ async fn keys_are_held_against_the_schema() {
         }
     }
     let empty = r#"{"TableName":"Music","Key":{"Artist":{"S":""},"Song":{"S":"b"}}}"#;
-    let sentence = "One or more parameter values were invalid: The AttributeValue for a key attribute cannot contain an \
+    let sentence = "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an \
                     empty string value. Key: Artist";
     server.expect_invalid("GetItem", empty, sentence).await;
     let long = |artist: usize, song: usize| {
