@@ -512,6 +512,7 @@ impl Host {
         }
         if let Some((install, items)) = self.install.take() {
             self.finish_appends();
+            self.finish_applies();
             self.disk.entries.clear();
             self.disk.truncated = (install.index, install.term);
             self.disk.hard_state = install.hard_state;

@@ -209,7 +209,7 @@ impl Replica {
             }
             MessageBody::TailTold { last_index, last_term, commit: _ } => {
                 if let Some(tail) = &mut self.tail
-                    && tail.told(from, (last_term, last_index), &self.core.configuration())
+                    && tail.told(self.core.id(), from, (last_term, last_index), &self.core.configuration())
                 {
                     self.core.abstain(tail.newest_term);
                 }

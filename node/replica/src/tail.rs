@@ -1,8 +1,8 @@
 //! A replica that may have lost the end of its log does not vote as if it had not.
 //!
-//! It asks the other voters what they have. Once a quorum of others has told, nothing that it helped to commit lies beyond the
-//! greatest of their last entries: from then on it votes for those who have at least that, and as soon as it has as much itself
-//! (from them, or from the present leader alone) it is as good as any. The lost batch may also have held a vote: so it
+//! It asks the other voters what they have. Once enough of them have told, it knows beyond which entry nothing can have been
+//! committed with its help, the floor: from then on it votes for those who have at least that, and as soon as it has as much
+//! itself (from them, or from the present leader alone) it is as good as any. The lost batch may also have held a vote: so it
 //! abstains in every term it has heard of meanwhile.
 
 use std::collections::BTreeMap;
@@ -42,26 +42,30 @@ impl Tail {
         }
     }
 
-    /// The greatest of what the others have becomes the floor when enough of them have told; true when that just happened.
-    pub(crate) fn told(&mut self, from: ReplicaId, last: Last, configuration: &ConfState) -> bool {
-        let known = self.told.entry(from.0).or_insert(last);
-        *known = (*known).max(last);
-        if !self.quorum_told(configuration) {
-            return false;
-        }
-        let before = self.floor;
-        self.floor = self.told.values().copied().max().max(self.floor);
-        before.is_none()
+    /// What one says last counts: it may have lost what it had not synced. True when the floor is known for the first time.
+    pub(crate) fn told(&mut self, own: ReplicaId, from: ReplicaId, last: Last, configuration: &ConfState) -> bool {
+        self.told.insert(from.0, last);
+        let first = self.floor.is_none();
+        let halves = [configuration.get_voters(), configuration.get_voters_outgoing()];
+        let floors = halves.into_iter().filter(|voters| !voters.is_empty()).map(|voters| self.floor_of(own, voters));
+        // What is committed in a joint configuration is committed by both halves: the lower floor will do.
+        let floor = floors.collect::<Option<Vec<Last>>>().and_then(|floors| floors.into_iter().min());
+        self.floor = floor.or(self.floor);
+        first && self.floor.is_some()
     }
 
-    fn quorum_told(&self, configuration: &ConfState) -> bool {
-        let enough = |voters: &[u64]| {
-            let told = voters.iter().filter(|id| self.told.contains_key(id)).count();
-            voters.is_empty() || told >= raft::majority(voters.len())
-        };
-        !configuration.get_voters().is_empty()
-            && enough(configuration.get_voters())
-            && enough(configuration.get_voters_outgoing())
+    /// Beyond it too few of the others have anything to make a majority with this replica's help. None where one that has not
+    /// told could be missing.
+    fn floor_of(&self, own: ReplicaId, voters: &[u64]) -> Option<Last> {
+        let others = voters.iter().filter(|&&id| id != own.0);
+        let mut lasts: Vec<Option<Last>> = others.map(|id| self.told.get(id).copied()).collect();
+        // Those that have not told may have anything: they come first.
+        lasts.sort_unstable_by_key(|last| std::cmp::Reverse(last.map_or((1, (0, 0)), |last| (0, last))));
+        let helpers = raft::majority(voters.len()) - 1;
+        match helpers.checked_sub(1) {
+            Some(weakest) => lasts.get(weakest).copied().flatten(),
+            None => Some((0, 0)),
+        }
     }
 
     /// To every other voter, once per heartbeat.
@@ -121,9 +125,9 @@ mod tests {
     #[test]
     fn it_votes_for_nobody_until_both_others_have_told_and_then_for_those_who_have_as_much() {
         let mut tail = Tail::default();
-        assert!(!tail.told(ReplicaId(2), (6, 20), &three()));
+        assert!(!tail.told(ReplicaId(1), ReplicaId(2), (6, 20), &three()));
         assert!(!tail.admits(&vote_request(9, 99)));
-        assert!(tail.told(ReplicaId(3), (6, 18), &three()));
+        assert!(tail.told(ReplicaId(1), ReplicaId(3), (6, 18), &three()));
         assert!(!tail.admits(&vote_request(6, 19)));
         assert!(tail.admits(&vote_request(6, 20)));
         assert!(!tail.is_level((6, 19), None));
@@ -131,9 +135,30 @@ mod tests {
     }
 
     #[test]
+    fn what_another_lost_before_it_was_synced_is_not_waited_for() {
+        let mut tail = Tail::default();
+        tail.told(ReplicaId(1), ReplicaId(2), (6, 28), &three());
+        tail.told(ReplicaId(1), ReplicaId(3), (6, 20), &three());
+        assert!(!tail.is_level((6, 22), None));
+        tail.told(ReplicaId(1), ReplicaId(2), (6, 20), &three());
+        assert!(tail.is_level((6, 22), None));
+    }
+
+    #[test]
+    fn a_learner_or_the_other_half_does_not_raise_the_floor() {
+        let mut joint = three();
+        joint.set_voters_outgoing(vec![1, 2, 4]);
+        let mut tail = Tail::default();
+        assert!(!tail.told(ReplicaId(1), ReplicaId(2), (6, 11), &joint));
+        assert!(!tail.told(ReplicaId(1), ReplicaId(4), (6, 41), &joint));
+        assert!(tail.told(ReplicaId(1), ReplicaId(3), (6, 23), &joint));
+        assert!(tail.is_level((6, 23), None));
+    }
+
+    #[test]
     fn the_leader_alone_can_bring_it_level() {
         let mut tail = Tail::default();
-        assert!(!tail.told(ReplicaId(2), (6, 20), &three()));
+        assert!(!tail.told(ReplicaId(1), ReplicaId(2), (6, 20), &three()));
         assert!(!tail.is_level((6, 20), None));
         assert!(!tail.is_level((6, 19), Some(ReplicaId(2))));
         assert!(tail.is_level((6, 20), Some(ReplicaId(2))));
