@@ -122,6 +122,7 @@ pub struct Parcel {
 pub enum Command {
     Change(replica::Change),
     Transfer(ReplicaId),
+    SetTable(Box<model::TableDescriptor>),
     Resign,
 }
 

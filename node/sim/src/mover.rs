@@ -140,7 +140,7 @@ fn begin_move(core: &mut Core, nodes: &[Node], descriptor: &PartitionDescriptor)
 /// Steps that may be impossible or foolish.
 fn mischief(core: &mut Core, nodes: &[Node], descriptor: &PartitionDescriptor) -> Option<Command> {
     let any = |core: &mut Core| core.rng.pick(&descriptor.replicas).map_or(ReplicaId(7), |replica| replica.id);
-    Some(match core.rng.range(0, 5) {
+    Some(match core.rng.range(0, 6) {
         0 => Command::Change(Change::Remove { replica: any(core) }),
         1 if core.plan.wipes == 0 => Command::Change(Change::Swap { promote: any(core), demote: any(core) }),
         2 => {
@@ -149,6 +149,10 @@ fn mischief(core: &mut Core, nodes: &[Node], descriptor: &PartitionDescriptor) -
             Command::Change(Change::AddLearner { node: node.id, zone })
         }
         3 => Command::Transfer(any(core)),
+        4 => {
+            let version = core.rng.range(1, 20);
+            Command::SetTable(Box::new(model::TableDescriptor { version, ..birth::table() }))
+        }
         _ => Command::Resign,
     })
 }

@@ -88,7 +88,7 @@ impl Plan {
         let r = &mut rng;
         let big = r.permille(150);
         let nodes = usize::try_from(r.range(3, 7)).expect("a handful of nodes");
-        let groups = usize::try_from(if big { r.range(12, 31) } else { r.range(2, 10) }).expect("tens of groups");
+        let groups = usize::try_from(if big { r.range(24, 61) } else { r.range(2, 20) }).expect("tens of groups");
         let chance = |r: &mut Rng, permille: u64, low: u64, high: u64| {
             if r.permille(permille) { r.range(low, high) } else { 0 }
         };
@@ -99,9 +99,9 @@ impl Plan {
             mutant,
             nodes,
             groups,
-            clients: usize::try_from(r.range(3, 9)).expect("a few clients"),
+            clients: usize::try_from(r.range(3, 13)).expect("a few clients"),
             keys: usize::try_from(r.range(1, 6)).expect("a few keys"),
-            troubled_us: r.range(8, 31) * SECOND,
+            troubled_us: r.range(10, 46) * SECOND,
             tick_us: 100 * MILLISECOND,
             options: draw_options(r, seed),
             network: draw_network(r),
@@ -117,7 +117,7 @@ impl Plan {
             wipes: if rot || disk.torn { 0 } else { chance(r, 500, 1, 3) },
             rot,
             mover_us: chance(r, 600, 50, 1500) * MILLISECOND,
-            think_us: r.range(5, 150) * MILLISECOND,
+            think_us: r.range(2, 100) * MILLISECOND,
             client_timeout_us: r.range(1, 5) * SECOND,
         };
         (plan, rng)

@@ -16,7 +16,7 @@ use crate::trace::At;
 impl Node {
     pub fn receive(&mut self, core: &mut Core, frame: &Frame) -> Verdict {
         for parcel in &frame.parcels {
-            if self.admit(core, parcel)? {
+            if self.admit(core, parcel)? && self.has_files(parcel) {
                 self.give(core, parcel.group, Input::Message(parcel.envelope.clone()));
             }
         }
@@ -107,6 +107,7 @@ impl Node {
         let input = match command {
             Command::Change(change) => Input::Change { token, epoch, change },
             Command::Transfer(to) => Input::Transfer { token, to },
+            Command::SetTable(table) => Input::SetTable { token, table },
             Command::Resign => {
                 self.give(core, group, Input::Resign);
                 return;

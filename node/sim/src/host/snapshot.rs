@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use model::{NodeId, ReplicaId};
+use replica::eraftpb::MessageType;
 use replica::{AppliedMark, GroupState, Input, Install, MessageBody, SnapshotContent};
 
 use crate::core::Core;
 use crate::disk::engine::Contents;
 use crate::disk::log::{Operation, Received};
-use crate::event::{Event, Group, Parcel, Place, Seat, Waiter};
+use crate::event::{Event, Frame, Group, Parcel, Place, Seat, Waiter};
 use crate::host::{Node, Running};
 use crate::invariant::{Broken, Verdict};
 use crate::plan::{MILLISECOND, Mutant};
@@ -88,11 +89,30 @@ impl Node {
                 }
                 wanted
             });
-        if wanted {
-            self.give(core, parcel.group, Input::Message(parcel.envelope.clone()));
-        }
         report(core, sender, parcel.envelope.to, wanted);
+        if wanted {
+            // The message follows the files, and may be lost, late or doubled like any other.
+            let delays = core.network.delays(&mut core.rng, sender.process.place, self.place);
+            let frame = Frame { from: parcel.from, to: (self.place, self.id), parcels: vec![parcel.clone()] };
+            let frame = Rc::new(frame);
+            for delay in delays {
+                core.after(delay, Event::Frame(Rc::clone(&frame)));
+            }
+        }
         Ok(())
+    }
+
+    /// Whether the files that belong to a snapshot's message are here; true for any other message.
+    pub(super) fn has_files(&self, parcel: &Parcel) -> bool {
+        let MessageBody::Raft(message) = &parcel.envelope.body else { return true };
+        let metadata = message.get_snapshot().get_metadata();
+        if message.msg_type != MessageType::MsgSnapshot {
+            return true;
+        }
+        self.running[parcel.group].as_ref().is_some_and(|running| {
+            let mut received = running.received.iter();
+            received.any(|(index, term, _)| (*index, *term) == (metadata.index, metadata.term))
+        })
     }
 
     pub(super) fn begin_install(
