@@ -63,8 +63,12 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
     match fault {
         Fault::Crash => {
             core.stats.count("crashes");
-            // Now and then two at once.
-            crash(core, &mut nodes[place]);
+            // Now and then in the middle of a sync, or two at once.
+            if core.rng.permille(500) {
+                nodes[place].doomed = true;
+            } else {
+                crash(core, &mut nodes[place]);
+            }
             if core.rng.permille(200) {
                 let other = core.rng.index(nodes.len());
                 crash(core, &mut nodes[other]);

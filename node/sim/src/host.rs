@@ -18,6 +18,7 @@ use crate::core::Core;
 use crate::disk::engine::{Contents, Engine};
 use crate::disk::log::{LastBatch, Log, Received};
 use crate::event::{Event, Group, Place, Process, Seat};
+use crate::faults::Fault;
 use crate::invariant::Verdict;
 use crate::plan::Mutant;
 use crate::queue::Time;
@@ -49,6 +50,8 @@ pub struct Node {
     turn_scheduled: bool,
     flush_scheduled: bool,
     next_token: u64,
+    /// It dies in the middle of its next sync.
+    pub doomed: bool,
 }
 
 /// One replica in this process.
@@ -101,6 +104,7 @@ impl Node {
             turn_scheduled: false,
             flush_scheduled: false,
             next_token: 0,
+            doomed: false,
         }
     }
 
@@ -183,6 +187,11 @@ impl Node {
         if self.log.begin_sync() {
             let delay = core.around(core.plan.disk.sync_us * self.disk_factor);
             core.after(delay, Event::Synced(self.process()));
+            if std::mem::take(&mut self.doomed) {
+                core.stats.count("crashes during a sync");
+                let dies = core.rng.range(0, delay + delay / 8);
+                core.after(dies, Event::Fault(Fault::Stop(self.place)));
+            }
         }
     }
 
@@ -199,6 +208,7 @@ impl Node {
         };
         core.note(At::place(self.place), "crash (kept of, last)", [kept as u64, unflushed as u64, last as u64, 0]);
         self.up = false;
+        self.doomed = false;
         self.life += 1;
         self.log.crash(last);
         self.engine.crash(kept);

@@ -194,6 +194,7 @@ impl World {
         self.core.oracle.history.heal(self.core.now);
         for node in &mut self.nodes {
             node.disk_factor = 1;
+            node.doomed = false;
             node.start(&mut self.core)?;
         }
         self.core.after(SECOND / 2, Event::CheckPeace);
