@@ -238,8 +238,7 @@ mod tests {
         next.epoch = epoch;
         next.replicas.retain(|replica| replica.id != ReplicaId(3));
         let mut change = ConfChangeV2::default();
-        let mut single = raft::prelude::ConfChangeSingle::default();
-        single.node_id = 3;
+        let mut single = raft::prelude::ConfChangeSingle { node_id: 3, ..Default::default() };
         single.set_change_type(ConfChangeType::RemoveNode);
         change.set_changes(vec![single].into());
         let context = entry(index, evaluation_term, Body::Membership(next.encode())).data;

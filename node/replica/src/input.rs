@@ -10,6 +10,7 @@ use crate::{Token, eraftpb};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for every message")]
 pub enum Input {
     /// One tick of the host's logical clock (100 ms by default).
     Tick,

@@ -97,8 +97,7 @@ fn check_result(descriptor: &PartitionDescriptor) -> Result<(), String> {
 
 fn conf_change(steps: &[(ReplicaId, ConfChangeType)]) -> ConfChangeV2 {
     let singles = steps.iter().map(|&(id, kind)| {
-        let mut single = ConfChangeSingle::default();
-        single.node_id = id.0;
+        let mut single = ConfChangeSingle { node_id: id.0, ..ConfChangeSingle::default() };
         single.set_change_type(kind);
         single
     });

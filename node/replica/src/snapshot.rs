@@ -19,12 +19,10 @@ pub(crate) fn to_send(to: ReplicaId, content: &SnapshotContent) -> Option<Snapsh
     if !members.any(|&id| id == to.0) && !others.into_iter().any(|&id| id == to.0) {
         return None;
     }
-    let mut metadata = SnapshotMetadata::default();
-    metadata.index = content.mark.index;
-    metadata.term = content.mark.term;
+    let (index, term) = (content.mark.index, content.mark.term);
+    let mut metadata = SnapshotMetadata { index, term, ..SnapshotMetadata::default() };
     metadata.set_conf_state(configuration.clone());
-    let mut snapshot = Snapshot::default();
-    snapshot.data = content.encode();
+    let mut snapshot = Snapshot { data: content.encode(), ..Snapshot::default() };
     snapshot.set_metadata(metadata);
     Some(snapshot)
 }

@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn a_newborn_group_may_come_without_a_log_and_keeps_an_earlier_vote() {
-        let mut empty = LogStart::default();
-        empty.hard_state = crate::eraftpb::HardState { term: 9, vote: 2, ..Default::default() };
+        let hard_state = crate::eraftpb::HardState { term: 9, vote: 2, ..Default::default() };
+        let empty = LogStart { hard_state, ..LogStart::default() };
         let prepared = prepare(start(empty, AppliedMark::birth())).unwrap();
         assert_eq!(prepared.log.truncated_index(), BIRTH_INDEX);
         let state = raft::Storage::initial_state(&prepared.log).unwrap().hard_state;

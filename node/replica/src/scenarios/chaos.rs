@@ -134,7 +134,7 @@ impl Chaos {
     fn change(&mut self) {
         let Some(leader) = self.leader() else { return };
         let descriptor = self.cluster.replica(leader).descriptor().unwrap().clone();
-        let learner = descriptor.replicas.iter().filter(|replica| replica.role == ReplicaRole::Learner).last();
+        let learner = descriptor.replicas.iter().rfind(|replica| replica.role == ReplicaRole::Learner);
         let other = descriptor.replicas.iter().find(|replica| replica.id.0 != leader).unwrap();
         let change = match learner {
             None => {
