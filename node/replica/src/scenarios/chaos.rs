@@ -10,13 +10,17 @@ use model::{NodeId, ReplicaId, ReplicaRole, Zone};
 
 use super::ZONES;
 use crate::cluster::{Cluster, Dice, Disk};
-use crate::fixture::{item_of, put};
-use crate::{Answer, Change, Event, Input, Token};
+use crate::entry::{Body, LogEntry};
+use crate::eraftpb::Entry;
+use crate::fixture::{item_of, put, write_request};
+use crate::{Action, Answer, Change, Event, Input, Refusal, Token};
 
 struct Chaos {
     cluster: Cluster,
     dice: Dice,
     written: BTreeMap<Token, (Bytes, String)>,
+    /// Writes of a few keys, each with the old item in its answer.
+    hot: BTreeSet<Token>,
     down: BTreeSet<u64>,
 }
 
@@ -32,7 +36,8 @@ impl Chaos {
             cluster.start(id, false);
         }
         cluster.weather = Some(Dice(seed.wrapping_mul(0x9e37_79b9) | 1));
-        Chaos { cluster, dice: Dice(seed.wrapping_add(77) | 1), written: BTreeMap::new(), down: BTreeSet::new() }
+        let dice = Dice(seed.wrapping_add(77) | 1);
+        Chaos { cluster, dice, written: BTreeMap::new(), hot: BTreeSet::new(), down: BTreeSet::new() }
     }
 
     fn any_live(&mut self) -> Option<u64> {
@@ -74,6 +79,17 @@ impl Chaos {
 
     fn write(&mut self) {
         let Some(id) = self.leader().or_else(|| self.any_live()) else { return };
+        for _ in 0..=self.dice.roll(6) {
+            let key = format!("hot{}", self.dice.roll(3));
+            let value = format!("{}", self.dice.roll(1_000_000));
+            let mut request = match self.dice.roll(4) {
+                0 => write_request(&key, Action::Delete),
+                _ => put(&key, &value),
+            };
+            request.return_old = true;
+            let token = self.cluster.write(id, request);
+            self.hot.insert(token);
+        }
         for _ in 0..=self.dice.roll(4) {
             let key = format!("k{}", self.written.len());
             let value = "v".repeat(usize::try_from(self.dice.roll(400)).unwrap());
@@ -195,7 +211,46 @@ impl Chaos {
         self.cluster.settle();
         assert!(matches!(self.cluster.answer(token), Answer::Written { .. }));
         assert!(self.cluster.owed.is_empty(), "without an answer: {:?}", self.cluster.owed);
+        self.judge_by_history();
     }
+
+    /// The log in its order is what happened: every answer must agree with it.
+    fn judge_by_history(&self) {
+        let applied = replay(&self.cluster.history);
+        for (token, answer) in &self.cluster.answers {
+            let happened = applied.get(token);
+            match answer {
+                Answer::Written { old, .. } if self.hot.contains(token) => match happened {
+                    Some(before) => assert_eq!(old, before, "{token:?} saw another item"),
+                    None => assert_eq!(old, &None, "{token:?} has changed something and is not in the log"),
+                },
+                Answer::Refused(Refusal::Unknown) | Answer::Done | Answer::Written { .. } => {}
+                Answer::Refused(_) | Answer::ConditionFailed { .. } | Answer::Invalid { .. } => {
+                    assert_eq!(happened, None, "{token:?} was refused and applied: {answer:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Which requests were applied, in log order, and what each found.
+fn replay(history: &BTreeMap<u64, Entry>) -> BTreeMap<Token, Option<Bytes>> {
+    let mut items: BTreeMap<Bytes, Bytes> = BTreeMap::new();
+    let mut applied = BTreeMap::new();
+    for entry in history.values().filter(|entry| entry.context.is_empty() && !entry.data.is_empty()) {
+        let decoded = LogEntry::decode(entry.data.clone()).unwrap();
+        let Body::Writes(writes) = decoded.body else { continue };
+        assert_eq!(decoded.evaluation_term, entry.term);
+        for write in writes {
+            let token = Token(u64::from_be_bytes(write.request_id.as_ref().try_into().unwrap()));
+            let before = match write.after {
+                Some(after) => items.insert(write.key, after),
+                None => items.remove(&write.key),
+            };
+            assert_eq!(applied.insert(token, before), None, "{token:?} was applied twice");
+        }
+    }
+    applied
 }
 
 fn run(seed: u64) -> usize {

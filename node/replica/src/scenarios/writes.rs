@@ -1,7 +1,10 @@
 //! What happens to a write, and what its answer promises.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use model::TableStatus;
+use model::expression::{Condition, Placeholders};
 
 use super::ZONES;
 use crate::cluster::Cluster;
@@ -121,6 +124,44 @@ fn a_deposed_leader_neither_forwards_nor_confirms_what_it_evaluated() {
     );
     assert!(cluster.sent.iter().all(|(_, _, kind)| *kind != MessageType::MsgPropose));
     assert!(cluster.hosts.values().all(|host| host.disk.items.is_empty()));
+}
+
+fn if_missing(mut request: WriteRequest) -> WriteRequest {
+    let mut placeholders = Placeholders::new(BTreeMap::new(), BTreeMap::new());
+    let text = "attribute_not_exists(pk)";
+    request.condition = Some(Condition::parse("ConditionExpression", text, &mut placeholders).unwrap());
+    request.return_old_on_failure = true;
+    request
+}
+
+#[test]
+fn one_of_many_conditional_writes_wins_and_the_others_see_its_item() {
+    let mut cluster = Cluster::led(&ZONES);
+    let values = ["one", "two", "three"];
+    let tokens = values.map(|value| cluster.write(1, if_missing(put("k", value))));
+    cluster.settle();
+    let winner = item_of(&[("pk", "k"), ("v", "one")]);
+    assert!(matches!(cluster.answer(tokens[0]), Answer::Written { .. }));
+    for token in &tokens[1..] {
+        assert_eq!(cluster.answer(*token), &Answer::ConditionFailed { old: Some(winner.clone()), old_size: 7 });
+    }
+}
+
+#[test]
+fn a_deposed_leader_does_not_answer_that_a_condition_failed() {
+    let mut cluster = Cluster::led(&ZONES);
+    cluster.write(1, put("k", "old"));
+    cluster.settle();
+    cluster.isolate(1);
+    cluster.usurp(2);
+    cluster.write(2, write_request("k", Action::Delete));
+    cluster.settle();
+    let token = cluster.write(1, if_missing(put("k", "new")));
+    cluster.settle();
+    assert!(!cluster.answers.contains_key(&token));
+    cluster.heal();
+    cluster.tick(3);
+    assert!(matches!(cluster.answer(token), Answer::Refused(Refusal::NotLeader { .. })));
 }
 
 #[test]
