@@ -1,5 +1,7 @@
 //! What is asked again, what is not, and of whom.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use model::TableStatus;
 use router::routing::{Failure, WriteOutcome};
@@ -265,7 +267,7 @@ async fn many_requests_at_once_find_their_own_answers() {
     });
     let known = world.table().await;
     let reads = (0..500u32).map(|n| {
-        let (routing, known) = (world.routing.clone(), known.clone());
+        let (routing, known) = (world.routing.clone(), Arc::clone(&known));
         async move {
             let key = Bytes::from(format!("key-{n}"));
             assert_eq!(routing.get(&known, key.clone(), true, deadline()).await, Ok(Some(key)));
