@@ -52,8 +52,10 @@ pub(super) enum Verdict {
     Gone,
     /// Ask again at once: something was learnt.
     AtOnce,
-    /// Ask again after a pause.
+    /// Ask again after a pause: the map may know more by then.
     Paused,
+    /// Ask again after a pause: the right node was asked, and has too much to do. The map is not asked again.
+    PausedAlone,
     /// Take in what the node knows better, then ask again: at once if it was news.
     Stale(Refused),
 }
@@ -188,7 +190,7 @@ impl Attempts {
         if self.overloaded > OVERLOADED_TRIES {
             return Verdict::Failed(Failure::Overloaded(why.to_owned()));
         }
-        Verdict::Paused
+        Verdict::PausedAlone
     }
 
     /// A write that may have been applied is never sent again; a read may always be.

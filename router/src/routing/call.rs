@@ -192,17 +192,23 @@ impl Inner {
                 Verdict::Failed(failure) => return Err(failure),
                 Verdict::Gone => return Err(self.gone(table, deadline).await),
                 Verdict::AtOnce => {}
+                Verdict::PausedAlone => self.wait(&mut attempts, deadline).await?,
                 Verdict::Paused | Verdict::Stale(_) => {
                     self.lookups.refresh(&table.name, Some(probe(spot)), Found::default());
-                    let pause = attempts.pause(self.random());
-                    if Instant::now() + pause >= deadline {
-                        return Err(Failure::Unavailable(attempts.last.to_owned()));
-                    }
-                    tokio::time::sleep(pause).await;
+                    self.wait(&mut attempts, deadline).await?;
                 }
             }
             located = self.located_again(table, spot, deadline).await?;
         }
+    }
+
+    async fn wait(&self, attempts: &mut Attempts, deadline: Instant) -> Result<(), Failure> {
+        let pause = attempts.pause(self.random());
+        if Instant::now() + pause >= deadline {
+            return Err(Failure::Unavailable(attempts.last.to_owned()));
+        }
+        tokio::time::sleep(pause).await;
+        Ok(())
     }
 
     /// From the cache, without another look-up, if it is there.

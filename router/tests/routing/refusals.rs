@@ -172,6 +172,8 @@ async fn an_overloaded_node_is_asked_a_few_times_only() {
     let refused = world.routing.write(&world.table().await, put("k"), deadline()).await;
     assert!(matches!(refused, Err(Failure::Overloaded(_))), "{refused:?}");
     assert_eq!(world.node(1).seen().len(), 4);
+    // For the table, and for the partition; none for what was asked again.
+    assert_eq!(world.metrics.lookups.get(), 2);
 }
 
 #[tokio::test]
