@@ -21,6 +21,8 @@ pub enum Fault {
     PowerCut,
     Restart(Place),
     Stop(Place),
+    /// A process dies, and its last synced batch cannot be read.
+    Rot(Place),
     Partition,
     /// These directions carry again.
     Join(Vec<(Place, Place)>),
@@ -83,6 +85,12 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
             core.after(later, Event::Fault(Fault::Stop(place)));
         }
         Fault::Stop(place) => crash(core, &mut nodes[place]),
+        Fault::Rot(place) if core.plan.rot && nodes[place].up && nodes[place].log.may_rot() => {
+            core.stats.count("rotten batches");
+            core.plan.rot = false;
+            die(core, &mut nodes[place], LastBatch::Rotten);
+        }
+        Fault::Rot(_) => {}
         Fault::PowerCut => {
             core.stats.count("power cuts");
             for node in nodes.iter_mut() {
@@ -135,6 +143,10 @@ fn crash(core: &mut Core, node: &mut Node) {
         }
         (_, _) => LastBatch::Lost,
     };
+    die(core, node, last);
+}
+
+fn die(core: &mut Core, node: &mut Node, last: LastBatch) {
     node.crash(core, last);
     node.paused_until = 0;
     let back = core.rng.range(MILLISECOND, 6 * SECOND);

@@ -92,7 +92,7 @@ impl Plan {
         let chance = |r: &mut Rng, permille: u64, low: u64, high: u64| {
             if r.permille(permille) { r.range(low, high) } else { 0 }
         };
-        let rot = r.permille(100);
+        let rot = r.permille(200);
         let disk = draw_disk(r);
         let plan = Plan {
             seed,

@@ -270,6 +270,19 @@ impl Log {
         self.last.operations.iter().all(|(_, operation)| plain(operation))
     }
 
+    /// Whether the last synced batch holds a vote.
+    pub fn last_voted(&self) -> bool {
+        let votes = |operation: &Operation| match operation {
+            Operation::Append(append) => append.hard_state.as_ref().is_some_and(|hard| hard.vote != 0),
+            Operation::Truncate(_)
+            | Operation::Identity(_)
+            | Operation::Retire { .. }
+            | Operation::Receiving(_)
+            | Operation::Installed { .. } => false,
+        };
+        self.last.operations.iter().any(|(_, operation)| votes(operation))
+    }
+
     /// Operations that wait for the disk.
     pub fn waiting(&self) -> usize {
         self.open.operations.len()

@@ -7,11 +7,12 @@ use replica::{Input, Token};
 use crate::core::Core;
 use crate::disk::engine::Applied;
 use crate::event::{Event, Group, Reply, Seat, Waiter};
+use crate::faults::Fault;
 use crate::host::carry::reply;
 use crate::host::{Asked, Node};
 use crate::invariant::{Broken, Verdict};
 use crate::oracle::Outcome;
-use crate::plan::Mutant;
+use crate::plan::{MILLISECOND, Mutant};
 use crate::trace::At;
 
 impl Node {
@@ -37,6 +38,11 @@ impl Node {
                 }
                 Waiter::Installed { seat, index } => self.installed(core, seat, index)?,
             }
+        }
+        if core.plan.rot && self.log.may_rot() && self.log.last_voted() && core.rng.permille(40) {
+            // The cruellest moment: what was promised a moment ago is forgotten.
+            let soon = core.rng.range(0, 20 * MILLISECOND);
+            core.after(soon, Event::Fault(Fault::Rot(self.place)));
         }
         self.begin_sync(core);
         Ok(())
