@@ -118,7 +118,7 @@ impl FromStr for ByteSize {
             .iter()
             .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|digits| (digits, *unit)))
             .unwrap_or((text, 1));
-        let count: u64 = digits.parse().map_err(|_| SIZE)?;
+        let count: u64 = digits.parse().ok().ok_or(SIZE)?;
         count.checked_mul(unit).map(ByteSize).ok_or(SIZE)
     }
 }
@@ -138,7 +138,7 @@ impl FromStr for Milliseconds {
             (None, Some(digits)) => (digits, 1000),
             (None, None) => return Err(TIME),
         };
-        let count: u64 = digits.parse().map_err(|_| TIME)?;
+        let count: u64 = digits.parse().ok().ok_or(TIME)?;
         count.checked_mul(unit).map(Milliseconds).ok_or(TIME)
     }
 }

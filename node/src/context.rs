@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use model::{NodeId, Zone};
 use replica::Options;
+use tokio::sync::Semaphore;
 
 use crate::disk::Disk;
 use crate::items::Items;
@@ -30,6 +31,8 @@ pub struct Context {
     pub reads: Pool,
     /// Snapshots, births, clearing, flushes.
     pub background: Pool,
+    /// Places for snapshots sent at once.
+    pub sending: Semaphore,
     /// What snapshots may take of the disk.
     pub budget: Arc<Budget>,
     pub replica_options: Options,

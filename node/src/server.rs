@@ -36,7 +36,7 @@ const END_TASKS: Duration = Duration::from_secs(1);
 
 /// Until `shutdown` resolves; then hands leaders over and stops cleanly.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let node = Node::start(config, Connector::Tonic).await?;
+    let node = Node::start(config, Connector::Tonic)?;
     shutdown.await;
     node.stop().await
 }
@@ -61,8 +61,8 @@ struct Thread {
 }
 
 impl Node {
-    /// Opens the disk, starts every replica, then serves. Ready when it returns.
-    pub async fn start(config: Config, connector: Connector) -> anyhow::Result<Node> {
+    /// Opens the disk, starts every replica, then serves. Ready when it returns; blocks until then.
+    pub fn start(config: Config, connector: Connector) -> anyhow::Result<Node> {
         config.validate()?;
         tracing::info!(?config, "starts");
         let listener = TcpListener::bind(config.listen).with_context(|| format!("listen on {}", config.listen))?;
@@ -89,7 +89,7 @@ impl Node {
             thread.begin.send(beginning).ok().context("begin a worker")?;
             joins.push(thread.join);
         }
-        let services = services(&context, &runtimes);
+        let services = services(&context);
         let serving = watch::Sender::new(());
         for runtime in &runtimes {
             let listener = listener.try_clone().context("share the listener")?;
@@ -207,7 +207,7 @@ fn end(threads: Vec<Thread>) {
     }
 }
 
-fn services(context: &Arc<Context>, _runtimes: &[Handle]) -> Services {
+fn services(context: &Arc<Context>) -> Services {
     let raft = RaftOptions {
         node: context.node,
         inboxes: context.inboxes.clone(),

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use model::{KeyRange, NodeId, PartitionId, Zone};
 use replica::{AppliedMark, GroupState, LogStart, Options, Replica, Start};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::context::{Context, Room};
@@ -27,6 +28,8 @@ use crate::worker::lifecycle;
 
 /// Kept back in a file so that a full disk can be shrunk.
 const RESERVE_FILE_BYTES: u64 = 16 << 20;
+/// Snapshots sent at once: each takes the disk's bandwidth from the foreground.
+const SENDING_AT_ONCE: usize = 2;
 /// Snapshots of a node together: a tenth of a small NVMe volume, a replica of 10 GB in under two minutes.
 const SNAPSHOT_BYTES_PER_S: u64 = 100 << 20;
 /// Jobs that wait for a read thread; more are refused.
@@ -112,6 +115,7 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
         peers,
         reads: Pool::start(reads).context("start the read threads")?,
         background: Pool::start(background).context("start the background threads")?,
+        sending: Semaphore::new(SENDING_AT_ONCE),
         budget: Arc::new(Budget::new(SNAPSHOT_BYTES_PER_S)),
         replica_options: Options {
             election_ticks: config.election_ticks,

@@ -50,7 +50,7 @@ impl AdminService {
         for worker in inboxes.workers() {
             let (reply, replied) = oneshot::channel();
             inboxes.push(worker, Mail::Command(Command::List { only, reply }));
-            groups.extend(replied.await.map_err(|_| Status::unavailable("the node is stopping"))?);
+            groups.extend(replied.await.map_err(|_gone| Status::unavailable("the node is stopping"))?);
         }
         groups.sort_by_key(|group| group.partition);
         Ok(groups)

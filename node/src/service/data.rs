@@ -113,8 +113,11 @@ impl DataService {
         let split = self.inboxes.split(frame.requests, |request| PartitionId(request.partition));
         for (worker, requests) in split {
             let bytes = requests.iter().map(request_size).sum();
-            let mail = Mail::Requests { connection: Arc::clone(connection), received, requests };
-            let Err(Mail::Requests { requests, .. }) = self.inboxes.offer(worker, mail, bytes) else { continue };
+            if self.inboxes.has_room(worker, bytes) {
+                let mail = Mail::Requests { connection: Arc::clone(connection), received, requests };
+                self.inboxes.push_sized(worker, mail, bytes);
+                continue;
+            }
             self.metrics.shed.inc_by(count(requests.len()));
             let mut refused: Vec<_> =
                 requests.iter().map(|r| (refusal(r.id, Reason::Overloaded), REFUSAL_BYTES)).collect();

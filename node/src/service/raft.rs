@@ -85,9 +85,9 @@ impl RaftService {
         for (worker, messages) in inboxes.split(arrived, |(partition, ..)| *partition) {
             let bytes = messages.iter().map(|(.., size)| size).sum();
             let messages = messages.into_iter().map(|(partition, parcel, _)| (partition, parcel)).collect();
-            if let Err(Mail::Messages { messages, .. }) =
-                inboxes.offer(worker, Mail::Messages { from, messages }, bytes)
-            {
+            if inboxes.has_room(worker, bytes) {
+                inboxes.push_sized(worker, Mail::Messages { from, messages }, bytes);
+            } else {
                 metrics.raft_dropped.inc_by(count(messages.len()));
             }
         }
@@ -130,7 +130,7 @@ impl RaftService {
         let worker = self.options.inboxes.of(PartitionId(header.partition));
         let (reply, replied) = oneshot::channel();
         self.options.inboxes.push(worker, Mail::SnapshotOffered { header: Box::new(header.clone()), reply });
-        replied.await.map_err(|_| Status::unavailable("the node is stopping"))
+        replied.await.map_err(|_gone| Status::unavailable("the node is stopping"))
     }
 }
 

@@ -46,7 +46,7 @@ pub enum Connector {
 /// A gRPC channel with this project's windows.
 pub async fn channel(address: &str) -> Result<Channel, LinkError> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|_| LinkError::Address(address.to_owned()))?
+        .map_err(|_malformed| LinkError::Address(address.to_owned()))?
         .connect_timeout(CONNECT_TIMEOUT)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -119,14 +119,14 @@ impl Group {
         !self.inputs.is_empty() || !self.queue.is_empty()
     }
 
-    /// Takes a request into the queue, unless too much waits.
-    pub fn enqueue(&mut self, queued: Queued) -> Result<(), Queued> {
-        if self.queue.len() >= QUEUED_REQUESTS || self.queued_bytes + queued.bytes > QUEUED_BYTES {
-            return Err(queued);
-        }
+    /// Whether the queue takes so many bytes more.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.queue.len() < QUEUED_REQUESTS && self.queued_bytes + bytes <= QUEUED_BYTES
+    }
+
+    pub fn enqueue(&mut self, queued: Queued) {
         self.queued_bytes += queued.bytes;
         self.queue.push_back(queued);
-        Ok(())
     }
 
     pub fn dequeue(&mut self) -> Option<Queued> {

@@ -55,7 +55,7 @@ pub enum Mail {
     SnapshotBuilt {
         partition: PartitionId,
         to: ReplicaId,
-        built: Option<(Arc<Outgoing>, SnapshotContent)>,
+        built: Option<Box<Built>>,
     },
     SnapshotSent {
         partition: PartitionId,
@@ -80,6 +80,12 @@ pub enum Mail {
     /// The records of a new group stand.
     Born(Box<crate::worker::birth::Birth>),
     Command(Command),
+}
+
+/// A built snapshot.
+pub struct Built {
+    pub outgoing: Arc<Outgoing>,
+    pub content: SnapshotContent,
 }
 
 /// The read failed or could not be queued.
@@ -167,19 +173,16 @@ impl Inboxes {
 
     /// Pushes what must arrive.
     pub fn push(&self, worker: usize, mail: Mail) {
-        self.append(worker, mail, 0);
+        self.push_sized(worker, mail, 0);
     }
 
-    /// Pushes what may be refused when too much waits: it comes back.
-    pub fn offer(&self, worker: usize, mail: Mail, bytes: usize) -> Result<(), Mail> {
-        if self.inboxes[worker].lock().bytes.saturating_add(bytes) > INBOX_BYTES {
-            return Err(mail);
-        }
-        self.append(worker, mail, bytes);
-        Ok(())
+    /// Whether the worker takes so many bytes more.
+    pub fn has_room(&self, worker: usize, bytes: usize) -> bool {
+        self.inboxes[worker].lock().bytes.saturating_add(bytes) <= INBOX_BYTES
     }
 
-    fn append(&self, worker: usize, mail: Mail, bytes: usize) {
+    /// Pushes what counts against the bound.
+    pub fn push_sized(&self, worker: usize, mail: Mail, bytes: usize) {
         let inbox = &self.inboxes[worker];
         let was_empty = {
             let mut state = inbox.lock();

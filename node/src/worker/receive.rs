@@ -12,7 +12,7 @@ use crate::log::{Done, DoneWhat};
 use crate::service::data::{Connection, request_size};
 use crate::transport::convert::{self, Parcel};
 use crate::worker::group::{Group, Phase, Queued};
-use crate::worker::inbox::Mail;
+use crate::worker::inbox::{Built, Mail};
 use crate::worker::{Worker, effects, schedule, snapshots, tick};
 
 impl Worker {
@@ -46,7 +46,8 @@ impl Worker {
             Mail::SnapshotBuilt { partition, to, built } => {
                 let Some(group) = self.groups.get_mut(&partition) else { return };
                 let input = match built {
-                    Some((outgoing, content)) => {
+                    Some(built) => {
+                        let Built { outgoing, content } = *built;
                         group.outgoing.insert(to, outgoing);
                         Input::SnapshotBuilt { to, content }
                     }
@@ -104,13 +105,12 @@ impl Worker {
                 continue;
             };
             let bytes = request_size(&request);
-            let queued = Queued { connection: Arc::clone(connection), received, request, bytes };
-            match group.enqueue(queued) {
-                Ok(()) => schedule(&mut self.active, group),
-                Err(queued) => {
-                    self.desk.context.metrics.shed.inc();
-                    self.desk.refuse(connection, queued.request.id, Reason::Overloaded);
-                }
+            if group.has_room(bytes) {
+                group.enqueue(Queued { connection: Arc::clone(connection), received, request, bytes });
+                schedule(&mut self.active, group);
+            } else {
+                self.desk.context.metrics.shed.inc();
+                self.desk.refuse(connection, request.id, Reason::Overloaded);
             }
         }
     }

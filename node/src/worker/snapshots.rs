@@ -6,7 +6,7 @@ use futures::{FutureExt, StreamExt};
 use model::{NodeId, PartitionId, ReplicaId};
 use replica::eraftpb::Message;
 use replica::{Envelope, GroupState, Input, Install, MessageBody};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use wire::raft::snapshot_chunk::Part;
 use wire::raft::{SnapshotChunk, SnapshotHeader};
@@ -16,10 +16,8 @@ use crate::service::raft::describe;
 use crate::snapshot::{Outgoing, Received, Route};
 use crate::worker::desk::Desk;
 use crate::worker::group::{Group, Phase};
-use crate::worker::inbox::Mail;
+use crate::worker::inbox::{Built, Mail};
 
-/// Snapshots sent at once by a node: each takes the disk's bandwidth from the foreground.
-static SENDING: Semaphore = Semaphore::const_new(2);
 /// Chunks read ahead of the network.
 const CHUNKS_AHEAD: usize = 2;
 
@@ -31,7 +29,7 @@ pub fn build(desk: &Desk, group: &mut Group, to: ReplicaId) {
         let built = match Outgoing::build(&context.items, &context.disk.outgoing_dir(), route, &context.budget) {
             Ok(outgoing) => {
                 let content = outgoing.content().clone();
-                Some((Arc::new(outgoing), content))
+                Some(Box::new(Built { outgoing: Arc::new(outgoing), content }))
             }
             Err(error) => {
                 tracing::warn!(%partition, error = describe(&error), "failed to build a snapshot");
@@ -84,7 +82,7 @@ fn message_of(envelope: &Envelope) -> Option<&Message> {
 }
 
 async fn transfer(context: Arc<Context>, node: NodeId, outgoing: Arc<Outgoing>) -> Result<(), String> {
-    let _place = SENDING.acquire().await.map_err(|closed| closed.to_string())?;
+    let _place = context.sending.acquire().await.map_err(|closed| closed.to_string())?;
     let entry = context.peers.directory().entry(node).ok_or("its address is not known")?;
     let header = SnapshotChunk { part: Some(Part::Header(outgoing.header())) };
     let (chunks, ahead) = mpsc::channel(CHUNKS_AHEAD);

@@ -23,7 +23,7 @@ async fn has_all(client: &Client, names: std::ops::Range<u32>) {
 }
 
 async fn writes_are_read_and_scanned(way: Way) {
-    let world = World::start(way, 3).await;
+    let world = World::start(way, 3);
     world.create().await;
     let leader = world.leader().await;
     let client = world.client(leader).await;
@@ -54,7 +54,7 @@ async fn writes_are_read_and_scanned_in_memory() {
 }
 
 async fn the_group_outlives_its_leader(way: Way) {
-    let mut world = World::start(way, 3).await;
+    let mut world = World::start(way, 3);
     world.create().await;
     let first = world.leader().await;
     put_all(&world.client(first).await, 0..50).await;
@@ -65,7 +65,7 @@ async fn the_group_outlives_its_leader(way: Way) {
     has_all(&client, 0..50).await;
     put_all(&client, 50..80).await;
 
-    world.boot(first).await;
+    world.boot(first);
     let applied = world.group(second).await.unwrap().applied;
     eventually(async || world.group(first).await.filter(|group| group.applied >= applied)).await;
     let returned = world.client(first).await;
@@ -85,7 +85,7 @@ async fn a_group_outlives_its_leader_in_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_started_again_have_what_was_written() {
-    let mut world = World::start(Way::Tonic, 3).await;
+    let mut world = World::start(Way::Tonic, 3);
     world.create().await;
     let leader = world.leader().await;
     put_all(&world.client(leader).await, 0..200).await;
@@ -93,7 +93,7 @@ async fn nodes_started_again_have_what_was_written() {
         world.kill(number);
     }
     for number in 0..3 {
-        world.boot(number).await;
+        world.boot(number);
     }
     let leader = world.leader().await;
     has_all(&world.client(leader).await, 0..200).await;

@@ -12,13 +12,13 @@ use crate::world::{PARTITION, Way, World, config, descriptor, eventually, get, i
 async fn an_empty_folder_takes_no_identity_by_itself() {
     let folder = tempfile::TempDir::new().unwrap();
     let blank = node::Config { format: false, ..config(&folder, 0, Vec::new()) };
-    let refused = node::Node::start(blank, node::transport::Connector::Tonic).await.err().expect("it does not start");
+    let refused = node::Node::start(blank, node::transport::Connector::Tonic).err().expect("it does not start");
     assert!(format!("{refused:#}").contains("has no identity"), "{refused:#}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_much_at_once_is_shed_and_the_rest_is_answered() {
-    let world = World::start(Way::Memory, 3).await;
+    let world = World::start(Way::Memory, 3);
     let epoch = world.create().await.epoch;
     let client = world.client(world.leader().await).await;
     let puts = (0..3000).map(|n| put(&format!("key-{n}"), "text")).collect();
@@ -33,7 +33,7 @@ async fn too_much_at_once_is_shed_and_the_rest_is_answered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_epoch_is_told_the_newest_descriptor() {
-    let world = World::start(Way::Memory, 3).await;
+    let world = World::start(Way::Memory, 3);
     let newest = world.create().await;
     let client = world.client(world.leader().await).await;
     for operation in [put("key", "text"), get("key")] {
@@ -41,14 +41,14 @@ async fn a_stale_epoch_is_told_the_newest_descriptor() {
         assert_eq!(refused.reason(), Reason::StaleEpoch);
         assert_eq!(refused.descriptor, Some(newest.encode()));
     }
-    let other = World::start(Way::Memory, 1).await;
+    let other = World::start(Way::Memory, 1);
     let nowhere = other.client(0).await.one(3, get("key")).await;
     assert_eq!(refusal_of(&nowhere), Some(Reason::UnknownPartition));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_of_garbage_are_refused_and_change_nothing() {
-    let world = World::start(Way::Tonic, 3).await;
+    let world = World::start(Way::Tonic, 3);
     let epoch = world.create().await.epoch;
     let leader = world.leader().await;
     let node = world.node(leader);
@@ -77,7 +77,7 @@ async fn frames_of_garbage_are_refused_and_change_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_for_a_retired_replica_creates_nothing() {
-    let world = World::start(Way::Memory, 1).await;
+    let world = World::start(Way::Memory, 1);
     let node = world.node(0);
     let vote = |to: u64| {
         let message = Message { partition: PARTITION.0, from: 2, to, kind: 5, term: 9, ..Default::default() };
@@ -110,7 +110,7 @@ async fn a_message_for_a_retired_replica_creates_nothing() {
 async fn sixty_four_in_flight_share_frames_wakes_messages_and_syncs() {
     const ROUNDS: u64 = 30;
     const IN_FLIGHT: u64 = 64;
-    let world = World::start(Way::Memory, 3).await;
+    let world = World::start(Way::Memory, 3);
     let epoch = world.create().await.epoch;
     let leader = world.leader().await;
     let client = world.client(leader).await;

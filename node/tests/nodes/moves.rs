@@ -36,7 +36,7 @@ fn epoch_of(status: &GroupStatus) -> u64 {
 }
 
 async fn a_replica_moves(way: Way) {
-    let world = World::start(way, 4).await;
+    let world = World::start(way, 4);
     let descriptor = world.create().await;
     let leader = world.leader().await;
     let client = world.client(leader).await;
@@ -87,7 +87,7 @@ async fn a_replica_moves_in_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_is_destroyed_only_when_its_table_is_being_deleted() {
-    let mut world = World::start(Way::Memory, 3).await;
+    let mut world = World::start(Way::Memory, 3);
     let descriptor = world.create().await;
     let leader = world.leader().await;
     let client = world.client(leader).await;
@@ -115,7 +115,7 @@ async fn a_group_is_destroyed_only_when_its_table_is_being_deleted() {
     }
     // Its replicas' ids are never accepted again, not even after a restart.
     world.kill(0);
-    world.boot(0).await;
+    world.boot(0);
     let request = CreateGroupRequest { descriptor: descriptor.encode(), table: table(TableStatus::Active).encode() };
     let refused = world.node(0).services().admin.create_group(Request::new(request)).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");

@@ -73,12 +73,12 @@ pub fn config(folder: &TempDir, number: usize, seeds: Vec<String>) -> Config {
 }
 
 impl World {
-    pub async fn start(way: Way, nodes: usize) -> World {
+    pub fn start(way: Way, nodes: usize) -> World {
         let folders = (0..nodes).map(|_| TempDir::new().unwrap()).collect();
         let memory = Memory::new(Frameway::Encoded);
         let mut world = World { way, memory, folders, nodes: (0..nodes).map(|_| None).collect() };
         for number in 0..nodes {
-            world.boot(number).await;
+            world.boot(number);
         }
         world
     }
@@ -91,10 +91,10 @@ impl World {
     }
 
     /// Starts a node, first or again, on its folder.
-    pub async fn boot(&mut self, number: usize) {
+    pub fn boot(&mut self, number: usize) {
         let seeds = self.nodes.iter().flatten().map(|node| node.address().to_owned()).collect();
         let config = config(&self.folders[number], number, seeds);
-        self.nodes[number] = Some(Node::start(config, self.connector()).await.unwrap());
+        self.nodes[number] = Some(Node::start(config, self.connector()).unwrap());
     }
 
     /// Without a word to the others.
