@@ -37,7 +37,7 @@ pub async fn serve(house: Arc<House>, config: Config, stopped: watch::Receiver<b
     let handle = Handle::new(Metrics::new(&prometheus::Registry::new()).context("register metrics")?);
     let memds = tokio::spawn(memds::server::serve(handle.clone(), listener, until(memds_stopped)));
     let memory = Memory::new(Frameway::AsIs);
-    let nodes = start_nodes(&house, &memory).await?;
+    let nodes = start_nodes(&house, &memory)?;
     let connector = InMemory { nodes: memory, memds: handle, control: TonicConnector::default() };
     run_router(&house, &config, connector, stopped).await.context("run the router")?;
     for node in nodes {
@@ -48,12 +48,12 @@ pub async fn serve(house: Arc<House>, config: Config, stopped: watch::Receiver<b
     memds.await.context("stop MemDS")?.context("run MemDS")
 }
 
-async fn start_nodes(house: &House, memory: &Arc<Memory>) -> anyhow::Result<Vec<Node>> {
+fn start_nodes(house: &House, memory: &Arc<Memory>) -> anyhow::Result<Vec<Node>> {
     let mut nodes = Vec::new();
     for place in &house.nodes {
         let config = parse::<NodeArguments>(house.node_arguments(place))?.config;
         let node = Node::start(config, Connector::Memory(Arc::clone(memory)));
-        nodes.push(node.await.with_context(|| format!("start {}", place.name))?);
+        nodes.push(node.with_context(|| format!("start {}", place.name))?);
     }
     Ok(nodes)
 }
