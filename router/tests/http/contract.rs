@@ -1,7 +1,16 @@
 //! DynamoDB's HTTP contract: methods, content types, sizes, headers, the order of the first checks.
 
-use crate::harness::{Server, with_music};
+use std::time::Duration;
+
 use router::routing::Failure;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::harness::{Server, with_music};
+
+/// What a test waits for at most.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 const UNKNOWN: &str = r#"{"__type":"com.amazon.coral.service#UnknownOperationException"}"#;
 const NOT_JSON: &str = r#"{"__type":"com.amazon.coral.service#SerializationException"}"#;
@@ -132,4 +141,40 @@ async fn failures_of_routing_become_retryable_errors() {
         assert_eq!(answer.status, status);
         assert!(answer.body.starts_with(&format!(r#"{{"__type":"{kind}""#)), "{}", answer.body);
     }
+}
+
+#[tokio::test]
+async fn a_read_is_given_up_when_its_client_goes_away() {
+    let server = with_music().await;
+    let mut hanging = server.backend.hang();
+    let body = r#"{"TableName":"Music","Key":{"Artist":{"S":"a"},"Song":{"S":"b"}}}"#;
+    let length = body.len();
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: h\r\nx-amz-target: DynamoDB_20120810.GetItem\r\n\
+         content-type: application/x-amz-json-1.0\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    let mut client = TcpStream::connect(server.address).await.unwrap();
+    client.write_all(request.as_bytes()).await.unwrap();
+    timeout(DEADLINE, hanging.wait_for(|&count| count == 1)).await.unwrap().unwrap();
+    drop(client);
+    timeout(DEADLINE, hanging.wait_for(|&count| count == 0)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_not_waited_for() {
+    let server = Server::start(&["--no-auth", "--operation-deadline-ms", "50"]).await;
+    let request = b"POST / HTTP/1.1\r\nhost: h\r\nx-amz-target: DynamoDB_20120810.ListTables\r\n\
+                    content-type: application/x-amz-json-1.0\r\ncontent-length: 2\r\n\r\n{";
+    let answer = timeout(DEADLINE, server.raw(request)).await.unwrap();
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains("ServiceUnavailableException"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn bodies_wait_for_memory_and_are_all_read() {
+    // Room for the one largest body there may be.
+    let server = Server::start(&["--no-auth", "--max-body-memory-bytes", "1"]).await;
+    let body = format!(r#"{{"x":"{}"}}"#, "y".repeat(15 * 1024 * 1024));
+    let answers = futures::future::join_all((0..4).map(|_| server.post("ListTables", &body))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
 }

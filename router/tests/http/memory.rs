@@ -25,6 +25,8 @@ struct State {
     failures: Vec<Failure>,
     /// Status that new tables get.
     stay_creating: bool,
+    /// Gets never end; each says so when it begins and when it is given up.
+    hang: Option<tokio::sync::watch::Sender<i32>>,
 }
 
 #[derive(Clone, Default)]
@@ -47,6 +49,13 @@ impl Memory {
         self.state().stay_creating = true;
     }
 
+    /// Gets hang from now on; the channel tells how many do.
+    pub fn hang(&self) -> tokio::sync::watch::Receiver<i32> {
+        let (sender, receiver) = tokio::sync::watch::channel(0);
+        self.state().hang = Some(sender);
+        receiver
+    }
+
     fn items(&self, table: &TableDescriptor) -> Result<(MutexGuard<'_, State>, String), Failure> {
         let mut state = self.state();
         if let Some(failure) = state.failures.pop() {
@@ -57,6 +66,22 @@ impl Memory {
         } else {
             Err(Failure::TableNotFound)
         }
+    }
+}
+
+/// Counts one that hangs, until it is dropped.
+struct GivenUp(tokio::sync::watch::Sender<i32>);
+
+impl GivenUp {
+    fn new(hanging: tokio::sync::watch::Sender<i32>) -> GivenUp {
+        hanging.send_modify(|count| *count += 1);
+        GivenUp(hanging)
+    }
+}
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -76,6 +101,11 @@ impl Backend for Memory {
         _consistent: bool,
         _deadline: Instant,
     ) -> Result<Option<Bytes>, Failure> {
+        let hang = self.state().hang.clone();
+        if let Some(hanging) = hang {
+            let _given_up = GivenUp::new(hanging);
+            std::future::pending::<()>().await;
+        }
         let (state, name) = self.items(table)?;
         Ok(state.tables[&name].1.get(&key).cloned())
     }

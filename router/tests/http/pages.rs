@@ -259,3 +259,35 @@ async fn a_page_ends_after_a_megabyte() {
     );
     server.expect("Scan", body, expected).await;
 }
+
+#[tokio::test]
+async fn numbers_sort_as_numbers() {
+    let server = Server::open().await;
+    let create = r#"{"TableName":"Numbers","BillingMode":"PAY_PER_REQUEST",
+        "AttributeDefinitions":[{"AttributeName":"p","AttributeType":"B"},{"AttributeName":"s","AttributeType":"N"}],
+        "KeySchema":[{"AttributeName":"p","KeyType":"HASH"},{"AttributeName":"s","KeyType":"RANGE"}]}"#;
+    assert_eq!(server.post("CreateTable", create).await.status, 200);
+    for number in ["10", "-1.5", "0", "9", "-100"] {
+        let body = format!(r#"{{"TableName":"Numbers","Item":{{"p":{{"B":"AA=="}},"s":{{"N":"{number}"}}}}}}"#);
+        assert_eq!(server.post("PutItem", &body).await.status, 200);
+    }
+    let query = |condition: &str| {
+        format!(
+            r#"{{"TableName":"Numbers","KeyConditionExpression":"p = :p AND {condition}","ProjectionExpression":"s",
+                "ExpressionAttributeValues":{{":p":{{"B":"AA=="}},":s":{{"N":"-1.50"}}}}}}"#
+        )
+    };
+    for (condition, items) in [
+        ("s < :s", r#"{"s":{"N":"-100"}}"#),
+        ("s <= :s", r#"{"s":{"N":"-100"}},{"s":{"N":"-1.5"}}"#),
+        (":s < s", r#"{"s":{"N":"0"}},{"s":{"N":"9"}},{"s":{"N":"10"}}"#),
+        ("s BETWEEN :s AND :s", r#"{"s":{"N":"-1.5"}}"#),
+    ] {
+        let count = items.matches("\"s\"").count();
+        let expected = format!(r#"{{"Items":[{items}],"Count":{count},"ScannedCount":{count}}}"#);
+        server.expect("Query", &query(condition), &expected).await;
+    }
+    let sentence = "Invalid KeyConditionExpression: Incorrect operand type for operator or function; operator or function: \
+                    begins_with, operand type: N";
+    server.expect_invalid("Query", &query("begins_with(s, :s)"), sentence).await;
+}
