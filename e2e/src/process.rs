@@ -99,7 +99,10 @@ impl Running {
     /// The children with this role, as they are now.
     pub fn children(&self, role: Role) -> Vec<u32> {
         let Some(parent) = self.child.id() else { return Vec::new() };
-        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        // A child is listed under the thread that started it.
+        let threads = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+        let lists = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+        let children: String = lists.collect();
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(|pid| has_role(*pid, role)).collect()
     }
 

@@ -165,30 +165,37 @@ async fn one_kill(
             running = local.start().await?;
             "everything"
         }
-        1..=3 => kill_some(&running, Role::Router, random, 1),
-        4..=6 => kill_some(&running, Role::MemDs, random, 1),
-        7..=9 => kill_some(&running, Role::Node, random, 2),
-        10 => kill_some(&running, Role::Node, random, 3),
-        _ => kill_some(&running, Role::Node, random, 1),
+        1..=3 => kill_some(&running, Role::Router, random, 1).await?,
+        4..=6 => kill_some(&running, Role::MemDs, random, 1).await?,
+        7..=9 => kill_some(&running, Role::Node, random, 2).await?,
+        10 => kill_some(&running, Role::Node, random, 3).await?,
+        _ => kill_some(&running, Role::Node, random, 1).await?,
     };
     progress(world).await.with_context(|| format!("after killing {what}"))?;
     Ok((running, what.to_owned(), started.elapsed()))
 }
 
-fn kill_some(running: &Running, role: Role, random: &mut Random, count: usize) -> &'static str {
+/// One that was killed a moment ago is waited for: every kill is a kill.
+async fn kill_some(running: &Running, role: Role, random: &mut Random, count: usize) -> anyhow::Result<&'static str> {
+    let deadline = Instant::now() + PROGRESS_WITHIN;
     let mut children = running.children(role);
+    while children.len() < count {
+        ensure!(Instant::now() < deadline, "fewer than {count} children of the role {role:?} run");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        children = running.children(role);
+    }
     while children.len() > count {
         let index = usize::try_from(random.below(children.len() as u64)).unwrap_or(0);
         children.swap_remove(index);
     }
     children.iter().for_each(|pid| kill(*pid));
-    match (role, count) {
+    Ok(match (role, count) {
         (Role::Router, _) => "router",
         (Role::MemDs, _) => "memds",
         (Role::Node, 1) => "one node",
         (Role::Node, 2) => "two nodes",
         (Role::Node, _) => "three nodes",
-    }
+    })
 }
 
 /// One node is killed again and again so that it never serves: every key must be writable again within 3 s.

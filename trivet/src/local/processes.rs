@@ -64,11 +64,14 @@ async fn finish(mut children: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()>
 async fn keep_running(program: Program, restart_after: Duration, stopped: watch::Receiver<bool>) -> anyhow::Result<()> {
     loop {
         let mut child = start(&program)?;
+        // Waiting for a child would close its standard input, which tells it to stop.
+        let input = child.stdin.take();
         let status = tokio::select! {
             biased;
             () = until(stopped.clone()) => return stop(child).await,
             status = child.wait() => status.context("wait for a child")?,
         };
+        drop(input);
         tracing::warn!(child = program.name, %status, "a child ended and is started again");
         tokio::select! {
             biased;
