@@ -93,7 +93,14 @@ impl Registry {
     /// Groups, and those of them that lead.
     pub fn counts(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.groups.len(), state.groups.values().filter(|s| s.leader == Some(s.replica)).count())
+        (state.groups.len(), state.groups.values().filter(|summary| summary.leader == Some(summary.replica)).count())
+    }
+
+    /// The groups that lead, each with the term in which it does.
+    pub fn led(&self) -> BTreeSet<(PartitionId, u64)> {
+        let state = self.lock();
+        let leads = state.groups.iter().filter(|(_, summary)| summary.leader == Some(summary.replica));
+        leads.map(|(partition, summary)| (*partition, summary.term)).collect()
     }
 
     /// Another group of this table that holds a part of the range here.

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use model::NodeId;
+use model::{NodeId, PartitionId};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tonic::transport::Server;
@@ -137,19 +137,26 @@ impl Node {
         flushed
     }
 
-    /// Waits until nothing here leads any more, or for the time-out: a group without another voter keeps its leader.
+    /// Waits until every group that is led here has another leader, or for the time-out: a group without another voter keeps
+    /// its leader. Each is handed over once: what others hand to this node while they stop, too, stays.
     async fn hand_over(&self) {
-        let mut changes = self.context.registry.listen().changes;
+        let registry = &self.context.registry;
+        let mut changes = registry.listen().changes;
+        let mut owed = registry.led();
         let waited = tokio::time::timeout(self.stop_timeout, async {
-            while self.context.registry.counts().1 > 0 {
+            while !owed.is_empty() {
+                let partitions: Arc<[PartitionId]> = owed.iter().map(|(partition, _)| *partition).collect();
                 for worker in self.context.inboxes.workers() {
-                    self.context.inboxes.push(worker, Mail::Command(Command::Resign));
+                    let command = Command::Resign { partitions: Arc::clone(&partitions) };
+                    self.context.inboxes.push(worker, Mail::Command(command));
                 }
                 drop(tokio::time::timeout(RESIGN_EVERY, changes.changed()).await);
+                let led = registry.led();
+                owed.retain(|own| led.contains(own));
             }
         });
         if waited.await.is_err() {
-            tracing::warn!(leaders = self.context.registry.counts().1, "stops without handing all leaders over");
+            tracing::warn!(leaders = owed.len(), "stops without handing all leaders over");
         }
     }
 

@@ -28,8 +28,9 @@ impl Worker {
                 // Whoever asked may have gone.
                 drop(reply.send(statuses));
             }
-            Command::Resign => {
-                for group in self.groups.values_mut().filter(|group| group.leads()) {
+            Command::Resign { partitions } => {
+                for partition in partitions.iter() {
+                    let Some(group) = self.groups.get_mut(partition).filter(|group| group.leads()) else { continue };
                     group.inputs.push(Input::Resign);
                     schedule(&mut self.active, group);
                 }

@@ -1,5 +1,7 @@
 //! What administration asks of a worker.
 
+use std::sync::Arc;
+
 use model::{NodeId, PartitionDescriptor, PartitionId, ReplicaId, TableDescriptor, TableId};
 use replica::{Change, Refusal};
 use tokio::sync::oneshot;
@@ -41,8 +43,10 @@ pub enum Command {
         only: Only,
         reply: oneshot::Sender<Vec<GroupStatus>>,
     },
-    /// Every leader hands over: the node is about to stop.
-    Resign,
+    /// These leaders hand over: the node is about to stop.
+    Resign {
+        partitions: Arc<[PartitionId]>,
+    },
 }
 
 /// Which groups a list holds.
