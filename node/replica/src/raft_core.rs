@@ -354,7 +354,8 @@ impl Core {
     pub(crate) fn caught_up(&self, id: ReplicaId) -> bool {
         let committed = self.committed();
         self.node.raft.prs().get(id.0).is_some_and(|progress| {
-            progress.state != ProgressState::Snapshot && progress.matched + CAUGHT_UP_ENTRIES >= committed
+            let has_state = progress.matched > 0 && progress.state != ProgressState::Snapshot;
+            has_state && progress.matched + CAUGHT_UP_ENTRIES >= committed
         })
     }
 

@@ -55,7 +55,11 @@ impl Chaos {
 
     fn act(&mut self) {
         match self.dice.roll(100) {
-            0..30 => self.cluster.tick_once(&[]),
+            0..30 => {
+                // Clocks drift.
+                let slow = self.dice.roll(10);
+                self.cluster.tick_once(&[slow]);
+            }
             30..60 => self.write(),
             60..70 => self.read(),
             70..72 => self.crash_one(),
