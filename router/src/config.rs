@@ -37,17 +37,17 @@ pub struct Config {
     #[arg(long, env = "TRIVET_ANY_REGION")]
     pub any_region: bool,
     /// How long one operation may take, in milliseconds, before it is answered with a retryable error.
-    #[arg(long, env = "TRIVET_OPERATION_DEADLINE_MS", default_value_t = 5_000)]
+    #[arg(long, env = "TRIVET_OPERATION_DEADLINE_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub operation_deadline_ms: u64,
     /// How many partitions a table gets whose creator does not say (tag `trivet.dev/partitions`); the control service's
     /// default if not given.
     #[arg(long, env = "TRIVET_DEFAULT_PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub default_partitions: Option<u32>,
     /// Most connections at once; others wait to be accepted.
-    #[arg(long, env = "TRIVET_MAX_CONNECTIONS", default_value_t = 10_000)]
-    pub max_connections: usize,
+    #[arg(long, env = "TRIVET_MAX_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
     /// Most bytes of request bodies in memory at once; others wait to be read.
-    #[arg(long, env = "TRIVET_MAX_BODY_MEMORY_BYTES", default_value_t = 256 * 1024 * 1024)]
+    #[arg(long, env = "TRIVET_MAX_BODY_MEMORY_BYTES", default_value_t = 128 * 1024 * 1024)]
     pub max_body_memory_bytes: usize,
 }
 

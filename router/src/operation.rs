@@ -1,6 +1,6 @@
 //! DynamoDB's operations: one file each with its request, its rules and what it asks of whom; beside them what several share.
 //!
-//! Every operation checks in DynamoDB's order: the types (while parsing), the shape ([`violations`]), the sense of the
+//! Every operation checks in DynamoDB's order: the types (while parsing), the shape (`violations`), the sense of the
 //! parameters, the table, the keys held against the table's schema; only then is anybody asked.
 
 mod batch_get_item;

@@ -45,7 +45,7 @@ pub async fn serve<B: Backend>(
     let metrics = Metrics::new(registry).context("register metrics")?;
     let front = Front::new(backend, config, verifier, metrics);
     let app = app(Arc::new(front));
-    let room = Arc::new(Semaphore::new(config.max_connections));
+    let room = Arc::new(Semaphore::new(usize::try_from(config.max_connections).unwrap_or(usize::MAX)));
     let (stop, stopping) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -77,7 +77,9 @@ pub async fn serve<B: Backend>(
 async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a client is gone before it was served");
+    }
     Ok((stream, permit))
 }
 

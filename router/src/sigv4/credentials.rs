@@ -52,3 +52,31 @@ impl Credentials for FixedCredentials {
         self.0.get(access_key).map(String::as_str)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credentials_file_is_read_as_aws_reads_it() {
+        let mut credentials = FixedCredentials::default();
+        let file = "# ours\n[default]\naws_access_key_id = A1\naws_secret_access_key=s/1=\nregion = x\n\n[other]\n\
+                    aws_access_key_id=A2\naws_secret_access_key = s2\n";
+        credentials.add_file(file).unwrap();
+        assert_eq!(credentials.secret("A1"), Some("s/1="));
+        assert_eq!(credentials.secret("A2"), Some("s2"));
+        assert_eq!(credentials.secret("default"), None);
+    }
+
+    #[test]
+    fn a_broken_credentials_file_is_refused() {
+        for (file, expected) in [
+            ("hello", "line 1 is not `name = value`"),
+            ("\naws_secret_access_key = s", "line 2: a secret without an access key"),
+            ("aws_access_key_id = A", "the last access key has no secret"),
+        ] {
+            let error = FixedCredentials::default().add_file(file).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+}

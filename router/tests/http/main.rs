@@ -8,5 +8,6 @@ mod harness;
 mod items;
 mod malformed;
 mod memory;
+mod noise;
 mod pages;
 mod tables;
