@@ -24,6 +24,8 @@ pub enum Fault {
     /// A process dies, and its last synced batch cannot be read.
     Rot(Place),
     Partition,
+    /// One node hears nobody, and nobody it, until the healing.
+    CutOff(Place),
     /// These directions carry again.
     Join(Vec<(Place, Place)>),
     /// A process stands still and goes on.
@@ -99,6 +101,10 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
         }
         Fault::Restart(place) => nodes[place].start(core)?,
         Fault::Partition => partition(core, nodes.len()),
+        Fault::CutOff(place) => {
+            let others = (0..nodes.len()).filter(|other| *other != place);
+            core.network.blocked.extend(others.flat_map(|other| [(place, other), (other, place)]));
+        }
         Fault::Join(directions) => {
             for direction in directions {
                 core.network.blocked.remove(&direction);

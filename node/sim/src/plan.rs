@@ -124,6 +124,41 @@ impl Plan {
     }
 }
 
+/// A world in which nothing goes wrong, busy enough that a pause is noticed.
+pub fn quiet(seed: u64) -> (Plan, Rng) {
+    let (drawn, rng) = Plan::draw(seed, None);
+    let plan = Plan {
+        nodes: 3 + usize::from(seed % 2 == 0) * 3,
+        groups: 4,
+        clients: 12,
+        keys: 4,
+        troubled_us: 10 * SECOND,
+        options: Options { seed, ..Options::default() },
+        network: NetworkPlan {
+            loss_permille: 0,
+            twice_permille: 0,
+            late_permille: 0,
+            shuffled: false,
+            spread_us: 1_000,
+            least_us: 100,
+        },
+        disk: DiskPlan { sync_us: 500, apply_us: 500, read_us: 200, read_failure_permille: 0, ..drawn.disk.clone() },
+        crashes: 0,
+        power_cuts: 0,
+        partitions: 0,
+        pauses: 0,
+        slow_disks: 0,
+        clock_jumps: 0,
+        wipes: 0,
+        rot: false,
+        mover_us: 0,
+        think_us: 30 * MILLISECOND,
+        client_timeout_us: 400 * MILLISECOND,
+        ..drawn
+    };
+    (plan, rng)
+}
+
 fn draw_options(r: &mut Rng, seed: u64) -> Options {
     let defaults = Options { seed, ..Options::default() };
     if r.permille(500) {

@@ -13,6 +13,7 @@ use crate::network::Network;
 use crate::oracle::Oracle;
 use crate::plan::{MILLISECOND, Mutant, Plan, SECOND};
 use crate::queue::{Queue, Time};
+use crate::rng::Rng;
 use crate::trace::{At, Trace};
 
 /// Twenty election time-outs of one second (faults.md).
@@ -31,6 +32,10 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, mutant: Option<Mutant>) -> World {
         let (plan, rng) = Plan::draw(seed, mutant);
+        World::planned(plan, rng)
+    }
+
+    pub fn planned(plan: Plan, rng: Rng) -> World {
         let keys = birth::keys(&plan);
         let core = Core {
             now: 0,

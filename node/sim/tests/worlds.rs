@@ -1,7 +1,10 @@
 //! Seeds as tests: worlds that must hold, the same world twice, and worlds with a mistake that the oracle must find.
 
-use sim::plan::Mutant;
+use sim::event::Event;
+use sim::faults::Fault;
+use sim::plan::{self, Mutant, SECOND};
 use sim::runner::{run_many, run_twice};
+use sim::world::World;
 
 const JOBS: usize = 2;
 
@@ -42,6 +45,34 @@ fn the_same_seed_twice_is_the_same_world() {
     for seed in 1..=20 {
         run_twice(seed).unwrap();
     }
+}
+
+#[test]
+fn a_quiet_world_elects_one_leader_in_each_group() {
+    for seed in 1..=20 {
+        let (plan, rng) = plan::quiet(seed);
+        let groups = plan.groups;
+        let mut world = World::planned(plan, rng);
+        world.run().unwrap();
+        assert_eq!(world.core.oracle.elections.count(), groups, "seed {seed}");
+        assert!(world.core.oracle.history.longest_silence() < SECOND, "seed {seed}");
+    }
+}
+
+/// Faults.md, row 7: three seconds after one node is cut off, at the 99th percentile.
+#[test]
+fn a_majority_writes_again_three_seconds_after_a_partition() {
+    let mut silences: Vec<u64> = (1..=100)
+        .map(|seed| {
+            let (plan, rng) = plan::quiet(seed);
+            let mut world = World::planned(plan, rng);
+            world.core.queue.at(5 * SECOND, Event::Fault(Fault::CutOff(0)));
+            world.run().unwrap();
+            world.core.oracle.history.longest_silence()
+        })
+        .collect();
+    silences.sort_unstable();
+    assert!(silences[98] <= 3 * SECOND, "microseconds: {:?}", &silences[75..]);
 }
 
 #[test]

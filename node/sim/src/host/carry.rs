@@ -17,8 +17,11 @@ use crate::event::{Event, Frame, Group, Parcel, Place, Reply, Waiter};
 use crate::host::{Asked, Node, Running};
 use crate::invariant::{Broken, Verdict};
 use crate::oracle::{Outcome, Seen};
-use crate::plan::Mutant;
+use crate::plan::{Mutant, SECOND};
 use crate::trace::At;
+
+/// However slow a disk, a batch is applied within this time.
+const APPLY_BACKLOG_US: u64 = 2 * SECOND;
 
 /// What leaves for other nodes in this turn.
 pub type Frames = BTreeMap<(Place, NodeId), Vec<Parcel>>;
@@ -235,7 +238,9 @@ impl Node {
             let what = format!("a batch up to {} with the mark {}", batch.index, mark.index);
             return Err(Broken::new("host order", group, what));
         }
-        running.apply_at = running.apply_at.max(core.now) + core.around(core.plan.disk.apply_us * self.disk_factor);
+        let delay = core.around(core.plan.disk.apply_us * self.disk_factor);
+        let due = (running.apply_at.max(core.now) + delay).min(core.now + APPLY_BACKLOG_US);
+        running.apply_at = due.max(running.apply_at + 1);
         running.applying.push_back(batch.index);
         let applied = Rc::new(Applied { batch, mark, state });
         core.queue.at(running.apply_at, Event::Apply(self.seat(group, running.id), applied));

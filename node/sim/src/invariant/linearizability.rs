@@ -110,6 +110,8 @@ pub struct History {
     keys: Vec<Vec<Bytes>>,
     healed_at: Option<Time>,
     served: BTreeMap<Group, (bool, bool)>,
+    /// By group: the last acknowledged write, and the longest time between two of them.
+    silence: BTreeMap<Group, (Time, Time)>,
     next: u64,
 }
 
@@ -147,6 +149,11 @@ impl History {
     pub fn answered(&mut self, id: u64, now: Time, outcome: Outcome) {
         let healed = self.healed_at;
         let Some(operation) = self.operations.get_mut(&id) else { return };
+        if matches!(outcome, Outcome::Written { .. }) {
+            let (last, longest) = self.silence.entry(operation.group).or_insert((now, 0));
+            *longest = (now - *last).max(*longest);
+            *last = now;
+        }
         if healed.is_some_and(|healed| healed <= operation.invoked) {
             let served = self.served.entry(operation.group).or_default();
             match &outcome {
@@ -157,6 +164,11 @@ impl History {
         }
         operation.returned = now;
         operation.outcome = outcome;
+    }
+
+    /// The longest time in which no write of some group was acknowledged, after its first one.
+    pub fn longest_silence(&self) -> Time {
+        self.silence.values().map(|(_, longest)| *longest).max().unwrap_or(0)
     }
 
     pub fn heal(&mut self, now: Time) {
