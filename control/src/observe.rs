@@ -7,8 +7,10 @@ use placement::NodeView;
 use crate::cluster::{Cluster, Reached};
 use crate::plan::{Observed, ReplicaReport};
 
-/// A node takes no new replicas below this share of free disk: one part in ten.
+/// A node takes no new replicas below this share of free disk, one part in ten, where that is less than a partition's worth
+/// (10 GB, DynamoDB's largest).
 const FREE_SHARE: u64 = 10;
+const PARTITION_BYTES: u64 = 10 << 30;
 
 /// Nodes that answered, as `placement` sees them.
 pub async fn node_views(cluster: &Cluster) -> Vec<NodeView> {
@@ -41,7 +43,7 @@ fn view(node: &Reached) -> NodeView {
     NodeView {
         id: NodeId(status.node),
         zone: Zone(status.zone.clone()),
-        accepts: status.ready && status.free_bytes >= status.total_bytes / FREE_SHARE,
+        accepts: status.ready && status.free_bytes >= (status.total_bytes / FREE_SHARE).min(PARTITION_BYTES),
         replicas: status.groups,
         free_bytes: status.free_bytes,
     }
