@@ -43,7 +43,9 @@ fn view(node: &Reached) -> NodeView {
     NodeView {
         id: NodeId(status.node),
         zone: Zone(status.zone.clone()),
-        accepts: status.ready && status.free_bytes >= (status.total_bytes / FREE_SHARE).min(PARTITION_BYTES),
+        accepts: status.ready
+            && status.accepts_replicas
+            && status.free_bytes >= (status.total_bytes / FREE_SHARE).min(PARTITION_BYTES),
         replicas: status.groups,
         free_bytes: status.free_bytes,
     }

@@ -95,13 +95,14 @@ impl Node {
             let listener = listener.try_clone().context("share the listener")?;
             drop(runtime.spawn(serve(listener, services.clone(), serving.subscribe())));
         }
-        background(&context, &config, &runtimes[0])?;
-        if let Connector::Memory(memory) = &connector {
-            memory.join(&address, services.clone());
-        }
-        tracing::info!(node = %context.node, zone = %context.zone, address, "serves");
         let stop_timeout = config.stop_timeout.duration();
-        Ok(Node { context, services, connector, address, stop_timeout, threads: joins, serving: Some(serving) })
+        let node = Node { context, services, connector, address, stop_timeout, threads: joins, serving: Some(serving) };
+        background(&node.context, &config, &runtimes[0])?;
+        if let Connector::Memory(memory) = &node.connector {
+            memory.join(&node.address, node.services.clone());
+        }
+        tracing::info!(node = %node.id(), zone = %node.context.zone, address = node.address, "serves");
+        Ok(node)
     }
 
     pub fn id(&self) -> NodeId {

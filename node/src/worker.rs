@@ -129,6 +129,7 @@ impl Worker {
             self.retire(partition);
         }
         self.desk.send_jobs();
+        self.after_write();
     }
 
     /// Each group with work once, unless the turn's time is over.

@@ -14,7 +14,7 @@ use wire::admin::{
     ListGroupsRequest, NodeStatus, SetTableRequest, StatusRequest, TransferLeaderRequest,
 };
 
-use crate::context::Context;
+use crate::context::{Context, RoomState};
 use crate::directory::DirectoryEntry;
 use crate::service::raft::describe;
 use crate::worker::command::{Command, CommandError, Only, Reply};
@@ -75,6 +75,7 @@ impl Admin for AdminService {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             // Every replica is started before the services are.
             ready: true,
+            accepts_replicas: context.room.get() == RoomState::Enough,
         }))
     }
 

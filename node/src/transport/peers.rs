@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{FutureExt, Stream, StreamExt, stream};
 use model::NodeId;
@@ -89,9 +89,11 @@ async fn keep_connected(inner: Arc<Inner>, node: NodeId, outbox: Arc<Outbox<Mess
         match connect(Arc::clone(&inner), node, entry, Arc::clone(&outbox)).await {
             Ok(end) => {
                 tracing::debug!(%node, "connected");
-                pause = FIRST_PAUSE;
+                let begun = Instant::now();
                 let error = end.await;
                 tracing::debug!(%node, %error, "connection lost");
+                // One that is refused as soon as it stands is no better than none.
+                pause = if begun.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
             }
             Err(error) => {
                 tracing::debug!(%node, %error, "cannot connect");

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use model::{NodeId, PartitionId, ReplicaId};
-use replica::{Envelope, Token};
+use replica::{Envelope, Install, Token};
 use wire::data::Response;
 use wire::data::refused::Reason;
 use wire::raft::Message;
@@ -66,6 +66,14 @@ pub struct Desk {
     stalled: bool,
     /// Replicas that are no longer in their group.
     pub removed: Vec<PartitionId>,
+    /// What replaces or clears a group's items, and so waits for what the group has applied before to be written.
+    pub after_write: Vec<AfterWrite>,
+}
+
+/// Work on the pool that must not overtake a write.
+pub enum AfterWrite {
+    Install { partition: PartitionId, install: Box<Install> },
+    Clear { partition: PartitionId },
 }
 
 impl Desk {
@@ -81,6 +89,7 @@ impl Desk {
             batch: TurnBatch::default(),
             stalled: false,
             removed: Vec::new(),
+            after_write: Vec::new(),
         }
     }
 
@@ -177,6 +186,11 @@ impl Desk {
     /// The items cannot take more now: the batch is kept, no write is admitted.
     pub fn stalled(&self) -> bool {
         self.stalled
+    }
+
+    /// What may go on now: everything applied before it is written.
+    pub fn written(&mut self) -> Vec<AfterWrite> {
+        if self.batch.is_empty() { std::mem::take(&mut self.after_write) } else { Vec::new() }
     }
 
     /// One write for all groups; what it applied.

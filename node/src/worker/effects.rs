@@ -41,7 +41,7 @@ pub fn carry_out(desk: &mut Desk, group: &mut Group, effects: Effects) {
         snapshots::build(desk, group, to);
     }
     if let Some(install) = install {
-        snapshots::install(desk, group, install);
+        snapshots::prepare_install(desk, group, install);
     }
     if let Some(upto) = truncate {
         desk.log(group.partition, Work::Truncate { upto });
@@ -99,6 +99,10 @@ fn note(desk: &mut Desk, group: &mut Group, events: Vec<Event>) {
             Event::Leader { leader, term } => {
                 tracing::debug!(%partition, leader = leader.map_or(0, |ReplicaId(id)| id), term, "leader");
                 (summary.leader, summary.term, summary.serving) = (leader, term, false);
+                // Only a leader sends snapshots.
+                if leader != Some(summary.replica) {
+                    group.outgoing.clear();
+                }
             }
             Event::Serving { term } => {
                 tracing::info!(%partition, term, "leads");

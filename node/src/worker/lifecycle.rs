@@ -15,9 +15,10 @@ use crate::log::Work;
 use crate::service::raft::describe;
 use crate::worker::Worker;
 use crate::worker::command::CommandError;
-use crate::worker::desk::{Desk, Waiter};
+use crate::worker::desk::{AfterWrite, Desk, Waiter};
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
+use crate::worker::snapshots;
 
 /// Messages that may create an empty replica.
 pub fn creates(envelope: &Envelope) -> bool {
@@ -106,12 +107,29 @@ impl Worker {
         self.desk.log(partition, Work::Remove);
     }
 
-    /// The log of a retiring replica is gone: now its data.
+    /// The log of a retiring replica is gone: now its data, once nothing of it waits to be written.
     pub fn removed_from_log(&mut self, partition: PartitionId) {
-        let Some(group) = self.groups.get(&partition) else { return };
-        if group.phase != Phase::Retiring {
-            return;
+        if self.groups.get(&partition).is_some_and(|group| group.phase == Phase::Retiring) {
+            self.desk.after_write.push(AfterWrite::Clear { partition });
         }
+    }
+
+    /// What waited for the groups' writes goes on.
+    pub fn after_write(&mut self) {
+        for work in self.desk.written() {
+            match work {
+                AfterWrite::Clear { partition } => self.clear(partition),
+                AfterWrite::Install { partition, install } => {
+                    if let Some(group) = self.groups.get_mut(&partition) {
+                        snapshots::install(&self.desk, group, *install);
+                    }
+                }
+            }
+        }
+    }
+
+    fn clear(&mut self, partition: PartitionId) {
+        let Some(group) = self.groups.get(&partition) else { return };
         let Some(descriptor) = group.summary.descriptor.clone() else {
             self.cleared(partition);
             return;

@@ -14,7 +14,7 @@ use wire::raft::{SnapshotChunk, SnapshotHeader};
 use crate::context::{Context, RoomState};
 use crate::service::raft::describe;
 use crate::snapshot::{Outgoing, Received, Route};
-use crate::worker::desk::Desk;
+use crate::worker::desk::{AfterWrite, Desk};
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::{Built, Mail};
 
@@ -146,13 +146,19 @@ pub fn has_files(group: &Group, envelope: &Envelope) -> bool {
     })
 }
 
+/// Nothing reads the group from now on; the files replace its items once what it has applied before is written.
+pub fn prepare_install(desk: &mut Desk, group: &mut Group, install: Install) {
+    group.phase = Phase::Installing;
+    let install = Box::new(install);
+    desk.after_write.push(AfterWrite::Install { partition: group.partition, install });
+}
+
 pub fn install(desk: &Desk, group: &mut Group, install: Install) {
     let fits = |received: &Received| {
         let header = received.header();
         (header.index, header.term) == (install.index, install.term)
     };
     let received = group.received.take().filter(fits).expect("a snapshot's message is stepped after its files came");
-    group.phase = Phase::Installing;
     let context = Arc::clone(&desk.context);
     let (worker, partition) = (desk.worker, group.partition);
     let work = move || {
