@@ -65,10 +65,15 @@ pub struct Envelope {
 #[derive(Clone, Debug)]
 pub enum MessageBody {
     Raft(eraftpb::Message),
-    /// A replica that is not sure of its log's tail asks the others before it votes (ARCHITECTURE.md, "The log").
-    TailAsked,
-    /// The answer: the teller's last entry, and what it knows to be committed.
+    /// A replica that is not sure of its log's tail asks the others before it votes (ARCHITECTURE.md, "The log"). The number
+    /// tells this start's question from those of an earlier one.
+    TailAsked {
+        question: u64,
+    },
+    /// The answer: the teller's term and last entry, and what it knows to be committed.
     TailTold {
+        question: u64,
+        term: u64,
         last_index: u64,
         last_term: u64,
         commit: u64,

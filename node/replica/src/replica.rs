@@ -20,7 +20,7 @@ use crate::oversight::Watch;
 use crate::persistence::{Persistence, is_contiguous, is_forwarded};
 use crate::raft_core::Core;
 use crate::snapshot::Installing;
-use crate::tail::Tail;
+use crate::tail::{Abstention, Tail, Told};
 use crate::truncation::Truncation;
 use crate::{Answer, Effects, Envelope, Event, Input, MessageBody, Now, Refusal, SnapshotContent, Start, Token};
 use crate::{administration, persistence, snapshot, start};
@@ -37,6 +37,7 @@ pub struct Replica {
     installing: Option<Installing>,
     leading: Option<Leading>,
     tail: Option<Tail>,
+    abstention: Option<Abstention>,
     /// Committed writes of a leadership that is over.
     settling: VecDeque<(u64, Token, Answer)>,
     announced: (Option<ReplicaId>, u64),
@@ -99,6 +100,7 @@ impl Replica {
             installing: None,
             leading: None,
             tail: prepared.tail_uncertain.then(Tail::default),
+            abstention: None,
             settling: VecDeque::new(),
             announced: (None, 0),
             removed: false,
@@ -130,7 +132,7 @@ impl Replica {
 
     fn take(&mut self, now: Now, input: Input, effects: &mut Effects) {
         match input {
-            Input::Tick => self.tick(effects),
+            Input::Tick => self.tick(now, effects),
             Input::Message(envelope) => self.message(envelope, effects),
             Input::Unreachable(id) => self.core.unreachable(id),
             Input::Write { .. }
@@ -172,15 +174,15 @@ impl Replica {
         }
     }
 
-    fn tick(&mut self, effects: &mut Effects) {
+    fn tick(&mut self, now: Now, effects: &mut Effects) {
         self.clock.ticks += 1;
         if self.installing.is_some() {
             return;
         }
-        if let Some(tail) = &self.tail
+        if let Some(tail) = &mut self.tail
             && !self.core.leads()
         {
-            effects.send.extend(tail.questions(&self.core, self.clock.ticks, &self.clock.options));
+            effects.send.extend(tail.questions(&self.core, &self.clock, now));
             self.core.tick_without_campaign();
             return;
         }
@@ -201,17 +203,18 @@ impl Replica {
         }
         match body {
             MessageBody::Raft(message) => self.raft_message(from, message),
-            MessageBody::TailAsked => {
+            MessageBody::TailAsked { question } => {
                 if self.core.leads() {
                     self.core.probe_again(from);
                 }
-                effects.send.push(crate::tail::answer(&self.core, from));
+                effects.send.push(crate::tail::answer(&self.core, from, question));
             }
-            MessageBody::TailTold { last_index, last_term, commit: _ } => {
+            MessageBody::TailTold { question, term, last_index, last_term, commit: _ } => {
+                let told = Told { question, term, last_term, last_index };
                 if let Some(tail) = &mut self.tail
-                    && tail.told(self.core.id(), from, (last_term, last_index), &self.core.configuration())
+                    && tail.told(self.core.id(), from, &told, &self.core.configuration())
                 {
-                    self.core.abstain(tail.newest_term);
+                    self.abstention.get_or_insert(Abstention::after(tail.newest_term.max(self.core.term())));
                 }
             }
         }
@@ -228,6 +231,9 @@ impl Replica {
             }
             // The leader may believe that this replica has what it has lost.
             message.commit = crate::tail::believable_commit(&message, self.core.last_index());
+        }
+        if self.abstention.is_some_and(|abstention| !abstention.admits(&message, self.core.term())) {
+            return;
         }
         if let Some(leading) = &mut self.leading
             && message.term == leading.term
@@ -250,8 +256,11 @@ impl Replica {
         if let Some(tail) = &self.tail
             && tail.is_level(self.core.last(), self.core.leader())
         {
-            self.core.abstain(tail.newest_term);
+            self.abstention.get_or_insert(Abstention::after(tail.newest_term.max(self.core.term())));
             self.tail = None;
+        }
+        if let Some(abstention) = self.abstention {
+            abstention.keep(&mut self.core);
         }
     }
 

@@ -2,22 +2,62 @@
 //!
 //! It asks the other voters what they have. Once enough of them have told, it knows beyond which entry nothing can have been
 //! committed with its help, the floor: from then on it votes for those who have at least that, and as soon as it has as much
-//! itself (from them, or from the present leader alone) it is as good as any. The lost batch may also have held a vote: so it
-//! abstains in every term it has heard of meanwhile.
+//! itself (from them, or from the present leader alone) it is as good as any. The lost batch may also have held a vote, in a
+//! term that it has forgotten: so it abstains up to the term after the newest that it has heard of ([`Abstention`]).
 
 use std::collections::BTreeMap;
 
 use model::ReplicaId;
 
 use crate::eraftpb::{ConfState, Message, MessageType};
+use crate::leading::Clock;
 use crate::raft_core::Core;
-use crate::{Envelope, MessageBody, Options};
+use crate::{Envelope, MessageBody, Now};
 
 /// (term, index) of a last entry, in the order in which elections compare them.
 type Last = (u64, u64);
 
+/// No vote, for others or for itself, up to this term: it may have voted there before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Abstention {
+    until: u64,
+}
+
+impl Abstention {
+    /// Candidates stand in the term after the one they know.
+    pub(crate) fn after(newest_term: u64) -> Abstention {
+        Abstention { until: newest_term + 1 }
+    }
+
+    /// Whether this message may be stepped.
+    pub(crate) fn admits(self, message: &Message, own_term: u64) -> bool {
+        match message.get_msg_type() {
+            MessageType::MsgRequestVote => message.term > self.until,
+            MessageType::MsgTimeoutNow => own_term >= self.until,
+            _ => true,
+        }
+    }
+
+    /// A leader of an older term is followed; without one, the term is passed at once, before anybody stands in it.
+    pub(crate) fn keep(self, core: &mut Core) {
+        if core.leader().is_none() && core.term() <= self.until {
+            core.abstain(self.until);
+        }
+    }
+}
+
+/// An answer.
+pub(crate) struct Told {
+    pub question: u64,
+    pub term: u64,
+    pub last_term: u64,
+    pub last_index: u64,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
+    /// The host's clock when it first asked: answers to an earlier start's question, which may come late, are not counted.
+    question: Option<u64>,
     told: BTreeMap<u64, Last>,
     /// Known once a quorum has told.
     floor: Option<Last>,
@@ -43,7 +83,12 @@ impl Tail {
     }
 
     /// What one says last counts: it may have lost what it had not synced. True when the floor is known for the first time.
-    pub(crate) fn told(&mut self, own: ReplicaId, from: ReplicaId, last: Last, configuration: &ConfState) -> bool {
+    pub(crate) fn told(&mut self, own: ReplicaId, from: ReplicaId, told: &Told, configuration: &ConfState) -> bool {
+        if self.question != Some(told.question) {
+            return false;
+        }
+        self.newest_term = self.newest_term.max(told.term);
+        let last = (told.last_term, told.last_index);
         self.told.insert(from.0, last);
         let first = self.floor.is_none();
         let halves = [configuration.get_voters(), configuration.get_voters_outgoing()];
@@ -69,7 +114,9 @@ impl Tail {
     }
 
     /// To every other voter, once per heartbeat.
-    pub(crate) fn questions(&self, core: &Core, ticks: u64, options: &Options) -> Vec<Envelope> {
+    pub(crate) fn questions(&mut self, core: &Core, clock: &Clock, now: Now) -> Vec<Envelope> {
+        let Clock { options, ticks, .. } = clock;
+        let question = *self.question.get_or_insert(now.0);
         if !ticks.is_multiple_of(options.heartbeat_ticks.max(1) as u64) {
             return Vec::new();
         }
@@ -78,7 +125,7 @@ impl Tail {
         voters.sort_unstable();
         voters.dedup();
         let others = voters.into_iter().map(ReplicaId).filter(|&id| id != core.id());
-        others.map(|to| Envelope { from: core.id(), to, body: MessageBody::TailAsked }).collect()
+        others.map(|to| Envelope { from: core.id(), to, body: MessageBody::TailAsked { question } }).collect()
     }
 
     /// It has everything that it can have had.
@@ -90,9 +137,10 @@ impl Tail {
 
 /// What this replica has, as it knows it; one that is not sure of its own tail answers, too, or nobody would after all lost
 /// power at once.
-pub(crate) fn answer(core: &Core, to: ReplicaId) -> Envelope {
+pub(crate) fn answer(core: &Core, to: ReplicaId, question: u64) -> Envelope {
     let (last_term, last_index) = core.last();
-    let body = MessageBody::TailTold { last_index, last_term, commit: core.committed() };
+    let (term, commit) = (core.term(), core.committed());
+    let body = MessageBody::TailTold { question, term, last_index, last_term, commit };
     Envelope { from: core.id(), to, body }
 }
 
@@ -114,6 +162,39 @@ mod tests {
         configuration
     }
 
+    fn told(last_term: u64, last_index: u64) -> Told {
+        Told { question: 1, term: 6, last_term, last_index }
+    }
+
+    #[test]
+    fn nobody_gets_its_vote_in_a_term_in_which_it_may_have_voted() {
+        let abstention = Abstention::after(7);
+        let mut request = vote_request(6, 20);
+        for (term, admitted) in [(7, false), (8, false), (9, true)] {
+            request.term = term;
+            assert_eq!(abstention.admits(&request, 7), admitted);
+        }
+        request.set_msg_type(MessageType::MsgTimeoutNow);
+        assert!(!abstention.admits(&request, 7) && abstention.admits(&request, 8));
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_starts_question_does_not_count() {
+        let mut tail = Tail { question: Some(1), ..Tail::default() };
+        for from in [2, 3] {
+            let late = Told { question: 0, ..told(6, 10) };
+            assert!(!tail.told(ReplicaId(1), ReplicaId(from), &late, &three()));
+        }
+        assert!(!tail.is_level((6, 20), Some(ReplicaId(2))));
+    }
+
+    #[test]
+    fn terms_that_others_are_in_are_known_from_their_answers() {
+        let mut tail = Tail { question: Some(1), ..Tail::default() };
+        tail.told(ReplicaId(1), ReplicaId(2), &Told { term: 9, ..told(6, 10) }, &three());
+        assert_eq!(tail.newest_term, 9);
+    }
+
     fn vote_request(log_term: u64, index: u64) -> Message {
         let mut message = Message::default();
         message.set_msg_type(MessageType::MsgRequestVote);
@@ -124,10 +205,10 @@ mod tests {
 
     #[test]
     fn it_votes_for_nobody_until_both_others_have_told_and_then_for_those_who_have_as_much() {
-        let mut tail = Tail::default();
-        assert!(!tail.told(ReplicaId(1), ReplicaId(2), (6, 20), &three()));
+        let mut tail = Tail { question: Some(1), ..Tail::default() };
+        assert!(!tail.told(ReplicaId(1), ReplicaId(2), &told(6, 20), &three()));
         assert!(!tail.admits(&vote_request(9, 99)));
-        assert!(tail.told(ReplicaId(1), ReplicaId(3), (6, 18), &three()));
+        assert!(tail.told(ReplicaId(1), ReplicaId(3), &told(6, 18), &three()));
         assert!(!tail.admits(&vote_request(6, 19)));
         assert!(tail.admits(&vote_request(6, 20)));
         assert!(!tail.is_level((6, 19), None));
@@ -136,11 +217,11 @@ mod tests {
 
     #[test]
     fn what_another_lost_before_it_was_synced_is_not_waited_for() {
-        let mut tail = Tail::default();
-        tail.told(ReplicaId(1), ReplicaId(2), (6, 28), &three());
-        tail.told(ReplicaId(1), ReplicaId(3), (6, 20), &three());
+        let mut tail = Tail { question: Some(1), ..Tail::default() };
+        tail.told(ReplicaId(1), ReplicaId(2), &told(6, 28), &three());
+        tail.told(ReplicaId(1), ReplicaId(3), &told(6, 20), &three());
         assert!(!tail.is_level((6, 22), None));
-        tail.told(ReplicaId(1), ReplicaId(2), (6, 20), &three());
+        tail.told(ReplicaId(1), ReplicaId(2), &told(6, 20), &three());
         assert!(tail.is_level((6, 22), None));
     }
 
@@ -148,17 +229,17 @@ mod tests {
     fn a_learner_or_the_other_half_does_not_raise_the_floor() {
         let mut joint = three();
         joint.set_voters_outgoing(vec![1, 2, 4]);
-        let mut tail = Tail::default();
-        assert!(!tail.told(ReplicaId(1), ReplicaId(2), (6, 11), &joint));
-        assert!(!tail.told(ReplicaId(1), ReplicaId(4), (6, 41), &joint));
-        assert!(tail.told(ReplicaId(1), ReplicaId(3), (6, 23), &joint));
+        let mut tail = Tail { question: Some(1), ..Tail::default() };
+        assert!(!tail.told(ReplicaId(1), ReplicaId(2), &told(6, 11), &joint));
+        assert!(!tail.told(ReplicaId(1), ReplicaId(4), &told(6, 41), &joint));
+        assert!(tail.told(ReplicaId(1), ReplicaId(3), &told(6, 23), &joint));
         assert!(tail.is_level((6, 23), None));
     }
 
     #[test]
     fn the_leader_alone_can_bring_it_level() {
-        let mut tail = Tail::default();
-        assert!(!tail.told(ReplicaId(1), ReplicaId(2), (6, 20), &three()));
+        let mut tail = Tail { question: Some(1), ..Tail::default() };
+        assert!(!tail.told(ReplicaId(1), ReplicaId(2), &told(6, 20), &three()));
         assert!(!tail.is_level((6, 20), None));
         assert!(!tail.is_level((6, 19), Some(ReplicaId(2))));
         assert!(tail.is_level((6, 20), Some(ReplicaId(2))));

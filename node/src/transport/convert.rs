@@ -10,7 +10,8 @@ use replica::eraftpb::{ConfState, Entry, EntryType, Message, MessageType, Snapsh
 use replica::{Envelope, MessageBody};
 use wire::raft as proto;
 
-/// Beyond raft's own numbers: [`MessageBody::TailAsked`].
+/// Beyond raft's own numbers: [`MessageBody::TailAsked`]. The question's number travels as the reject hint, here and in the
+/// answer.
 pub const KIND_TAIL_ASKED: u32 = 100;
 /// [`MessageBody::TailTold`].
 pub const KIND_TAIL_TOLD: u32 = 101;
@@ -63,10 +64,18 @@ pub fn to_wire(partition: PartitionId, envelope: Envelope) -> Option<proto::Mess
     let base = proto::Message { partition: partition.0, from: from.0, to: to.0, ..Default::default() };
     match body {
         MessageBody::Raft(message) => raft_to_wire(base, message),
-        MessageBody::TailAsked => Some(proto::Message { kind: KIND_TAIL_ASKED, ..base }),
-        MessageBody::TailTold { last_index, last_term, commit } => {
-            Some(proto::Message { kind: KIND_TAIL_TOLD, index: last_index, log_term: last_term, commit, ..base })
+        MessageBody::TailAsked { question } => {
+            Some(proto::Message { kind: KIND_TAIL_ASKED, reject_hint: question, ..base })
         }
+        MessageBody::TailTold { question, term, last_index, last_term, commit } => Some(proto::Message {
+            kind: KIND_TAIL_TOLD,
+            reject_hint: question,
+            term,
+            index: last_index,
+            log_term: last_term,
+            commit,
+            ..base
+        }),
     }
 }
 
@@ -98,10 +107,14 @@ pub fn from_wire(message: proto::Message) -> Result<(PartitionId, Parcel), Garba
     let (from, to) = (ReplicaId(message.from), ReplicaId(message.to));
     let partition = PartitionId(message.partition);
     let body = match message.kind {
-        KIND_TAIL_ASKED => MessageBody::TailAsked,
-        KIND_TAIL_TOLD => {
-            MessageBody::TailTold { last_index: message.index, last_term: message.log_term, commit: message.commit }
-        }
+        KIND_TAIL_ASKED => MessageBody::TailAsked { question: message.reject_hint },
+        KIND_TAIL_TOLD => MessageBody::TailTold {
+            question: message.reject_hint,
+            term: message.term,
+            last_index: message.index,
+            last_term: message.log_term,
+            commit: message.commit,
+        },
         KIND_MEMBER_ASKED => return Ok((partition, Parcel::MemberAsked { from, to })),
         KIND_MEMBER_GONE => return Ok((partition, Parcel::MemberGone { to })),
         kind => MessageBody::Raft(raft_from_wire(kind, message)?),
@@ -299,10 +312,11 @@ mod tests {
 
     #[test]
     fn what_is_asked_and_told_of_a_tail_travels_too() {
-        let told = MessageBody::TailTold { last_index: 8, last_term: 3, commit: 7 };
+        let told = MessageBody::TailTold { question: 5, term: 4, last_index: 8, last_term: 3, commit: 7 };
         let (_, arrived) = over_the_wire(Envelope { from: ReplicaId(3), to: ReplicaId(1), body: told }).unwrap();
         assert_eq!((arrived.from, arrived.to), (ReplicaId(3), ReplicaId(1)));
-        let MessageBody::TailTold { last_index: 8, last_term: 3, commit: 7 } = arrived.body else {
+        let MessageBody::TailTold { question: 5, term: 4, last_index: 8, last_term: 3, commit: 7 } = arrived.body
+        else {
             panic!("another body: {arrived:?}")
         };
     }

@@ -66,7 +66,7 @@ fn send(desk: &mut Desk, group: &mut Group, envelope: Envelope) {
 pub fn is_snapshot(envelope: &Envelope) -> bool {
     match &envelope.body {
         MessageBody::Raft(message) => message.msg_type == MessageType::MsgSnapshot,
-        MessageBody::TailAsked | MessageBody::TailTold { .. } => false,
+        MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } => false,
     }
 }
 

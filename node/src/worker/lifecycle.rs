@@ -31,7 +31,7 @@ pub fn creates(envelope: &Envelope) -> bool {
                 | MessageType::MsgRequestVote
                 | MessageType::MsgRequestPreVote
         ),
-        MessageBody::TailAsked | MessageBody::TailTold { .. } => false,
+        MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } => false,
     }
 }
 

@@ -138,7 +138,7 @@ fn gives_life(body: &MessageBody) -> bool {
                 | MessageType::MsgRequestVote
                 | MessageType::MsgRequestPreVote
         ),
-        MessageBody::TailAsked | MessageBody::TailTold { .. } => false,
+        MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } => false,
     }
 }
 
@@ -155,8 +155,8 @@ fn note_message(core: &mut Core, place: usize, parcel: &Parcel) {
             };
             core.note(at, message_name(message.msg_type), [(from << 8) | to, message.term, message.index, detail]);
         }
-        MessageBody::TailAsked => core.note(at, "< TailAsked", [from, to, 0, 0]),
-        MessageBody::TailTold { last_index, last_term, commit } => {
+        MessageBody::TailAsked { question } => core.note(at, "< TailAsked", [from, to, *question, 0]),
+        MessageBody::TailTold { question: _, term: _, last_index, last_term, commit } => {
             core.note(at, "< TailTold", [from, *last_index, *last_term, *commit]);
         }
     }
