@@ -59,8 +59,7 @@ async fn answer(arguments: Arguments) -> anyhow::Result<()> {
         Command::Move { partition, from, to, deadline_s } => {
             let wish = Move { partition: PartitionId(partition), from: NodeId(from), to: to.map(NodeId) };
             let deadline = Duration::from_secs(deadline_s);
-            let after =
-                moves::carry_out(&cluster, wish, deadline, |step| say(step)).await.context("move the replica")?;
+            let after = moves::carry_out(&cluster, wish, deadline, say).await.context("move the replica")?;
             say(&format!("partition {}: moved, epoch {}", after.id, after.epoch));
         }
     }
@@ -130,7 +129,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn parse_id(text: &str) -> Result<u64, String> {
-    u64::from_str_radix(text, 16).map_err(|_| format!("{text} is no id: 16 hexadecimal digits, as printed by `groups`"))
+    u64::from_str_radix(text, 16)
+        .map_err(|error| format!("{text} is no id ({error}): 16 hexadecimal digits, as `groups` prints them"))
 }
 
 #[expect(clippy::print_stdout, reason = "the command's answer")]
