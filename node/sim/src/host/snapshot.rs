@@ -12,9 +12,11 @@ use crate::disk::log::{Operation, Received};
 use crate::event::{Event, Frame, Group, Parcel, Place, Seat, Waiter};
 use crate::host::{Node, Running};
 use crate::invariant::{Broken, Verdict};
-use crate::plan::{MILLISECOND, Mutant};
+use crate::plan::{MILLISECOND, Mutant, SECOND};
 use crate::trace::At;
 
+/// A transfer that stands still so long is given up.
+const TRANSFER_TIMEOUT_US: u64 = 3 * SECOND;
 /// Snapshots kept for sending, per group.
 const KEPT: usize = 4;
 
@@ -58,7 +60,10 @@ impl Node {
             return Err(Broken::new("host order", group, what));
         };
         let sender = self.seat(group, running.id);
-        let delays = address.map(|address| core.network.delays(&mut core.rng, self.place, address.0));
+        let mut delays = address.map(|address| core.network.delays(&mut core.rng, self.place, address.0));
+        if let Some(delays) = &mut delays {
+            delays.retain(|delay| *delay < TRANSFER_TIMEOUT_US);
+        }
         let transfer = core.rng.range(MILLISECOND, 300 * MILLISECOND);
         match (address, delays) {
             (Some(address), Some(delays)) if !delays.is_empty() => {
