@@ -50,6 +50,8 @@ pub struct Worker {
     /// Groups whose log cannot be read: nothing of them is started, nothing of them made anew.
     pub corrupt: BTreeSet<PartitionId>,
     pub ticks: u64,
+    /// The disk was scarce at the last tick.
+    pub was_scarce: bool,
     pub tick: Duration,
 }
 
@@ -72,6 +74,7 @@ impl Worker {
             births: BTreeSet::new(),
             corrupt,
             ticks: 0,
+            was_scarce: false,
             tick,
         }
     }

@@ -13,8 +13,11 @@ use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
 use crate::worker::{Worker, effects, schedule};
 
-/// Ticks between looks at the disk's free space, and between attempts to hand leaders on when it is scarce.
+/// Ticks between looks at the disk's free space.
 const ROOM_TICKS: u64 = 10;
+/// Ticks between attempts to hand leaders on while the disk is scarce: where all disks of a group are, leadership would
+/// otherwise go in a circle.
+const RESIGN_TICKS: u64 = 600;
 /// Ticks between looks at what a crash cannot take back.
 const FLUSHED_TICKS: u64 = 50;
 /// Ticks after which everything is flushed, so that the logs of idle groups can be truncated too.
@@ -26,7 +29,9 @@ const SILENT_TICKS: u32 = 50;
 impl Worker {
     pub fn tick(&mut self) {
         self.ticks += 1;
-        let scarce = self.desk.context.room.get() != RoomState::Enough && self.ticks.is_multiple_of(ROOM_TICKS);
+        let scarce = self.desk.context.room.get() != RoomState::Enough;
+        let resign = scarce && (!self.was_scarce || self.ticks.is_multiple_of(RESIGN_TICKS));
+        self.was_scarce = scarce;
         for group in self.groups.values_mut() {
             if group.phase == Phase::Retiring {
                 continue;
@@ -35,7 +40,7 @@ impl Worker {
                 group.inputs.push(Input::Unreachable(replica));
             }
             group.inputs.push(Input::Tick);
-            if scarce && group.leads() {
+            if resign && group.leads() {
                 group.inputs.push(Input::Resign);
             }
             for request in std::mem::take(&mut group.fetches) {

@@ -44,6 +44,8 @@ pub struct World {
     way: Way,
     memory: Arc<Memory>,
     folders: Vec<TempDir>,
+    /// Nodes started from now on keep so much of their disk free.
+    pub reserve: ByteSize,
     pub nodes: Vec<Option<Node>>,
 }
 
@@ -76,7 +78,8 @@ impl World {
     pub fn start(way: Way, nodes: usize) -> World {
         let folders = (0..nodes).map(|_| TempDir::new().unwrap()).collect();
         let memory = Memory::new(Frameway::Encoded);
-        let mut world = World { way, memory, folders, nodes: (0..nodes).map(|_| None).collect() };
+        let reserve = ByteSize(1 << 20);
+        let mut world = World { way, memory, folders, reserve, nodes: (0..nodes).map(|_| None).collect() };
         for number in 0..nodes {
             world.boot(number);
         }
@@ -93,7 +96,7 @@ impl World {
     /// Starts a node, first or again, on its folder.
     pub fn boot(&mut self, number: usize) {
         let seeds = self.nodes.iter().flatten().map(|node| node.address().to_owned()).collect();
-        let config = config(&self.folders[number], number, seeds);
+        let config = Config { reserve: self.reserve, ..config(&self.folders[number], number, seeds) };
         self.nodes[number] = Some(Node::start(config, self.connector()).unwrap());
     }
 
