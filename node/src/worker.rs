@@ -37,6 +37,8 @@ use crate::worker::group::{Group, Phase};
 const TURN: Duration = Duration::from_micros(500);
 /// How soon a batch that would have stalled is tried again.
 const STALL_PAUSE: Duration = Duration::from_millis(1);
+/// A commit index that rides on no append for so long is told by itself.
+const COMMIT_UNTOLD: Duration = Duration::from_millis(5);
 /// Steps of one group in a row, where its reads are answered from memory.
 const ROUNDS: usize = 4;
 
@@ -84,9 +86,11 @@ impl Worker {
         let context = Arc::clone(&self.desk.context);
         let inbox = context.inboxes.get(self.desk.worker);
         let mut next_tick = Instant::now() + self.tick;
+        let mut next_telling: Option<Instant> = None;
         loop {
             if self.active.is_empty() {
                 let until = if self.desk.stalled() { Instant::now() + STALL_PAUSE } else { next_tick };
+                let until = until.min(next_telling.unwrap_or(until));
                 tokio::select! {
                     biased;
                     () = inbox.wait() => (),
@@ -107,7 +111,23 @@ impl Worker {
                 next_tick = now + self.tick;
                 self.tick();
             }
+            if next_telling.is_some_and(|due| now >= due) {
+                next_telling = None;
+                self.tell_commits();
+            }
             self.turn();
+            if next_telling.is_none() && !self.desk.untold.is_empty() {
+                next_telling = Some(Instant::now() + COMMIT_UNTOLD);
+            }
+        }
+    }
+
+    /// Where no append has told it meanwhile.
+    fn tell_commits(&mut self) {
+        for partition in std::mem::take(&mut self.desk.untold) {
+            let Some(group) = self.groups.get_mut(&partition).filter(|group| group.commit_untold) else { continue };
+            group.inputs.push(Input::AnnounceCommit);
+            schedule(&mut self.active, group);
         }
     }
 

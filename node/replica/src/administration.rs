@@ -31,6 +31,7 @@ pub(crate) fn token_of(input: &Input) -> Option<Token> {
         | Input::SnapshotFailed { .. }
         | Input::SnapshotSent { .. }
         | Input::Installed { .. }
+        | Input::AnnounceCommit
         | Input::Resign => None,
     }
 }
@@ -40,6 +41,7 @@ pub(crate) fn take(leading: &mut Leading, desk: &mut Desk<'_>, core: &mut Core, 
     let watch = Watch { descriptor: &state.descriptor, ticks: desk.clock.ticks, patience: desk.clock.patience() };
     match input {
         Input::Resign => leading.oversight.resign(&watch, core),
+        Input::AnnounceCommit => leading.oversight.announce_commit(core),
         Input::Transfer { token, to } => {
             let answer = leading.oversight.transfer(&watch, core, token, to);
             desk.effects.answers.extend(answer.map(|answer| (token, answer)));

@@ -296,7 +296,9 @@ impl Cluster {
             install,
             truncate,
             events,
+            commit_untold,
         } = effects;
+        self.host(id).commit_untold = commit_untold;
         for token in answers.iter().map(|(token, _)| token).chain(&confirmed) {
             self.owed.remove(token);
         }

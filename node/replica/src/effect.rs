@@ -32,6 +32,9 @@ pub struct Effects {
     pub install: Option<Install>,
     /// Entries up to and including this index may be removed from the log.
     pub truncate: Option<u64>,
+    /// The followers do not know yet how far the log is committed. The next append tells them; where none comes within a few
+    /// milliseconds, `Input::AnnounceCommit` does.
+    pub commit_untold: bool,
     /// What changed, for the host's announcements, logs and metrics.
     pub events: Vec<Event>,
 }

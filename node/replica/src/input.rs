@@ -54,6 +54,8 @@ pub enum Input {
     SetTable { token: Token, table: Box<TableDescriptor> },
     /// To the leader.
     Transfer { token: Token, to: ReplicaId },
+    /// `Effects::commit_untold` has stood for a while: tell the followers how far the log is committed.
+    AnnounceCommit,
     /// The node is about to stop, or its disk is in trouble: hand leadership on if possible.
     Resign,
 }

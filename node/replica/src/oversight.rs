@@ -16,7 +16,8 @@ pub(crate) struct Oversight {
     handing_over: Option<u64>,
     transfer: Option<(ReplicaId, Vec<Token>)>,
     resigning_until: Option<u64>,
-    announced_commit: u64,
+    /// What each replica was last told to be committed.
+    told: BTreeMap<ReplicaId, u64>,
 }
 
 /// A resignation that finds no heir is tried for so many election time-outs.
@@ -30,7 +31,7 @@ impl Oversight {
             handing_over: None,
             transfer: None,
             resigning_until: None,
-            announced_commit: 0,
+            told: BTreeMap::new(),
         }
     }
 
@@ -50,10 +51,20 @@ impl Oversight {
         self.go_on_resigning(watch, core);
     }
 
+    /// A message to that replica says how far the log is committed.
+    pub(crate) fn tells(&mut self, to: ReplicaId, commit: u64) {
+        let told = self.told.entry(to).or_default();
+        *told = commit.max(*told);
+    }
+
+    /// Somebody has entries and does not know that they are committed.
+    pub(crate) fn commit_untold(&self, core: &Core) -> bool {
+        core.commit_known_beyond(|id| self.told.get(&id).copied().unwrap_or(0))
+    }
+
     /// Commits are not broadcast one by one: followers hear of them with the next append, or here.
-    fn announce_commit(&mut self, core: &mut Core) {
-        if core.committed() > self.announced_commit {
-            self.announced_commit = core.committed();
+    pub(crate) fn announce_commit(&mut self, core: &mut Core) {
+        if self.commit_untold(core) {
             core.ping();
         }
     }

@@ -359,6 +359,13 @@ impl Core {
         })
     }
 
+    /// Whether some other replica has entries that it could be told to be committed, beyond what `told` says it was.
+    pub(crate) fn commit_known_beyond(&self, told: impl Fn(ReplicaId) -> u64) -> bool {
+        let (own, committed) = (self.node.raft.id, self.committed());
+        let others = self.node.raft.prs().iter().filter(|&(&id, _)| id != own);
+        others.into_iter().any(|(&id, progress)| progress.matched.min(committed) > told(ReplicaId(id)))
+    }
+
     pub(crate) fn matched(&self, id: ReplicaId) -> u64 {
         self.node.raft.prs().get(id.0).map_or(0, |progress| progress.matched)
     }

@@ -142,6 +142,7 @@ impl Replica {
             | Input::Change { .. }
             | Input::SetTable { .. }
             | Input::Transfer { .. }
+            | Input::AnnounceCommit
             | Input::Resign => self.request(now, input, effects),
             Input::Persisted { number } => self.persistence.persisted(number, &mut self.core, effects),
             Input::Applied { index } => self.applied(index, effects),
@@ -275,7 +276,11 @@ impl Replica {
     fn pump(&mut self, effects: &mut Effects) {
         while self.installing.is_none() && self.core.has_ready() {
             let mut ready = self.core.ready();
-            effects.send.extend(ready.take_messages().into_iter().map(persistence::envelope));
+            let messages = ready.take_messages();
+            if let Some(leading) = &mut self.leading {
+                messages.iter().for_each(|message| leading.oversight.tells(ReplicaId(message.to), message.commit));
+            }
+            effects.send.extend(messages.into_iter().map(persistence::envelope));
             for state in ready.take_read_states() {
                 let round = self.core.round_of(&state.request_ctx);
                 if let (Some(leading), Some(round)) = (&mut self.leading, round) {
@@ -351,6 +356,7 @@ impl Replica {
         self.leave_if_demoted(effects);
         if let Some(leading) = &mut self.leading {
             leading.readers_due(effects, self.applied);
+            effects.commit_untold = leading.oversight.commit_untold(&self.core);
             effects.fetch = self.core.take_fetches();
             effects.snapshot_wanted = self.core.log_mut().take_snapshot_wanted(self.applied);
         }

@@ -62,6 +62,8 @@ pub struct Running {
     /// Who asked what, until it is answered.
     pub asked: BTreeMap<Token, Asked>,
     apply_at: Time,
+    /// When a commit index that no append carries is told next, at the earliest.
+    announce_at: Time,
     pub applying: VecDeque<u64>,
     /// Items waiting to be read.
     pub reading: usize,

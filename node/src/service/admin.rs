@@ -156,7 +156,8 @@ fn status_of(error: &CommandError) -> Status {
         | CommandError::Retired { .. }
         | CommandError::Overlap { .. }
         | CommandError::OtherReplica { .. }
-        | CommandError::NotDeleting => Code::FailedPrecondition,
+        | CommandError::NotDeleting
+        | CommandError::OneZone => Code::FailedPrecondition,
         CommandError::Busy(_) => Code::Unavailable,
         CommandError::DiskFull => Code::ResourceExhausted,
         CommandError::Storage(_) => Code::Internal,

@@ -56,6 +56,9 @@ impl Worker {
         let context = &self.desk.context;
         let partition = descriptor.id;
         let replica = descriptor.on_node(context.node).ok_or(CommandError::NotHere(context.node))?.id;
+        if descriptor.replicas.iter().all(|other| other.zone == descriptor.replicas[0].zone) {
+            return Err(CommandError::OneZone);
+        }
         if self.births.contains(&partition) {
             return Err(CommandError::Busy("it is being born"));
         }

@@ -74,6 +74,8 @@ pub enum CommandError {
         "the descriptor is not the group's table, or older than what the group knows, or the table is not being deleted"
     )]
     NotDeleting,
+    #[error("the replicas are all in one zone: commits need two")]
+    OneZone,
     #[error("the group is busy: {0}")]
     Busy(&'static str),
     #[error("the disk is nearly full")]

@@ -1,6 +1,6 @@
 //! What a worker has on its desk beside its groups: what gathers during a turn and leaves in one push each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use model::{NodeId, PartitionId, ReplicaId};
@@ -66,6 +66,8 @@ pub struct Desk {
     stalled: bool,
     /// Replicas that are no longer in their group.
     pub removed: Vec<PartitionId>,
+    /// Groups whose followers may not know how far the log is committed.
+    pub untold: BTreeSet<PartitionId>,
     /// What replaces or clears a group's items, and so waits for what the group has applied before to be written.
     pub after_write: Vec<AfterWrite>,
 }
@@ -89,6 +91,7 @@ impl Desk {
             batch: TurnBatch::default(),
             stalled: false,
             removed: Vec::new(),
+            untold: BTreeSet::new(),
             after_write: Vec::new(),
         }
     }

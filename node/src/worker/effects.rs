@@ -13,8 +13,20 @@ use crate::worker::inbox::Mail;
 use crate::worker::{clients, reads, snapshots};
 
 pub fn carry_out(desk: &mut Desk, group: &mut Group, effects: Effects) {
-    let Effects { reads, append, send, apply, answers, confirmed, fetch, snapshot_wanted, install, truncate, events } =
-        effects;
+    let Effects {
+        reads,
+        append,
+        send,
+        apply,
+        answers,
+        confirmed,
+        fetch,
+        snapshot_wanted,
+        install,
+        truncate,
+        commit_untold,
+        events,
+    } = effects;
     if !events.is_empty() {
         note(desk, group, events);
     }
@@ -45,6 +57,10 @@ pub fn carry_out(desk: &mut Desk, group: &mut Group, effects: Effects) {
     }
     if let Some(upto) = truncate {
         desk.log(group.partition, Work::Truncate { upto });
+    }
+    group.commit_untold = commit_untold;
+    if commit_untold {
+        desk.untold.insert(group.partition);
     }
     if !reads.is_empty() {
         reads::old_items(desk, group, reads);

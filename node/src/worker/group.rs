@@ -52,6 +52,8 @@ pub struct Group {
     pub unreachable: BTreeSet<ReplicaId>,
     /// Reads of the log that the pool did not take: tried again with the next tick.
     pub fetches: Vec<FetchRequest>,
+    /// The followers do not know how far the log is committed.
+    pub commit_untold: bool,
     /// Built for these replicas.
     pub outgoing: BTreeMap<ReplicaId, Arc<Outgoing>>,
     /// Files that have arrived and wait for their message.
@@ -89,6 +91,7 @@ impl Group {
             routes: BTreeMap::new(),
             unreachable: BTreeSet::new(),
             fetches: Vec::new(),
+            commit_untold: false,
             outgoing: BTreeMap::new(),
             received: None,
             summary,

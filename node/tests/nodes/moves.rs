@@ -1,6 +1,6 @@
 //! A replica moves to another node, and groups end.
 
-use model::{PartitionDescriptor, TableStatus};
+use model::{PartitionDescriptor, TableStatus, Zone};
 use tonic::{Code, Request};
 use wire::admin::admin_server::Admin;
 use wire::admin::change_replicas_request::Change;
@@ -10,7 +10,7 @@ use wire::admin::{
 };
 
 use crate::world::{
-    PARTITION, Way, World, attributes, eventual_get, eventually, get, is_applied, item_of, put, table, zone,
+    PARTITION, Way, World, attributes, descriptor, eventual_get, eventually, get, is_applied, item_of, put, table, zone,
 };
 
 /// Asks the leader, whoever it is by then, until the change is carried out.
@@ -119,4 +119,17 @@ async fn a_group_is_destroyed_only_when_its_table_is_being_deleted() {
     let request = CreateGroupRequest { descriptor: descriptor.encode(), table: table(TableStatus::Active).encode() };
     let refused = world.node(0).services().admin.create_group(Request::new(request)).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_not_born_in_one_zone() {
+    let world = World::start(Way::Memory, 3);
+    let mut descriptor = descriptor(&[world.node(0).id(), world.node(1).id(), world.node(2).id()]);
+    for replica in &mut descriptor.replicas {
+        replica.zone = Zone(zone(0));
+    }
+    let request = CreateGroupRequest { descriptor: descriptor.encode(), table: table(TableStatus::Active).encode() };
+    let refused = world.node(0).services().admin.create_group(Request::new(request)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert_eq!(world.group(0).await, None);
 }

@@ -98,6 +98,8 @@ pub(crate) struct Host {
     pub applies: VecDeque<ApplyBatch>,
     pub reads: VecDeque<(u64, Option<Bytes>)>,
     pub install: Option<(Install, BTreeMap<Bytes, Bytes>)>,
+    /// What the last step said of the commit index.
+    pub commit_untold: bool,
 }
 
 /// What a scenario keeps from happening.

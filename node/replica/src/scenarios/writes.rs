@@ -42,6 +42,23 @@ fn a_newborn_group_elects_a_leader_and_replicates_a_write() {
 }
 
 #[test]
+fn a_commit_that_no_append_carries_is_told_when_the_host_asks_for_it() {
+    let mut cluster = Cluster::led(&ZONES);
+    cluster.tick(2);
+    assert!(!cluster.host(1).commit_untold);
+    cluster.write(1, put("k", "one"));
+    cluster.settle();
+    assert!(cluster.host(1).commit_untold);
+    assert!(!cluster.host(2).disk.items.contains_key(&key("k")));
+    cluster.host(1).inputs.push(Input::AnnounceCommit);
+    cluster.settle();
+    assert!(!cluster.host(1).commit_untold);
+    for id in 2..=3 {
+        assert_eq!(cluster.host(id).disk.items[&key("k")], item_of(&[("pk", "k"), ("v", "one")]));
+    }
+}
+
+#[test]
 fn many_writes_of_a_hot_key_share_an_entry_and_do_not_wait_for_the_engine() {
     let mut cluster = Cluster::led(&ZONES);
     cluster.host(1).hold.applies = true;

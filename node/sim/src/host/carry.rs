@@ -20,6 +20,8 @@ use crate::oracle::{Outcome, Seen};
 use crate::plan::{Mutant, SECOND};
 use crate::trace::At;
 
+/// A commit index that rides on no append for so long is told by itself, as the node does.
+const ANNOUNCE_COMMIT_US: u64 = 5_000;
 /// However slow a disk, a batch is applied within this time.
 const APPLY_BACKLOG_US: u64 = 2 * SECOND;
 
@@ -46,6 +48,7 @@ impl Node {
             snapshot_wanted,
             install,
             truncate,
+            commit_untold,
             events,
         } = effects;
         for read in reads {
@@ -94,6 +97,11 @@ impl Node {
         }
         if let Some(index) = truncate {
             self.truncate(core, group, index)?;
+        }
+        if commit_untold && core.now >= running.announce_at {
+            running.announce_at = core.now + ANNOUNCE_COMMIT_US;
+            let told = Event::Done(self.seat(group, running.id), Box::new(Input::AnnounceCommit));
+            core.after(ANNOUNCE_COMMIT_US, told);
         }
         for change in events {
             self.changed(core, group, running, change);

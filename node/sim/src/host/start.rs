@@ -89,6 +89,7 @@ impl Node {
             inbox: Vec::new(),
             asked: std::collections::BTreeMap::new(),
             apply_at: core.now,
+            announce_at: core.now,
             applying: VecDeque::new(),
             reading: 0,
             built: Vec::new(),
