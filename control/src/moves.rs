@@ -85,15 +85,28 @@ fn choose(nodes: &[placement::NodeView], descriptor: &PartitionDescriptor, wish:
     let Some(leaving) = descriptor.on_node(wish.from) else {
         return Err(MoveError::NotThere { partition: wish.partition, node: wish.from });
     };
-    // A move that was begun earlier goes on to where it was going.
-    let begun = wish.to.and_then(|to| descriptor.on_node(to)).filter(|replica| replica.id > leaving.id);
-    if let Some(begun) = begun {
+    if let Some(begun) = begun(descriptor, leaving, wish.to) {
         return Ok(Place { node: begun.node, zone: begun.zone.clone() });
     }
     match wish.to {
         Some(to) => Ok(placement::check_move(nodes, descriptor, leaving.id, to)?),
         None => Ok(placement::place_move(nodes, descriptor, leaving.id)?),
     }
+}
+
+/// A move that was begun earlier goes on to where it was going: to the learner of the leaving replica's zone, or, once they
+/// have swapped roles, to the voter of that zone.
+fn begun<'a>(
+    descriptor: &'a PartitionDescriptor,
+    leaving: &ReplicaDescriptor,
+    to: Option<NodeId>,
+) -> Option<&'a ReplicaDescriptor> {
+    let wanted = match leaving.role {
+        ReplicaRole::Voter => ReplicaRole::Learner,
+        ReplicaRole::Learner => ReplicaRole::Voter,
+    };
+    let beside = descriptor.replicas.iter().filter(|other| other.id > leaving.id && other.zone == leaving.zone);
+    beside.into_iter().find(|other| other.role == wanted && to.is_none_or(|to| to == other.node))
 }
 
 fn next_step(descriptor: &PartitionDescriptor, wish: Move, target: &Place) -> Next {
@@ -148,19 +161,22 @@ async fn apply(
     Ok(())
 }
 
+/// To the first voter that can take over: one may be dead.
 async fn hand_over(
     cluster: &Cluster,
     leader: NodeId,
     descriptor: &PartitionDescriptor,
     not_to: [ReplicaId; 2],
 ) -> Result<(), ClusterError> {
-    let heirs = descriptor.replicas.iter().filter(|r| r.role == ReplicaRole::Voter && !not_to.contains(&r.id));
-    let Some(heir) = heirs.min_by_key(|replica| replica.id) else {
-        return Ok(());
-    };
-    let request = TransferLeaderRequest { partition: descriptor.id.0, to_replica: heir.id.0 };
-    cluster.node(leader)?.transfer_leader(request).await?;
-    Ok(())
+    let mut refused = Ok(());
+    for heir in descriptor.replicas.iter().filter(|r| r.role == ReplicaRole::Voter && !not_to.contains(&r.id)) {
+        let request = TransferLeaderRequest { partition: descriptor.id.0, to_replica: heir.id.0 };
+        match cluster.node(leader)?.transfer_leader(request).await {
+            Ok(_) => return Ok(()),
+            Err(status) => refused = Err(status.into()),
+        }
+    }
+    refused
 }
 
 #[cfg(test)]
@@ -169,6 +185,26 @@ mod tests {
 
     use super::*;
     use crate::plan::tests::partition;
+
+    #[test]
+    fn a_move_that_was_begun_goes_on_to_its_learner_and_an_ordinary_voter_is_none() {
+        let mut group = partition(3, 7);
+        let leaving = group.replicas[1].clone();
+        assert_eq!(begun(&group, &leaving, None), None);
+        assert_eq!(begun(&group, &leaving, Some(NodeId(33))), None);
+        group.replicas.push(ReplicaDescriptor {
+            id: ReplicaId(4),
+            node: NodeId(55),
+            zone: Zone("b".into()),
+            role: ReplicaRole::Learner,
+            kind: ReplicaKind::Storage,
+        });
+        assert_eq!(begun(&group, &leaving, None).map(|replica| replica.node), Some(NodeId(55)));
+        assert_eq!(begun(&group, &leaving, Some(NodeId(44))), None);
+        group.replicas[3].role = ReplicaRole::Voter;
+        group.replicas[1].role = ReplicaRole::Learner;
+        assert_eq!(begun(&group, &group.replicas[1].clone(), None).map(|replica| replica.id), Some(ReplicaId(4)));
+    }
 
     #[test]
     fn a_move_adds_swaps_removes_and_ends() {
