@@ -14,7 +14,7 @@ use crate::batch::Batch;
 use crate::evaluate::{Verdict, evaluate};
 use crate::overlay::{Image, Overlay};
 use crate::oversight::Oversight;
-use crate::queue::{Old, Queue, Queued, Waiting};
+use crate::queue::{Old, Queue, Queued, Waiting, request_bytes};
 use crate::raft_core::Core;
 use crate::reads::{Reader, Rounds};
 use crate::state::GroupState;
@@ -26,6 +26,7 @@ pub(crate) struct Leading {
     first_index: u64,
     pub serving: bool,
     lobby: VecDeque<(u64, Guest)>,
+    lobby_bytes: usize,
     queue: Queue,
     overlay: Overlay,
     rounds: Rounds,
@@ -45,6 +46,13 @@ impl Guest {
     fn token(&self) -> Token {
         match self {
             Guest::Write { token, .. } | Guest::Confirm { token, .. } => *token,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Guest::Write { request, .. } => request_bytes(request),
+            Guest::Confirm { .. } => 0,
         }
     }
 }
@@ -69,6 +77,7 @@ impl Leading {
             first_index: core.last_index(),
             serving: false,
             lobby: VecDeque::new(),
+            lobby_bytes: 0,
             queue: Queue::default(),
             overlay: Overlay::default(),
             rounds: Rounds::default(),
@@ -111,9 +120,11 @@ impl Leading {
     }
 
     fn wait_in_lobby(&mut self, desk: &mut Desk<'_>, guest: Guest) {
-        if self.lobby.len() >= desk.clock.options.queued_requests {
+        let options = &desk.clock.options;
+        if self.lobby.len() >= options.queued_requests || self.lobby_bytes >= options.queued_bytes {
             return desk.refuse(guest.token(), Refusal::Overloaded);
         }
+        self.lobby_bytes += guest.bytes();
         self.lobby.push_back((desk.clock.ticks, guest));
     }
 
@@ -132,6 +143,7 @@ impl Leading {
         let patience = desk.clock.patience();
         while self.lobby.front().is_some_and(|(since, _)| desk.clock.ticks - since >= patience) {
             let (_, guest) = self.lobby.pop_front().expect("there is a first one");
+            self.lobby_bytes -= guest.bytes();
             desk.refuse(guest.token(), Refusal::NotReady);
         }
     }
@@ -260,6 +272,7 @@ impl Leading {
             self.serving = true;
             self.last_commit_time_us = commit_time_us;
             desk.effects.events.push(Event::Serving { term: self.term });
+            self.lobby_bytes = 0;
             for (_, guest) in std::mem::take(&mut self.lobby) {
                 match guest {
                     Guest::Write { token, epoch, request } => self.write(desk, token, epoch, request),

@@ -111,7 +111,8 @@ impl Queue {
     }
 }
 
-fn request_bytes(request: &WriteRequest) -> usize {
+/// What a waiting write weighs against the queue's bound.
+pub(crate) fn request_bytes(request: &WriteRequest) -> usize {
     let body = match &request.action {
         Action::Put(attributes) => attributes.len(),
         Action::Delete => 0,

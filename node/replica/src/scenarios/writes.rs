@@ -307,6 +307,25 @@ fn requests_do_not_wait_longer_than_an_election_for_a_leader_that_does_not_serve
 }
 
 #[test]
+fn what_waits_for_a_leader_to_serve_is_bounded_in_bytes() {
+    let mut cluster = Cluster::born(&ZONES);
+    cluster.options.queued_bytes = 1_000;
+    for id in 1..=2 {
+        cluster.crash(id);
+        cluster.start(id, false);
+    }
+    cluster.elect(1);
+    cluster.host(2).hold.applies = true;
+    cluster.transfer(1, 2);
+    cluster.settle();
+    let large = "x".repeat(600);
+    let tokens = ["a", "b", "c"].map(|key| cluster.write(2, put(key, &large)));
+    cluster.settle();
+    assert_eq!(cluster.answers.get(&tokens[2]), Some(&Answer::Refused(Refusal::Overloaded)));
+    assert!(tokens[..2].iter().all(|token| !cluster.answers.contains_key(token)));
+}
+
+#[test]
 fn a_read_that_fails_on_the_disk_refuses_the_writes_that_wait_for_it() {
     let mut cluster = Cluster::led(&ZONES);
     cluster.host(1).hold.reads = true;
