@@ -35,6 +35,13 @@ pub struct NodePlace {
     pub port: Port,
 }
 
+impl NodePlace {
+    /// A file beside the node's folder that says that the folder has had its identity.
+    fn made(&self) -> PathBuf {
+        self.folder.with_extension("made")
+    }
+}
+
 pub struct House {
     pub nodes: Vec<NodePlace>,
     pub memds: Port,
@@ -89,8 +96,16 @@ impl House {
             ("--seeds", self.node_addresses().join(",")),
         ];
         let mut arguments = arguments("node", &flags);
-        arguments.push("--format".to_owned());
+        // Once only: a folder that was lost later does not silently become another node's.
+        if !place.made().exists() {
+            arguments.push("--format".to_owned());
+        }
         arguments
+    }
+
+    /// Every node has its identity from now on.
+    pub fn mark_made(&self) -> std::io::Result<()> {
+        self.nodes.iter().try_for_each(|place| std::fs::write(place.made(), ""))
     }
 
     /// What `trivet router` is started with, but for its credentials.
@@ -143,6 +158,18 @@ mod tests {
     struct Arguments {
         #[command(flatten)]
         config: Config,
+    }
+
+    #[test]
+    fn a_node_is_told_to_take_an_identity_only_until_it_has_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temporary.path()).unwrap();
+        let house = House::plan(&Arguments::parse_from(["local"]).config, &folder).unwrap();
+        let formats = || house.node_arguments(&house.nodes[0]).contains(&"--format".to_owned());
+        assert!(formats());
+        std::fs::create_dir_all(folder.path.join("nodes")).unwrap();
+        house.mark_made().unwrap();
+        assert!(!formats());
     }
 
     #[test]

@@ -19,11 +19,11 @@ use super::until;
 /// How long a child may take to stop before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
-/// One child's command line.
-#[derive(Clone)]
+/// One child.
 struct Program {
     name: String,
-    arguments: Vec<String>,
+    /// Its command line, asked for at each start: a node is told to take an identity only once.
+    arguments: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Not on the command line, where every user of the machine could read them.
     secrets: Vec<(&'static str, String)>,
 }
@@ -36,12 +36,15 @@ pub async fn supervise(house: Arc<House>, config: Config, stopped: watch::Receiv
     let mut routers = JoinSet::new();
     let mut nodes = JoinSet::new();
     let mut memds = JoinSet::new();
-    memds.spawn(keep_running(program("memds", house.memds_arguments()), restart_after, memds_stopped));
+    let arguments = house.memds_arguments();
+    memds.spawn(keep_running(program("memds", move || arguments.clone()), restart_after, memds_stopped));
     for place in &house.nodes {
-        let node = program(&place.name, house.node_arguments(place));
+        let (house, own) = (Arc::clone(&house), place.clone());
+        let node = program(&place.name, move || house.node_arguments(&own));
         nodes.spawn(keep_running(node, restart_after, nodes_stopped.clone()));
     }
-    let mut router = program("router", house.router_arguments(&config));
+    let arguments = house.router_arguments(&config);
+    let mut router = program("router", move || arguments.clone());
     if !config.no_auth {
         router.secrets.push(("TRIVET_ACCESS_KEY", config.access_key.clone()));
         router.secrets.push(("TRIVET_SECRET_KEY", config.secret_key.clone()));
@@ -84,7 +87,7 @@ async fn keep_running(program: Program, restart_after: Duration, stopped: watch:
 fn start(program: &Program) -> anyhow::Result<Child> {
     let binary = std::env::current_exe().context("find our own binary")?;
     Command::new(binary)
-        .args(&program.arguments)
+        .args((program.arguments)())
         .arg("--stop-with-stdin")
         .envs(program.secrets.iter().map(|(name, value)| (*name, value.as_str())))
         .stdin(Stdio::piped())
@@ -107,6 +110,6 @@ async fn stop(mut child: Child) -> anyhow::Result<()> {
     }
 }
 
-fn program(name: &str, arguments: Vec<String>) -> Program {
-    Program { name: name.to_owned(), arguments, secrets: Vec::new() }
+fn program(name: &str, arguments: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Program {
+    Program { name: name.to_owned(), arguments: Box::new(arguments), secrets: Vec::new() }
 }

@@ -30,6 +30,9 @@ pub async fn greet(house: Arc<House>, config: Config) {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+    if let Err(error) = house.mark_made() {
+        tracing::error!(%error, "it cannot be kept that the nodes have their identities");
+    }
     say(&house, &config, started.elapsed());
 }
 
