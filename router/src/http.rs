@@ -6,6 +6,7 @@
 //! X-Amz-Target → signature without its body → body → signature → types → shape → sense
 //! ```
 
+mod body_memory;
 mod request_id;
 
 use std::sync::Arc;
@@ -19,7 +20,6 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use model::limits::REQUEST_BYTES;
-use tokio::sync::Semaphore;
 
 use crate::backend::Backend;
 use crate::config::{Config, Settings};
@@ -28,13 +28,12 @@ use crate::metrics::Metrics;
 use crate::operation::{Call, Operation};
 use crate::sigv4::Verifier;
 use crate::sigv4::time::Timestamp;
+use body_memory::BodyMemory;
 use request_id::RequestIds;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
 const OTHER_JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TARGET_PREFIX: &str = "DynamoDB_20120810.";
-/// Body memory is counted in pages of this size, so that a semaphore can count it.
-const PAGE: usize = 1024;
 
 /// Everything that requests share.
 pub struct Front<B> {
@@ -44,9 +43,7 @@ pub struct Front<B> {
     verifier: Option<Verifier>,
     metrics: Metrics,
     request_ids: RequestIds,
-    /// Pages of memory for bodies.
-    body_memory: Semaphore,
-    body_pages: u32,
+    body_memory: BodyMemory,
 }
 
 /// Why a body was not read.
@@ -58,17 +55,13 @@ enum NoBody {
 
 impl<B: Backend> Front<B> {
     pub fn new(backend: B, config: &Config, verifier: Option<Verifier>, metrics: Metrics) -> Front<B> {
-        // Room for one body at least, or none could ever be read.
-        let pages = config.max_body_memory_bytes.max(REQUEST_BYTES).div_ceil(PAGE);
-        let body_pages = u32::try_from(pages).unwrap_or(u32::MAX);
         Front {
             backend,
             settings: config.settings(),
             verifier,
             metrics,
             request_ids: RequestIds::new(),
-            body_memory: Semaphore::new(usize::try_from(body_pages).unwrap_or(usize::MAX)),
-            body_pages,
+            body_memory: BodyMemory::new(config.max_body_memory_bytes),
         }
     }
 
@@ -148,10 +141,10 @@ impl<B: Backend> Front<B> {
             Some(_) | None => None,
         };
         let refused = !target_known || claim.as_ref().is_some_and(Result::is_err);
-        let pages = u32::try_from(length.unwrap_or(REQUEST_BYTES).div_ceil(PAGE)).unwrap_or(u32::MAX);
         let room = async {
-            let permit =
-                self.body_memory.acquire_many(pages.min(self.body_pages)).await.map_err(|_closed| NoBody::Broken)?;
+            // A body that is thrown away as it comes takes no memory: strangers must not keep clients waiting.
+            let kept = if refused { Some(0) } else { length };
+            let permit = self.body_memory.acquire(kept).await.map_err(|_closed| NoBody::Broken)?;
             let bytes = read(body, length, !refused).await?;
             Ok((permit, bytes))
         };

@@ -104,7 +104,8 @@ fn check_shape(request: &Request) -> Result<(), Error> {
             let path = format!("requestItems.{name}.member.keys");
             violations.not_null(&path, of_table.keys.is_some());
             if let Some(List(keys)) = &of_table.keys {
-                violations.length(&path, "[]", keys.len(), 1, BATCH_GET_KEYS);
+                let value = if keys.is_empty() { "[]".to_owned() } else { format!("[{} keys]", keys.len()) };
+                violations.length(&path, &value, keys.len(), 1, BATCH_GET_KEYS);
             }
         }
     }

@@ -178,3 +178,38 @@ async fn bodies_wait_for_memory_and_are_all_read() {
     let answers = futures::future::join_all((0..4).map(|_| server.post("ListTables", &body))).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
 }
+
+#[tokio::test]
+async fn large_bodies_that_never_come_keep_nobody_else_waiting() {
+    let unsent = |target: &str| {
+        format!(
+            "POST / HTTP/1.1\r\nhost: h\r\nx-amz-target: DynamoDB_20120810.{target}\r\n\
+             content-type: application/x-amz-json-1.0\r\ncontent-length: 16777216\r\n\r\n{{"
+        )
+    };
+    for (server, target) in [
+        (Server::start(&["--no-auth", "--operation-deadline-ms", "3600000"]).await, "PutItem"),
+        (Server::start(&["--no-auth", "--operation-deadline-ms", "3600000"]).await, "Nonsense"),
+    ] {
+        let mut slow = Vec::new();
+        for _ in 0..20 {
+            let mut client = TcpStream::connect(server.address).await.unwrap();
+            client.write_all(unsent(target).as_bytes()).await.unwrap();
+            slow.push(client);
+        }
+        let answer = timeout(DEADLINE, server.post("ListTables", "{}")).await.unwrap();
+        assert_eq!(answer.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn strangers_with_large_bodies_take_no_memory() {
+    let server = Server::start(&["--access-key", "a", "--secret-key", "b", "--max-body-memory-bytes", "1"]).await;
+    let mut stranger = TcpStream::connect(server.address).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\nx-amz-target: DynamoDB_20120810.ListTables\r\n\
+                content-type: application/x-amz-json-1.0\r\n";
+    stranger.write_all(format!("{head}content-length: 16777216\r\n\r\n{{").as_bytes()).await.unwrap();
+    let large = format!("{head}content-length: 1000000\r\n\r\n{}", " ".repeat(1_000_000));
+    let answer = timeout(Duration::from_secs(4), server.raw(large.as_bytes())).await.unwrap();
+    assert!(answer.body.contains("MissingAuthenticationTokenException"), "{}", answer.body);
+}
