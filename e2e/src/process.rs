@@ -106,6 +106,12 @@ impl Running {
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(|pid| has_role(*pid, role)).collect()
     }
 
+    /// Memory of the parent and its children that is in use now, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let children = Role::ALL.into_iter().flat_map(|role| self.children(role));
+        children.chain(self.id()).map(resident_bytes).sum()
+    }
+
     /// `kill -9` of the parent and of every child, as close together as one process can do it.
     pub async fn kill_everything(mut self) -> anyhow::Result<()> {
         let children: Vec<u32> = Role::ALL.into_iter().flat_map(|role| self.children(role)).collect();
@@ -137,6 +143,14 @@ pub fn kill(target: u32) {
         // The only failure is that it is gone, which is what was asked for.
         kill_process(pid, Signal::KILL).unwrap_or_default();
     }
+}
+
+/// 0 for a process that is gone.
+fn resident_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }
 
 fn pid(number: u32) -> Option<Pid> {

@@ -13,6 +13,8 @@ use aws_sdk_dynamodb::types::{
 use e2e::client::{self, Retries};
 use e2e::process::{Local, Mode, Role, kill};
 
+/// What an idle house may use, in all.
+const IDLE_BYTES: u64 = 250 << 20;
 const WITHIN: Duration = Duration::from_secs(60);
 
 struct House {
@@ -124,6 +126,19 @@ async fn tables_are_known_again_after_memds_was_killed() {
     }
     assert_all_there(&house.client, 1).await;
     running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_house_is_small() {
+    for mode in [Mode::OneProcess, Mode::Processes] {
+        let house = house(mode);
+        let running = house.local.start().await.unwrap();
+        create_table(&house.client, 12).await;
+        put(&house.client, 0).await;
+        let bytes = running.resident_bytes();
+        assert!(bytes > 0 && bytes <= IDLE_BYTES, "{mode:?}: {bytes} bytes");
+        running.stop().await.unwrap();
+    }
 }
 
 #[tokio::test]
