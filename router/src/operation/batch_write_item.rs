@@ -8,7 +8,7 @@ use futures::future::join_all;
 use model::item::encode_attributes;
 use model::limits::BATCH_WRITE_REQUESTS;
 use model::units::write_half_units;
-use model::{Item, TableDescriptor};
+use model::{Item, TableDescriptor, TableId};
 use serde::Deserialize;
 
 use super::batch_get_item::is_unprocessed;
@@ -103,8 +103,10 @@ pub async fn run<B: Backend>(call: &mut Call<'_, B>, body: &[u8]) -> Result<Vec<
         return Err(Error::validation("Too many items requested for the BatchWriteItem call"));
     }
     let mut planned = Vec::new();
+    // By table, not by name: a batch may name a table twice, once by its ARN.
+    let mut seen = BTreeSet::new();
     for (name, asked) in asked {
-        planned.push(plan(call, name, asked).await?);
+        planned.push(plan(call, name, asked, &mut seen).await?);
     }
     let done = write_all(call, &planned).await?;
     Ok(write(&planned, &done, capacity))
@@ -167,16 +169,20 @@ fn check(write: Write) -> Result<Asked, Error> {
     }
 }
 
-async fn plan<B: Backend>(call: &mut Call<'_, B>, name: String, asked: Vec<Asked>) -> Result<Planned, Error> {
+async fn plan<B: Backend>(
+    call: &mut Call<'_, B>,
+    name: String,
+    asked: Vec<Asked>,
+    seen: &mut BTreeSet<(TableId, Bytes)>,
+) -> Result<Planned, Error> {
     let table = call.active_table(table::name_of(&name)).await?;
     let mut keys = Vec::with_capacity(asked.len());
-    let mut seen = BTreeSet::new();
     for write in &asked {
         let key = match write {
             Asked::Put(item) => keys::of_batch_item(&table, item)?,
             Asked::Delete(key) => keys::of_key(&table, key)?,
         };
-        if !seen.insert(key.clone()) {
+        if !seen.insert((table.id, key.clone())) {
             return Err(Error::validation("Provided list of item keys contains duplicates"));
         }
         keys.push(key);

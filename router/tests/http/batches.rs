@@ -84,6 +84,10 @@ async fn batches_that_make_no_sense_are_refused() {
     let duplicates = "Provided list of item keys contains duplicates";
     let body = format!(r#"{{"RequestItems":{{"Music":{{"Keys":[{0},{0}]}}}}}}"#, key("a"));
     server.expect_invalid("BatchGetItem", &body, duplicates).await;
+    let put = format!(r#"[{{"PutRequest":{{"Item":{}}}}}]"#, key("a"));
+    let arn = "arn:aws:dynamodb:eu-central-7:000000000000:table/Music";
+    let body = format!(r#"{{"RequestItems":{{"Music":{put},"{arn}":{put}}}}}"#);
+    server.expect_invalid("BatchWriteItem", &body, duplicates).await;
     let body = format!(
         r#"{{"RequestItems":{{"Music":[{{"PutRequest":{{"Item":{0}}}}},{{"DeleteRequest":{{"Key":{0}}}}}]}}}}"#,
         key("a")
