@@ -201,7 +201,7 @@ impl Log {
     /// group is told that its tail is uncertain.
     pub fn open(options: LogOptions, listener: Arc<dyn LogListener>) -> Result<Log, LogError> {
         let syncs = Arc::new(Syncs::default());
-        let (engine, end) = recovery::open(&options, &syncs)?;
+        let recovery::Opened { engine, end, key } = recovery::open(&options, &syncs)?;
         let engine = Arc::new(engine);
         let node = read::node_records(&engine);
         let tails = read::tails(&engine)?;
@@ -211,7 +211,8 @@ impl Log {
         if let Some(number) = options.fail_sync {
             syncs.fail_at(number);
         }
-        let start = Start { tails, mark: recovery::read_mark(&engine), lazy_after: options.lazy_after, uncertain };
+        let mark = recovery::read_mark(&engine, key);
+        let start = Start { tails, mark, key, lazy_after: options.lazy_after, uncertain };
         let inner = Inner {
             queue: Arc::default(),
             purge: Arc::new(Purge::new(options.file_bytes / 2)),

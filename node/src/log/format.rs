@@ -2,7 +2,7 @@
 //!
 //! | raft group | key | value | lifetime |
 //! |---|---|---|---|
-//! | 0 | `m` | the mark: magic, batch number, durable-through number, CRC-32C | every batch |
+//! | 0 | `m` | the mark: the log's key, batch number, durable-through number, CRC-32C | every batch |
 //! | 0 | `f` partition | lowest accepted replica id | as long as the group lives anywhere |
 //! | 0 | `u` partition | nothing: the tail is uncertain | until the replica has voted again |
 //! | partition | `g` | [`Tail`]: format, truncated index and term, runs of terms | the group's log |
@@ -26,9 +26,12 @@ pub const RECEIVING: &[u8] = b"r";
 const ACCEPT_FROM: u8 = b'f';
 const UNCERTAIN: u8 = b'u';
 const FORMAT: u8 = 1;
-/// Found by its looks in the bytes of a damaged file, so long enough to be no accident.
-const MARK_MAGIC: &[u8; 16] = b"trivet-log-mark\x01";
 const MARK_LEN: usize = 16 + 8 + 8 + 4;
+
+/// What each mark of one log begins with: a mark is found by its looks in the bytes of a damaged file, where clients' data
+/// stand, too. Random and kept from them, so that nobody but the log writes one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct MarkKey(pub [u8; 16]);
 
 pub fn accept_from_key(partition: PartitionId) -> Vec<u8> {
     node_key(ACCEPT_FROM, partition)
@@ -76,9 +79,9 @@ pub struct Mark {
 }
 
 impl Mark {
-    pub fn encode(self) -> Vec<u8> {
+    pub fn encode(self, key: MarkKey) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(MARK_LEN);
-        bytes.extend_from_slice(MARK_MAGIC);
+        bytes.extend_from_slice(&key.0);
         bytes.extend_from_slice(&self.number.to_be_bytes());
         bytes.extend_from_slice(&self.durable.to_be_bytes());
         let crc = crc32c::crc32c(&bytes);
@@ -86,22 +89,22 @@ impl Mark {
         bytes
     }
 
-    pub fn decode(bytes: &[u8]) -> Option<Mark> {
+    pub fn decode(bytes: &[u8], key: MarkKey) -> Option<Mark> {
         let (body, crc) = bytes.get(..MARK_LEN)?.split_at(MARK_LEN - 4);
-        if !body.starts_with(MARK_MAGIC) || crc32c::crc32c(body).to_be_bytes() != crc {
+        if !body.starts_with(&key.0) || crc32c::crc32c(body).to_be_bytes() != crc {
             return None;
         }
         Some(Mark { number: decode_u64(&body[16..24])?, durable: decode_u64(&body[24..32])? })
     }
 
     /// The highest durable-through number that anything in these bytes tells, whatever else is damaged.
-    pub fn highest_durable(bytes: &[u8]) -> u64 {
-        let first = MARK_MAGIC[0];
+    pub fn highest_durable(bytes: &[u8], key: MarkKey) -> u64 {
+        let first = key.0[0];
         let mut highest = 0;
         let mut rest = bytes;
         while let Some(at) = rest.iter().position(|b| *b == first) {
             rest = &rest[at..];
-            if let Some(mark) = Mark::decode(rest) {
+            if let Some(mark) = Mark::decode(rest, key) {
                 highest = highest.max(mark.durable);
             }
             rest = &rest[1..];
@@ -283,14 +286,16 @@ mod tests {
 
     #[test]
     fn the_highest_durable_mark_is_found_in_any_bytes() {
+        let key = MarkKey(*b"trivet-log-mark\x01");
         let mut bytes = b"ttrtrivet-log".to_vec();
-        bytes.extend(Mark { number: 8, durable: 7 }.encode());
+        bytes.extend(Mark { number: 8, durable: 7 }.encode(key));
         bytes.extend(b"t");
-        bytes.extend(Mark { number: 10, durable: 9 }.encode());
-        let mut broken = Mark { number: 99, durable: 98 }.encode();
+        bytes.extend(Mark { number: 10, durable: 9 }.encode(key));
+        let mut broken = Mark { number: 99, durable: 98 }.encode(key);
         broken[20] ^= 1;
         bytes.extend(broken);
-        assert_eq!(Mark::highest_durable(&bytes), 9);
-        assert_eq!(Mark::highest_durable(b""), 0);
+        bytes.extend(Mark { number: 99, durable: 98 }.encode(MarkKey(*b"of another's log")));
+        assert_eq!(Mark::highest_durable(&bytes, key), 9);
+        assert_eq!(Mark::highest_durable(b"", key), 0);
     }
 }

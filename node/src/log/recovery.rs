@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use model::PartitionId;
 use raft_engine::{Config, LogBatch, RecoveryMode};
 
 use super::files::{Syncs, WatchedFiles};
-use super::format::{LOG_GROUP, MARK, Mark, Tail, uncertain_key};
+use super::format::{LOG_GROUP, MARK, Mark, MarkKey, Tail, uncertain_key};
 use super::writer::{Engine, Uncertain};
 use super::{LogError, LogOptions};
 
@@ -23,6 +23,8 @@ const FILE_MAGIC: &[u8] = b"RAFT-LOG-FILE-HEADER-9986AB3E47F320B394C8E84916EB0ED
 /// Magic, version and alignment of raft-engine's file format 2.
 const FILE_HEADER_LEN: u64 = FILE_MAGIC.len() as u64 + 8 + 8;
 const BATCH_HEADER_LEN: u64 = 16;
+/// Beside raft-engine's files, which it is older than.
+const KEY_FILE: &str = "mark-key";
 
 /// What stands at the log's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +34,16 @@ pub enum End {
     Uncertain,
 }
 
+pub struct Opened {
+    pub engine: Engine,
+    pub end: End,
+    pub key: MarkKey,
+}
+
 /// Opens the engine so that nothing is cut off silently.
-pub fn open(options: &LogOptions, syncs: &Arc<Syncs>) -> Result<(Engine, End), LogError> {
+pub fn open(options: &LogOptions, syncs: &Arc<Syncs>) -> Result<Opened, LogError> {
     fs::create_dir_all(&options.dir).map_err(|source| io_error("make", &options.dir, source))?;
+    let key = mark_key(&options.dir)?;
     for queue in ["raftlog", "rewrite"] {
         if let Some(last) = files(&options.dir, queue)?.pop() {
             cut_zeros(&last).map_err(|source| io_error("cut zeros off", &last, source))?;
@@ -42,16 +51,37 @@ pub fn open(options: &LogOptions, syncs: &Arc<Syncs>) -> Result<(Engine, End), L
         sync_folder(&options.dir)?;
     }
     match open_engine(options, &options.dir, syncs, RecoveryMode::AbsoluteConsistency) {
-        Ok(engine) => return Ok((engine, End::Sound)),
+        Ok(engine) => return Ok(Opened { engine, end: End::Sound, key }),
         Err(raft_engine::Error::Corruption(reason)) => {
             tracing::warn!(reason, "the log's tail is unreadable, examining it");
         }
         Err(source) => return Err(LogError::Open { dir: options.dir.clone(), source }),
     }
-    examine(options)?;
+    examine(options, key)?;
     let engine = open_engine(options, &options.dir, syncs, RecoveryMode::TolerateTailCorruption)
         .map_err(|source| LogError::Open { dir: options.dir.clone(), source })?;
-    Ok((engine, End::Uncertain))
+    Ok(Opened { engine, end: End::Uncertain, key })
+}
+
+/// Made before the log's first file; a log that has files and no key has lost it.
+fn mark_key(dir: &Path) -> Result<MarkKey, LogError> {
+    let path = dir.join(KEY_FILE);
+    if !path.exists() && files(dir, "raftlog")?.is_empty() {
+        let (random, new) = (Path::new("/dev/urandom"), dir.join("mark-key.new"));
+        let mut key = [0; 16];
+        File::open(random)
+            .and_then(|mut file| file.read_exact(&mut key))
+            .map_err(|source| io_error("read", random, source))?;
+        File::create(&new)
+            .and_then(|mut file| file.write_all(&key).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&new, &path))
+            .map_err(|source| io_error("write", &path, source))?;
+        sync_folder(dir)?;
+        return Ok(MarkKey(key));
+    }
+    let bytes = fs::read(&path).map_err(|source| io_error("read", &path, source))?;
+    let wrong = |_| io_error("read", &path, io::Error::other("it is not 16 bytes long"));
+    Ok(MarkKey(bytes.try_into().map_err(wrong)?))
 }
 
 fn open_engine(
@@ -75,7 +105,7 @@ fn open_engine(
 }
 
 /// Fails if the unreadable tail was synced.
-fn examine(options: &LogOptions) -> Result<(), LogError> {
+fn examine(options: &LogOptions, key: MarkKey) -> Result<(), LogError> {
     let dir = &options.dir;
     let copy = dir.with_extension("examined");
     if copy.exists() {
@@ -87,11 +117,14 @@ fn examine(options: &LogOptions) -> Result<(), LogError> {
     }
     let engine = open_engine(options, &copy, &Arc::default(), RecoveryMode::TolerateTailCorruption)
         .map_err(|source| LogError::Open { dir: dir.clone(), source })?;
-    let readable = read_mark(&engine).number;
+    let readable = read_mark(&engine, key).number;
     drop(engine);
     fs::remove_dir_all(&copy).map_err(|source| io_error("remove", &copy, source))?;
     let durable = match files(dir, "raftlog")?.pop() {
-        Some(last) => Mark::highest_durable(&fs::read(&last).map_err(|source| io_error("read", &last, source))?),
+        Some(last) => {
+            let bytes = fs::read(&last).map_err(|source| io_error("read", &last, source))?;
+            Mark::highest_durable(&bytes, key)
+        }
         None => 0,
     };
     if durable > readable {
@@ -101,8 +134,8 @@ fn examine(options: &LogOptions) -> Result<(), LogError> {
 }
 
 /// The last readable batch's mark.
-pub fn read_mark(engine: &Engine) -> Mark {
-    engine.get(LOG_GROUP, MARK).and_then(|bytes| Mark::decode(&bytes)).unwrap_or_default()
+pub fn read_mark(engine: &Engine, key: MarkKey) -> Mark {
+    engine.get(LOG_GROUP, MARK).and_then(|bytes| Mark::decode(&bytes, key)).unwrap_or_default()
 }
 
 /// Only the last file is ever cut: the others are linked.

@@ -13,6 +13,7 @@ use model::{PartitionId, ReplicaId};
 use replica::eraftpb::{Entry, HardState};
 use replica::{Append, FetchRequest};
 
+use super::format::MarkKey;
 use super::*;
 
 const PARTITION: PartitionId = PartitionId(0x77);
@@ -248,6 +249,36 @@ fn a_torn_tail_beyond_the_mark_leaves_every_group_uncertain_until_it_votes() {
     let log = open(&copy);
     assert!(!log.start_of(PARTITION, 10).unwrap().tail_uncertain);
     assert!(log.start_of(OTHER, 10).unwrap().tail_uncertain);
+}
+
+#[test]
+fn a_mark_that_a_client_wrote_does_not_make_a_torn_tail_corruption() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, other) = (dir.path().join("live"), dir.path().join("other"));
+    drop(open(&other));
+    let mut keys = vec![*b"trivet-log-mark\x01", [0; 16]];
+    keys.push(fs::read(other.join("mark-key")).unwrap().try_into().unwrap());
+    let forged =
+        keys.into_iter().flat_map(|key| format::Mark { number: 1 << 40, durable: 1 << 40 }.encode(MarkKey(key)));
+    let forged: Vec<u8> = forged.collect();
+    let log = open(&live);
+    log.run(PARTITION, birth());
+    log.run(PARTITION, append(1, vec![Entry { data: forged.into(), ..entry(11, 5) }], None));
+    log.run(PARTITION, append(2, vec![Entry { data: "torn".into(), ..entry(12, 5) }], None));
+    let copy = dir.path().join("copy");
+    crash(&live, &copy);
+    overwrite(&last_file(&copy), find(&copy, "torn"), b"tarn");
+    let start = open(&copy).start_of(PARTITION, 10).unwrap();
+    assert_eq!((start.last_index, start.tail_uncertain), (11, true));
+}
+
+#[test]
+fn a_log_that_has_lost_its_key_is_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).run(PARTITION, birth());
+    fs::remove_file(dir.path().join("mark-key")).unwrap();
+    let error = Log::open(options(dir.path()), Arc::new(Told::default())).err().unwrap();
+    assert!(matches!(error, LogError::Io { verb: "read", .. }), "{error}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use replica::state::{BIRTH_INDEX, BIRTH_TERM};
 use replica::{Append, eraftpb};
 
 use super::files::WatchedFiles;
-use super::format::{self, LOG_GROUP, Mark, Tail};
+use super::format::{self, LOG_GROUP, Mark, MarkKey, Tail};
 use super::purge::Purge;
 use super::{Done, DoneWhat, Job, LogListener, Work};
 
@@ -135,6 +135,7 @@ pub struct Start {
     pub tails: HashMap<PartitionId, Tail>,
     pub uncertain: Uncertain,
     pub mark: Mark,
+    pub key: MarkKey,
     pub lazy_after: Duration,
 }
 
@@ -308,7 +309,7 @@ impl Writer {
 
     fn write(&mut self, sync: Sync) {
         self.start.mark.number += 1;
-        self.put(LOG_GROUP, format::MARK.to_vec(), self.start.mark.encode());
+        self.put(LOG_GROUP, format::MARK.to_vec(), self.start.mark.encode(self.start.key));
         let sync = sync == Sync::Yes;
         let bytes = match self.engine.write(&mut self.batch, sync) {
             Ok(bytes) => u64::try_from(bytes).unwrap_or(u64::MAX),
