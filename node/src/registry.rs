@@ -20,6 +20,8 @@ pub struct Summary {
     pub term: u64,
     /// It leads and serves.
     pub serving: bool,
+    /// Its items are whole: it neither installs a snapshot nor retires.
+    pub readable: bool,
     /// Measured now and then, where it leads.
     pub estimate: Estimate,
 }
@@ -30,6 +32,14 @@ impl Summary {
         let descriptor = self.descriptor.as_ref()?;
         descriptor.replica(self.leader?).map(|replica| replica.node)
     }
+}
+
+/// What a read that waits for a pool was admitted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    pub partition: PartitionId,
+    pub replica: ReplicaId,
+    pub epoch: u64,
 }
 
 /// All groups of the node.
@@ -88,6 +98,15 @@ impl Registry {
 
     pub fn all(&self) -> Vec<(PartitionId, Summary)> {
         self.lock().groups.iter().map(|(partition, summary)| (*partition, summary.clone())).collect()
+    }
+
+    /// Whether what was read meanwhile is that replica's: a group is unreadable here before its items are touched.
+    pub fn still_admits(&self, admitted: Admitted) -> bool {
+        let Admitted { partition, replica, epoch } = admitted;
+        self.lock().groups.get(&partition).is_some_and(|summary| {
+            let same_epoch = summary.descriptor.as_ref().is_some_and(|descriptor| descriptor.epoch == epoch);
+            summary.readable && summary.replica == replica && same_epoch
+        })
     }
 
     /// Groups, and those of them that lead.

@@ -19,6 +19,8 @@ pub mod lifecycle;
 pub mod reads;
 pub mod receive;
 pub mod snapshots;
+#[cfg(test)]
+mod tests;
 pub mod tick;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};

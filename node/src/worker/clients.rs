@@ -18,7 +18,7 @@ use crate::items::{Lookup, ScanRequest};
 use crate::service::data::REFUSAL_BYTES;
 use crate::worker::desk::{Asked, Desk, Waiter};
 use crate::worker::group::{Group, Phase, Queued};
-use crate::worker::reads;
+use crate::worker::reads::{self, Place};
 
 /// What one group may take of a turn before the next one's turn comes.
 const TURN_REQUESTS: usize = 64;
@@ -112,7 +112,7 @@ pub fn confirmed(desk: &mut Desk, group: &mut Group, token: Token) {
 
 fn read_applied(desk: &mut Desk, group: &mut Group, waiter: Waiter) {
     let Waiter::Client { connection, id, asked } = waiter else { return };
-    let Some(table) = group.table_id().filter(|_| group.phase == Phase::Running) else {
+    let (Some(table), Some(admitted)) = (group.table_id(), group.admitted()) else {
         desk.refuse(&connection, id, Reason::NotReady);
         return;
     };
@@ -123,13 +123,13 @@ fn read_applied(desk: &mut Desk, group: &mut Group, waiter: Waiter) {
                 desk.answer(&connection, got(id, Some(stored.attributes)), size);
             }
             Ok(Lookup::Missing) => desk.answer(&connection, got(id, None), REFUSAL_BYTES),
-            Ok(Lookup::NotCached) => reads::get(desk, connection, id, table, key),
+            Ok(Lookup::NotCached) => reads::get(desk, connection, id, Place { admitted, table }, key),
             Err(error) => {
                 tracing::error!(partition = %group.partition, %error, "failed to read an item");
                 desk.refuse(&connection, id, Reason::NotReady);
             }
         },
-        Asked::Scan(request) => reads::scan(desk, connection, id, *request),
+        Asked::Scan(request) => reads::scan(desk, connection, id, admitted, *request),
         Asked::Write => (),
     }
 }

@@ -9,7 +9,7 @@ use replica::{FetchRequest, Input, Replica};
 use tokio::sync::oneshot;
 use wire::data::Request;
 
-use crate::registry::Summary;
+use crate::registry::{Admitted, Summary};
 use crate::service::data::Connection;
 use crate::snapshot::{Outgoing, Received};
 use crate::worker::command::CommandError;
@@ -78,6 +78,7 @@ impl Group {
             leader: status.leader,
             term: status.term,
             serving: status.serving,
+            readable: true,
             estimate: Default::default(),
         };
         Group {
@@ -105,6 +106,12 @@ impl Group {
     /// The table, once the group has a descriptor.
     pub fn table_id(&self) -> Option<TableId> {
         self.summary.descriptor.as_ref().map(|descriptor| descriptor.table)
+    }
+
+    /// What a read of the applied state is admitted by; none before there is one, and while it is replaced or cleared.
+    pub fn admitted(&self) -> Option<Admitted> {
+        let descriptor = self.summary.descriptor.as_ref().filter(|_| self.phase == Phase::Running)?;
+        Some(Admitted { partition: self.partition, replica: self.summary.replica, epoch: descriptor.epoch })
     }
 
     /// The node of another replica of the group.

@@ -87,6 +87,9 @@ impl Worker {
             }
             Phase::Running => group.phase = Phase::Retiring,
         }
+        // Reads on the pool look here when they are done: before anything is cleared.
+        group.summary.readable = false;
+        self.desk.context.registry.put(partition, group.summary.clone());
         let replica = group.summary.replica;
         tracing::info!(%partition, %replica, "retires");
         group.inputs.clear();

@@ -1,5 +1,6 @@
 //! Reads that may wait for the disk, on the bounded pool. Clients' reads are answered from there; old items for writes come
-//! back to the worker.
+//! back to the worker. A read may wait long for its thread: its answer counts only if the replica that admitted it is still
+//! here, untouched.
 
 use std::sync::Arc;
 
@@ -11,19 +12,29 @@ use wire::data::refused::Reason;
 use wire::data::response::Result as Outcome;
 
 use crate::items::{Lookup, ScanRequest};
+use crate::registry::Admitted;
 use crate::service::data::{Connection, REFUSAL_BYTES, refusal};
 use crate::worker::clients::got;
 use crate::worker::desk::Desk;
 use crate::worker::group::Group;
 use crate::worker::inbox::{Mail, ReadFailed};
 
+/// Where an item is read, and by whose leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub admitted: Admitted,
+    pub table: TableId,
+}
+
 /// A client's read of one item.
-pub fn get(desk: &mut Desk, connection: Arc<Connection>, id: u64, table: TableId, key: Bytes) {
+pub fn get(desk: &mut Desk, connection: Arc<Connection>, id: u64, place: Place, key: Bytes) {
+    let Place { admitted, table } = place;
     let context = Arc::clone(&desk.context);
     context.metrics.read_misses.inc();
     let answered = Arc::clone(&connection);
     let read = move || {
         let answer = match context.items.get(table, &key) {
+            Ok(_) if !context.registry.still_admits(admitted) => refusal(id, Reason::NotReady),
             Ok(stored) => got(id, stored.map(|stored| stored.attributes)),
             Err(error) => {
                 tracing::error!(%table, %error, "failed to read an item");
@@ -40,11 +51,13 @@ pub fn get(desk: &mut Desk, connection: Arc<Connection>, id: u64, table: TableId
 }
 
 /// A client's page.
-pub fn scan(desk: &mut Desk, connection: Arc<Connection>, id: u64, request: ScanRequest) {
+pub fn scan(desk: &mut Desk, connection: Arc<Connection>, id: u64, admitted: Admitted, request: ScanRequest) {
     let context = Arc::clone(&desk.context);
     let answered = Arc::clone(&connection);
     let read = move || {
         let answer = match context.items.scan(&request) {
+            // The page may end where the range was being cleared.
+            Ok(_) if !context.registry.still_admits(admitted) => refusal(id, Reason::NotReady),
             Ok(scanned) => Response { id, result: Some(Outcome::Scanned(scanned)) },
             Err(error) => {
                 tracing::error!(table = %request.table, %error, "failed to scan");

@@ -75,19 +75,23 @@ impl Worker {
                     snapshots::received(group, *received, taken);
                 }
             }
-            Mail::Installed { partition, index } => {
-                if let Some(group) = self.groups.get_mut(&partition)
-                    && group.phase == Phase::Installing
-                {
-                    group.phase = Phase::Running;
-                    (group.applied, group.flushed) = (index, index);
-                }
-                self.input(partition, Input::Installed { index });
-            }
+            Mail::Installed { partition, index } => self.installed(partition, index),
             Mail::Cleared(partition) => self.cleared(partition),
             Mail::Born(birth) => self.born(*birth),
             Mail::Command(command) => self.command(command),
         }
+    }
+
+    fn installed(&mut self, partition: PartitionId, index: u64) {
+        if let Some(group) = self.groups.get_mut(&partition)
+            && group.phase == Phase::Installing
+        {
+            group.phase = Phase::Running;
+            group.summary.readable = true;
+            self.desk.context.registry.put(partition, group.summary.clone());
+            (group.applied, group.flushed) = (index, index);
+        }
+        self.input(partition, Input::Installed { index });
     }
 
     /// One input for a group, if it is still here.

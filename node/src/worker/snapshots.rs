@@ -149,6 +149,8 @@ pub fn has_files(group: &Group, envelope: &Envelope) -> bool {
 /// Nothing reads the group from now on; the files replace its items once what it has applied before is written.
 pub fn prepare_install(desk: &mut Desk, group: &mut Group, install: Install) {
     group.phase = Phase::Installing;
+    group.summary.readable = false;
+    desk.context.registry.put(group.partition, group.summary.clone());
     let install = Box::new(install);
     desk.after_write.push(AfterWrite::Install { partition: group.partition, install });
 }

@@ -1,0 +1,222 @@
+//! One worker without its thread: the tests say what it receives, and when it takes its turn.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt};
+use model::{
+    BillingMode, KeyAttribute, KeyRange, KeySchema, KeyType, PartitionDescriptor, PartitionId, ReplicaDescriptor,
+    ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Zone,
+};
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use wire::data::refused::Reason;
+use wire::data::request::Operation;
+use wire::data::response::Result as Outcome;
+use wire::data::{Request, RequestFrame, ResponseFrame, Scan};
+
+use super::*;
+use crate::config::{ByteSize, Config, Milliseconds};
+use crate::server::open::{Opening, open};
+use crate::service::data::DataService;
+use crate::transport::memory::Frameway;
+use crate::transport::{Connector, Memory};
+use crate::worker::command::Command;
+
+const PARTITION: PartitionId = PartitionId(0x77);
+const EPOCH: u64 = 3;
+const PATIENCE: Duration = Duration::from_secs(40);
+
+fn config(folder: &TempDir) -> Config {
+    Config {
+        data: folder.path().join("data"),
+        format: true,
+        zone: "zone-a".to_owned(),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        advertise: None,
+        metrics_listen: None,
+        memds: Vec::new(),
+        seeds: Vec::new(),
+        workers: 1,
+        read_threads: 1,
+        cache: ByteSize(32 << 20),
+        reserve: ByteSize(1 << 20),
+        tick: Milliseconds(50),
+        election_ticks: 10,
+        heartbeat_ticks: 2,
+        stop_timeout: Milliseconds(10_000),
+    }
+}
+
+struct Fixture {
+    worker: Worker,
+    _folder: TempDir,
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let context = &self.worker.desk.context;
+        context.reads.close();
+        context.background.close();
+        context.log.close();
+    }
+}
+
+impl Fixture {
+    /// A worker whose only group was just born, one of three replicas; the others do not exist.
+    async fn start() -> Fixture {
+        let folder = TempDir::new().unwrap();
+        let connector = Connector::Memory(Memory::new(Frameway::Encoded));
+        let opening = Opening {
+            config: &config(&folder),
+            address: "nowhere:1",
+            connector: &connector,
+            runtimes: &[Handle::current()],
+        };
+        let context = open(&opening).unwrap().context;
+        let tick = Duration::from_millis(50);
+        let beginning = Beginning { worker: 0, context, groups: Vec::new(), corrupt: BTreeSet::new(), tick };
+        let mut fixture = Fixture { worker: Worker::new(beginning), _folder: folder };
+        let (reply, mut born) = oneshot::channel();
+        let descriptor = Box::new(fixture.descriptor());
+        fixture.worker.command(Command::Create { descriptor, table: Box::new(table()), reply });
+        fixture.until(|_| born.try_recv().is_ok_and(|born| born.is_ok())).await;
+        fixture
+    }
+
+    fn descriptor(&self) -> PartitionDescriptor {
+        let own = self.worker.desk.context.node;
+        let replica = |number: u64| ReplicaDescriptor {
+            id: ReplicaId(number),
+            node: if number == 1 { own } else { model::NodeId(number) },
+            zone: Zone(format!("zone-{number}")),
+            role: ReplicaRole::Voter,
+            kind: ReplicaKind::Storage,
+        };
+        PartitionDescriptor {
+            id: PARTITION,
+            table: table().id,
+            range: KeyRange::ALL,
+            epoch: EPOCH,
+            replicas: (1..=3).map(replica).collect(),
+            next_replica: ReplicaId(4),
+        }
+    }
+
+    /// Turns until then.
+    async fn until(&mut self, mut done: impl FnMut(&Worker) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let context = Arc::clone(&self.worker.desk.context);
+            for mail in context.inboxes.get(0).take() {
+                self.worker.receive(mail);
+            }
+            self.worker.turn();
+            if done(&self.worker) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "waited too long");
+            drop(tokio::time::timeout(Duration::from_millis(20), context.inboxes.get(0).wait()).await);
+        }
+    }
+
+    fn client(&self) -> Client {
+        let context = &self.worker.desk.context;
+        let (requests, queue) = mpsc::channel(16);
+        let service = DataService::new(context.inboxes.clone(), Arc::clone(&context.metrics));
+        Client { requests, answers: service.exchange_frames(ReceiverStream::new(queue)).boxed() }
+    }
+}
+
+struct Client {
+    requests: mpsc::Sender<Result<RequestFrame, Status>>,
+    answers: Pin<Box<dyn Stream<Item = Result<ResponseFrame, Status>> + Send>>,
+}
+
+impl Client {
+    async fn scan(&self) {
+        let scan = Operation::Scan(Scan { consistent: false, ..Default::default() });
+        let request = Request {
+            id: 1,
+            partition: PARTITION.0,
+            epoch: EPOCH,
+            deadline_ms: 0,
+            table_version: 4,
+            operation: Some(scan),
+        };
+        self.requests.send(Ok(RequestFrame { requests: vec![request] })).await.unwrap();
+    }
+
+    async fn answer(&mut self) -> Outcome {
+        let frame = tokio::time::timeout(PATIENCE, self.answers.next()).await.unwrap().unwrap().unwrap();
+        frame.responses.into_iter().next().unwrap().result.unwrap()
+    }
+
+    async fn refusal(&mut self) -> Reason {
+        match self.answer().await {
+            Outcome::Refused(refused) => refused.reason(),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+}
+
+fn table() -> TableDescriptor {
+    TableDescriptor {
+        id: TableId(8),
+        name: "things".to_owned(),
+        version: 4,
+        status: TableStatus::Active,
+        schema: KeySchema { partition: KeyAttribute { name: "pk".to_owned(), key_type: KeyType::S }, sort: None },
+        hash_seed: 5,
+        billing: BillingMode::PayPerRequest,
+        throughput: Throughput::default(),
+        last_increase_ms: 0,
+        last_decrease_ms: 0,
+        decreases_today: 0,
+        last_on_demand_ms: 0,
+        created_ms: 1,
+        initial_partitions: 1,
+        deletion_protection: false,
+        table_class: "STANDARD".to_owned(),
+        tags: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_read_after_its_replica_retired_is_refused() {
+    let mut fixture = Fixture::start().await;
+    let mut client = fixture.client();
+    client.scan().await;
+    let admitted = fixture.worker.desk.context.metrics.requests.clone();
+    fixture.until(|_| admitted.get() == 1).await;
+    assert!(matches!(client.answer().await, Outcome::Scanned(page) if page.finished));
+
+    // The only read thread is busy while the replica retires and its range is cleared.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let busy = move || _ = released.recv();
+    fixture.worker.desk.context.reads.submit(busy).unwrap();
+    client.scan().await;
+    fixture.until(|_| admitted.get() == 2).await;
+    fixture.worker.retire(PARTITION);
+    fixture.until(|worker| !worker.groups.contains_key(&PARTITION)).await;
+    drop(release);
+    assert_eq!(client.refusal().await, Reason::NotReady);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_is_unreadable_as_soon_as_it_retires() {
+    let mut fixture = Fixture::start().await;
+    let context = Arc::clone(&fixture.worker.desk.context);
+    let admitted = fixture.worker.groups[&PARTITION].admitted().unwrap();
+    assert!(context.registry.still_admits(admitted));
+    assert!(!context.registry.still_admits(crate::registry::Admitted { epoch: EPOCH + 1, ..admitted }));
+    assert!(!context.registry.still_admits(crate::registry::Admitted { replica: ReplicaId(2), ..admitted }));
+    fixture.worker.retire(PARTITION);
+    assert!(!context.registry.still_admits(admitted), "before its log or its items are touched");
+    assert!(fixture.worker.groups[&PARTITION].admitted().is_none());
+}
