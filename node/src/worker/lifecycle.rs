@@ -96,15 +96,7 @@ impl Worker {
         group.outgoing.clear();
         group.received = None;
         refuse_queue(&mut self.desk, group);
-        for waiter in self.desk.waiters_of(partition) {
-            match waiter {
-                // A write on its way may have been applied by the others.
-                Waiter::Client { connection, id, .. } => self.desk.refuse(&connection, id, Reason::Unknown),
-                Waiter::Command(reply) => {
-                    drop(reply.send(Err(CommandError::UnknownPartition(partition))));
-                }
-            }
-        }
+        refuse_waiters(&mut self.desk, partition);
         // Together in one batch: never a log without the replica that owns it.
         self.desk.log(partition, Work::AcceptFrom { replica: ReplicaId(replica.0 + 1) });
         self.desk.log(partition, Work::Remove);
@@ -160,8 +152,20 @@ impl Worker {
     pub fn stop_corrupt(&mut self, partition: PartitionId) {
         if let Some(mut group) = self.groups.remove(&partition) {
             refuse_queue(&mut self.desk, &mut group);
+            refuse_waiters(&mut self.desk, partition);
             self.corrupt.insert(partition);
             self.desk.context.registry.remove(partition);
+        }
+    }
+}
+
+/// Whoever waits for a replica that answers no more.
+fn refuse_waiters(desk: &mut Desk, partition: PartitionId) {
+    for waiter in desk.waiters_of(partition) {
+        match waiter {
+            // A write on its way may have been applied by the others.
+            Waiter::Client { connection, id, .. } => desk.refuse(&connection, id, Reason::Unknown),
+            Waiter::Command(reply) => drop(reply.send(Err(CommandError::UnknownPartition(partition)))),
         }
     }
 }

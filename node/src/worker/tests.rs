@@ -23,10 +23,12 @@ use wire::data::{Request, RequestFrame, ResponseFrame, Scan};
 use super::*;
 use crate::config::{ByteSize, Config, Milliseconds};
 use crate::server::open::{Opening, open};
-use crate::service::data::DataService;
+use crate::service::data::{Connection, DataService};
 use crate::transport::memory::Frameway;
 use crate::transport::{Connector, Memory};
-use crate::worker::command::Command;
+use crate::worker::command::{Command, CommandError};
+use crate::worker::desk::{Asked, Waiter};
+use crate::worker::inbox::Mail;
 
 const PARTITION: PartitionId = PartitionId(0x77);
 const EPOCH: u64 = 3;
@@ -131,6 +133,21 @@ impl Fixture {
         let service = DataService::new(context.inboxes.clone(), Arc::clone(&context.metrics));
         Client { requests, answers: service.exchange_frames(ReceiverStream::new(queue)).boxed() }
     }
+
+    /// The connection of the next request, which the worker does not see.
+    async fn intercept(&self) -> Arc<Connection> {
+        let inbox = self.worker.desk.context.inboxes.get(0);
+        let next = async {
+            loop {
+                let requests = inbox.take().into_iter().find(|mail| matches!(mail, Mail::Requests { .. }));
+                if let Some(Mail::Requests { connection, .. }) = requests {
+                    return connection;
+                }
+                inbox.wait().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, next).await.unwrap()
+    }
 }
 
 struct Client {
@@ -219,4 +236,21 @@ async fn a_replica_is_unreadable_as_soon_as_it_retires() {
     fixture.worker.retire(PARTITION);
     assert!(!context.registry.still_admits(admitted), "before its log or its items are touched");
     assert!(fixture.worker.groups[&PARTITION].admitted().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_for_a_group_with_a_corrupt_log_is_told() {
+    let mut fixture = Fixture::start().await;
+    let mut client = fixture.client();
+    client.scan().await;
+    let connection = fixture.intercept().await;
+    let desk = &mut fixture.worker.desk;
+    let write = desk.wait(PARTITION, Waiter::Client { connection, id: 1, asked: Asked::Write });
+    let (reply, replied) = oneshot::channel();
+    let command = desk.wait(PARTITION, Waiter::Command(reply));
+    fixture.worker.receive(Mail::Corrupt(PARTITION));
+    fixture.worker.turn();
+    assert_eq!(client.refusal().await, Reason::Unknown);
+    assert_eq!(replied.await.unwrap(), Err(CommandError::UnknownPartition(PARTITION)));
+    assert!(fixture.worker.desk.waiter(write).is_none() && fixture.worker.desk.waiter(command).is_none());
 }
