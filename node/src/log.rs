@@ -169,6 +169,8 @@ pub struct LogGroup {
     pub exists: bool,
     /// A snapshot at this index was being installed: the group's items are nothing to start from.
     pub receiving: Option<u64>,
+    /// What stands in the log of it cannot be trusted: it stays out.
+    pub corrupt: bool,
 }
 
 /// The open log; cloned for every room that hands it jobs.
@@ -204,7 +206,7 @@ impl Log {
         let recovery::Opened { engine, end, key } = recovery::open(&options, &syncs)?;
         let engine = Arc::new(engine);
         let node = read::node_records(&engine);
-        let tails = read::tails(&engine)?;
+        let tails = read::tails(&engine);
         let uncertain = recovery::settle(&engine, &options, end, &tails, &node.uncertain)?;
         let shared = Arc::new(Shared::default());
         *shared.accept_from.lock().unwrap_or_else(PoisonError::into_inner) = node.accept_from;
@@ -226,8 +228,8 @@ impl Log {
         Ok(Log { inner: Arc::new(inner) })
     }
 
-    /// Every group with a log or an id to keep, by id.
-    pub fn groups(&self) -> Result<Vec<LogGroup>, LogError> {
+    /// Every group with a log or an id to keep, by id. Before the groups have jobs.
+    pub fn groups(&self) -> Vec<LogGroup> {
         let accept_from = self.inner.shared.accept_from.lock().unwrap_or_else(PoisonError::into_inner);
         read::groups(&self.inner.engine, &accept_from)
     }

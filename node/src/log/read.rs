@@ -40,28 +40,51 @@ pub fn node_records(engine: &Engine) -> NodeRecords {
     records
 }
 
-pub fn tails(engine: &Engine) -> Result<HashMap<PartitionId, Tail>, LogError> {
-    let groups = engine.raft_groups().into_iter().filter(|group| *group != LOG_GROUP).map(PartitionId);
-    groups.map(|partition| Ok((partition, tail(engine, partition)?))).collect()
+/// Of the groups whose records can be read; the others stay out.
+pub fn tails(engine: &Engine) -> HashMap<PartitionId, Tail> {
+    let mut tails = HashMap::new();
+    for id in engine.raft_groups().into_iter().filter(|id| *id != LOG_GROUP) {
+        let partition = PartitionId(id);
+        match sound_tail(engine, partition) {
+            Ok(tail) => {
+                tails.insert(partition, tail);
+            }
+            Err(error) => tracing::error!(%partition, %error, "the group's log is corrupt; it stays out"),
+        }
+    }
+    tails
 }
 
-pub fn groups(engine: &Engine, accept_from: &BTreeMap<PartitionId, ReplicaId>) -> Result<Vec<LogGroup>, LogError> {
-    let group = |partition, exists| LogGroup { partition, accept_from: ReplicaId(0), exists, receiving: None };
+/// If every record of the group can be read.
+fn sound_tail(engine: &Engine, partition: PartitionId) -> Result<Tail, LogError> {
+    hard_state(engine, partition)?;
+    receiving(engine, partition)?;
+    tail(engine, partition)
+}
+
+fn receiving(engine: &Engine, partition: PartitionId) -> Result<Option<u64>, LogError> {
+    let Some(index) = engine.get(partition.0, RECEIVING) else { return Ok(None) };
+    format::decode_u64(&index).map(Some).ok_or(LogError::Record { partition })
+}
+
+/// While no group has jobs.
+pub fn groups(engine: &Engine, accept_from: &BTreeMap<PartitionId, ReplicaId>) -> Vec<LogGroup> {
+    let group =
+        |partition, exists| LogGroup { partition, accept_from: ReplicaId(0), exists, receiving: None, corrupt: false };
     let mut groups: BTreeMap<_, _> =
         accept_from.keys().map(|partition| (*partition, group(*partition, false))).collect();
     for id in engine.raft_groups().into_iter().filter(|id| *id != LOG_GROUP) {
         let partition = PartitionId(id);
         let mut found = group(partition, engine.get(id, HARD_STATE).is_some() || engine.get(id, TAIL).is_some());
-        if let Some(index) = engine.get(id, RECEIVING) {
-            found.exists = true;
-            found.receiving = Some(format::decode_u64(&index).ok_or(LogError::Record { partition })?);
-        }
+        found.corrupt = sound_tail(engine, partition).is_err();
+        found.receiving = receiving(engine, partition).unwrap_or_default();
+        found.exists |= found.corrupt || found.receiving.is_some();
         groups.insert(partition, found);
     }
     for (partition, lowest) in accept_from {
         groups.entry(*partition).and_modify(|group| group.accept_from = *lowest);
     }
-    Ok(groups.into_values().filter(|group| group.exists || group.accept_from.0 > 0).collect())
+    groups.into_values().filter(|group| group.exists || group.accept_from.0 > 0).collect()
 }
 
 pub fn hard_state(engine: &Engine, partition: PartitionId) -> Result<HardState, LogError> {

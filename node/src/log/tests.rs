@@ -133,8 +133,9 @@ fn what_was_told_durable_survives_a_crash_of_the_process() {
     assert!(!start.tail_uncertain, "zeros behind the last batch are no damage");
     let start = log.start_of(OTHER, 0).unwrap();
     assert_eq!((start.hard_state, start.last_index), (hard_state(3, 1, 0), 0));
-    let group = |partition, accept_from| LogGroup { partition, accept_from, exists: true, receiving: None };
-    assert_eq!(log.groups().unwrap(), [group(PARTITION, ReplicaId(0)), group(OTHER, ReplicaId(4))]);
+    let group =
+        |partition, accept_from| LogGroup { partition, accept_from, exists: true, receiving: None, corrupt: false };
+    assert_eq!(log.groups(), [group(PARTITION, ReplicaId(0)), group(OTHER, ReplicaId(4))]);
     assert_eq!(log.accept_from(OTHER), ReplicaId(4));
 }
 
@@ -340,7 +341,7 @@ fn a_snapshot_replaces_the_log_and_its_mark_is_found_until_then() {
     log.run(PARTITION, Work::Receiving { index: 12 });
     crash(&live, &copy);
     let marked = open(&copy);
-    assert_eq!(marked.groups().unwrap()[0].receiving, Some(12));
+    assert_eq!(marked.groups()[0].receiving, Some(12));
     assert_eq!(marked.start_of(PARTITION, 10).unwrap().entries.len(), 3, "nothing is lost by the mark alone");
     for log in [log, marked] {
         log.run(PARTITION, Work::Received { index: 12, term: 6, hard_state: hard_state(7, 0, 12) });
@@ -348,7 +349,7 @@ fn a_snapshot_replaces_the_log_and_its_mark_is_found_until_then() {
     }
     for dir in [&live, &copy] {
         let log = open(dir);
-        assert_eq!(log.groups().unwrap()[0].receiving, None);
+        assert_eq!(log.groups()[0].receiving, None);
         let start = log.start_of(PARTITION, 12).unwrap();
         assert_eq!((start.truncated_index, start.truncated_term, start.last_index), (12, 6, 13));
         assert_eq!((start.hard_state, start.entries), (hard_state(7, 0, 12), vec![entry(13, 7)]));
@@ -365,8 +366,9 @@ fn a_removed_group_leaves_the_lowest_replica_id_it_accepts() {
     log.run(PARTITION, Work::Remove);
     drop(log);
     let log = open(dir.path());
-    let left = LogGroup { partition: PARTITION, accept_from: ReplicaId(9), exists: false, receiving: None };
-    assert_eq!(log.groups().unwrap(), [left]);
+    let left =
+        LogGroup { partition: PARTITION, accept_from: ReplicaId(9), exists: false, receiving: None, corrupt: false };
+    assert_eq!(log.groups(), [left]);
     assert_eq!(log.start_of(PARTITION, 0).unwrap().last_index, 0);
 }
 
@@ -441,6 +443,41 @@ fn an_idle_log_writes_its_mark_without_a_sync() {
         std::thread::yield_now();
     }
     assert_eq!(log.counters().syncs, 1);
+}
+
+#[test]
+fn an_idle_log_syncs_what_lets_old_files_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions { lazy_after: Duration::from_millis(1), ..options(dir.path()) };
+    let log = Log::open(options, Arc::new(Told::default())).unwrap();
+    log.run(PARTITION, birth());
+    log.run(PARTITION, append(1, entries(11, &[5, 5]), None));
+    log.run(PARTITION, Work::Truncate { upto: 11 });
+    let end = Instant::now() + DEADLINE;
+    while log.counters().syncs < 3 {
+        assert!(Instant::now() < end, "the truncation is never synced");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_group_whose_records_contradict_each_other_stays_out_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    for partition in [PARTITION, OTHER] {
+        log.run(partition, birth());
+        log.run(partition, append(1, entries(11, &[5]), None));
+    }
+    let mut batch = raft_engine::LogBatch::default();
+    batch.put(PARTITION.0, format::TAIL.to_vec(), format::Tail::new(20, 5).encode()).unwrap();
+    log.inner.engine.write(&mut batch, true).unwrap();
+    drop(log);
+    let log = open(dir.path());
+    let corrupt: Vec<_> = log.groups().into_iter().map(|group| (group.partition, group.corrupt)).collect();
+    assert_eq!(corrupt, [(PARTITION, true), (OTHER, false)]);
+    assert!(matches!(log.start_of(PARTITION, 10).unwrap_err(), LogError::Contradiction { .. }));
+    log.run(OTHER, append(2, entries(12, &[5]), None));
+    assert_eq!(log.start_of(OTHER, 10).unwrap().last_index, 12);
 }
 
 #[test]

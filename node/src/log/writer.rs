@@ -180,7 +180,9 @@ impl Writer {
             let idle = self.unwritten.then_some(self.start.lazy_after);
             match queue.take(&mut jobs, idle) {
                 Taken::Jobs => self.process(&mut jobs),
-                Taken::Idle => self.write(Sync::No),
+                // Files may be deleted for what a batch overwrites or truncates: only a mark goes without a sync.
+                Taken::Idle if self.batch.is_empty() => self.write(Sync::No),
+                Taken::Idle => self.write(Sync::Yes),
                 Taken::Closed => break,
             }
         }

@@ -179,7 +179,7 @@ fn start_groups(context: &Context, unfinished: &[(PartitionId, SnapshotError)]) 
         context.items.groups().context("read the groups' records")?.into_iter().map(|r| (r.partition, r)).collect();
     let mut workers: Vec<WorkerGroups> = context.inboxes.workers().map(|_| WorkerGroups::default()).collect();
     let mut gone = Vec::new();
-    for found in context.log.groups().context("list the logs groups")? {
+    for found in context.log.groups() {
         let partition = found.partition;
         let records = records.remove(&partition);
         if !found.exists {
@@ -189,6 +189,11 @@ fn start_groups(context: &Context, unfinished: &[(PartitionId, SnapshotError)]) 
         let worker = &mut workers[context.inboxes.of(partition)];
         if let Some((_, error)) = unfinished.iter().find(|(other, _)| *other == partition) {
             tracing::error!(%partition, error = describe(error), "failed to finish a snapshot; the replica stays out");
+            worker.corrupt.insert(partition);
+            continue;
+        }
+        if found.corrupt {
+            tracing::error!(%partition, "the group's log is corrupt; the replica stays out");
             worker.corrupt.insert(partition);
             continue;
         }

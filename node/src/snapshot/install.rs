@@ -221,7 +221,7 @@ pub fn recover(
     log: &Log,
 ) -> Result<Vec<(PartitionId, SnapshotError)>, SnapshotError> {
     let mut failures = Vec::new();
-    let marked = log.groups()?.into_iter().filter_map(|group| Some((group.partition, group.receiving?)));
+    let marked = log.groups().into_iter().filter_map(|group| Some((group.partition, group.receiving?)));
     for (partition, index) in marked {
         if let Err(error) = recover_one(incoming, partition, index, items, log) {
             failures.push((partition, error));

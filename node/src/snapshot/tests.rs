@@ -82,7 +82,7 @@ impl Node {
         let start = self.log.start_of(PARTITION, 20).unwrap();
         assert_eq!((start.truncated_index, start.truncated_term, start.last_index), (20, 6, 20));
         assert_eq!(start.hard_state, hard_state());
-        assert!(self.log.groups().unwrap().iter().all(|group| group.receiving.is_none()));
+        assert!(self.log.groups().iter().all(|group| group.receiving.is_none()));
         assert_eq!(self.items.group(NEIGHBOUR).unwrap().mark, Some(mark(30).encode()));
         let left = fs::read_dir(self.incoming()).unwrap().count();
         assert_eq!(left, 0, "files of the snapshot stay behind");
@@ -300,7 +300,7 @@ fn a_crash_between_the_mark_and_the_ingest_is_finished_by_the_next_start() {
     let received = transfer(&sender, &receiver);
     received.prepare(&receiver.log, &install()).unwrap();
     let crashed = receiver.crash(dir.path().join("crashed"));
-    assert_eq!(crashed.log.groups().unwrap()[0].receiving, Some(20));
+    assert_eq!(crashed.log.groups()[0].receiving, Some(20));
     assert!(crashed.recover().is_empty());
     crashed.keys(&INSTALLED);
     crashed.is_installed();
@@ -333,7 +333,7 @@ fn an_installation_whose_files_are_damaged_is_reported_and_its_files_are_kept() 
     let failures = crashed.recover();
     assert!(matches!(failures.as_slice(), [(PARTITION, SnapshotError::Damaged { .. })]), "{failures:?}");
     assert_eq!(fs::read_dir(crashed.incoming()).unwrap().count(), 1);
-    assert_eq!(crashed.log.groups().unwrap()[0].receiving, Some(20));
+    assert_eq!(crashed.log.groups()[0].receiving, Some(20));
 }
 
 #[test]
