@@ -49,6 +49,8 @@ pub struct Local {
     pub data: PathBuf,
     /// Further arguments.
     pub arguments: Vec<String>,
+    /// Environment of all its processes, beside our own.
+    pub environment: Vec<(String, String)>,
 }
 
 /// A running one; killed when dropped.
@@ -57,15 +59,21 @@ pub struct Running {
 }
 
 impl Local {
+    /// Where its processes write their logs.
+    pub fn log(&self) -> PathBuf {
+        self.data.with_extension("log")
+    }
+
     /// Starts it and waits for its "ready" line. Its log is appended to `DATA.log`.
     pub async fn start(&self) -> anyhow::Result<Running> {
-        let log = self.data.with_extension("log");
+        let log = self.log();
         let log = File::options().append(true).create(true).open(&log).context("open the log")?;
         let mut child = Command::new(&self.binary)
             .args(["local", "--listen", &self.listen, "--data"])
             .arg(&self.data)
             .args((self.mode == Mode::Processes).then_some("--processes"))
             .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -61,6 +61,9 @@ pub struct Config {
     /// How long a stopping node waits for its leaders to hand over.
     #[arg(long, env = "TRIVET_NODE_STOP_TIMEOUT", default_value = "5s")]
     pub stop_timeout: Milliseconds,
+    /// For tests: lets that sync of the log fail, counted from the start.
+    #[arg(long, env = "TRIVET_NODE_FAIL_SYNC", hide = true)]
+    pub fail_sync: Option<u64>,
 }
 
 /// Why a configuration is refused.

@@ -32,6 +32,7 @@ fn house(mode: Mode) -> House {
         listen: free.to_string(),
         data: folder.path().join("data"),
         arguments: Vec::new(),
+        environment: Vec::new(),
     };
     let client = client::connect(&local.listen, Retries::Default, WITHIN);
     House { local, client, _folder: folder }
@@ -125,6 +126,28 @@ async fn tables_are_known_again_after_memds_was_killed() {
         assert!(Instant::now() < deadline, "the table is not known again");
     }
     assert_all_there(&house.client, 1).await;
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_whose_sync_fails_ends_and_comes_back_with_everything() {
+    let mut house = house(Mode::Processes);
+    // Every process of a node lives for so many syncs, then its log's next one fails.
+    house.local.environment.push(("TRIVET_NODE_FAIL_SYNC".to_owned(), "150".to_owned()));
+    let running = house.local.start().await.unwrap();
+    create_table(&house.client, 2).await;
+    let ended = || std::fs::read_to_string(house.local.log()).unwrap().matches("signal: 6 (SIGABRT)").count();
+    let deadline = Instant::now() + WITHIN;
+    let mut acknowledged = 0;
+    while ended() < 4 {
+        assert!(Instant::now() < deadline, "no node ended");
+        put(&house.client, acknowledged).await;
+        acknowledged += 1;
+    }
+    running.kill_everything().await.unwrap();
+    house.local.environment.clear();
+    let running = house.local.start().await.unwrap();
+    assert_all_there(&house.client, acknowledged).await;
     running.stop().await.unwrap();
 }
 

@@ -94,6 +94,7 @@ async fn main() -> anyhow::Result<()> {
         listen: config.listen.clone(),
         data: data.clone(),
         arguments: Vec::new(),
+        environment: Vec::new(),
     };
     say(&format!("seed {}, {} kills, data in {}", config.seed, config.kills, data.display()));
     let result = run(&config, &local).await;

@@ -82,8 +82,8 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
     let start_number = disk.start_number();
     let metrics = Arc::new(Metrics::new().context("register metrics")?);
     let inboxes = Inboxes::new(config.workers, Arc::clone(&metrics));
-    let log = Log::open(LogOptions::new(disk.log_dir()), Arc::new(Listener { inboxes: inboxes.clone() }))
-        .context("open the log")?;
+    let log_options = LogOptions { fail_sync: config.fail_sync, ..LogOptions::new(disk.log_dir()) };
+    let log = Log::open(log_options, Arc::new(Listener { inboxes: inboxes.clone() })).context("open the log")?;
     let items = Items::open(items_options(config, &disk, node)).context("open the items")?;
     let unfinished = crate::snapshot::recover(&disk.outgoing_dir(), &disk.incoming_dir(), &items, &log)
         .context("finish the snapshots that were being installed")?;

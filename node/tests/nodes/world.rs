@@ -71,6 +71,7 @@ pub fn config(folder: &TempDir, number: usize, seeds: Vec<String>) -> Config {
         election_ticks: 10,
         heartbeat_ticks: 2,
         stop_timeout: Milliseconds(10_000),
+        fail_sync: None,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Who lives in `trivet local`, and where: names, folders, addresses.
 //!
 //! Internal ports are taken below the range from which the kernel gives out ports of its own, so that a port stays free
-//! while a dead child waits to be started again.
+//! while a dead child waits to be started again. Each is reserved by holding the UDP port of its number: two houses that
+//! start at the same moment never take one for both.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,12 +49,18 @@ pub struct House {
     pub control: Port,
     folder: PathBuf,
     partitions: u32,
+    _reserved: Vec<UdpSocket>,
 }
 
 impl House {
     pub fn plan(config: &Config, folder: &Folder) -> anyhow::Result<House> {
         let mut ports = free_ports();
-        let mut port = || ports.next().map(Port).context("no free port is left on loopback");
+        let mut reserved = Vec::new();
+        let mut port = || {
+            let (port, reservation) = ports.next().context("no free port is left on loopback")?;
+            reserved.push(reservation);
+            anyhow::Ok(Port(port))
+        };
         let mut nodes = Vec::new();
         for number in 1..=config.nodes_per_zone {
             for zone in ('a'..='z').take(config.zones as usize) {
@@ -63,7 +70,14 @@ impl House {
             }
         }
         let (memds, control) = (port()?, port()?);
-        Ok(House { nodes, memds, control, folder: folder.path.clone(), partitions: config.partitions })
+        Ok(House {
+            nodes,
+            memds,
+            control,
+            folder: folder.path.clone(),
+            partitions: config.partitions,
+            _reserved: reserved,
+        })
     }
 
     pub fn node_addresses(&self) -> Vec<String> {
@@ -137,15 +151,16 @@ fn arguments(command: &str, flags: &[(&str, String)]) -> Vec<String> {
     std::iter::once(command.to_owned()).chain(flags).collect()
 }
 
-/// Ports that nobody listens on now; where to begin depends on the process, so that two houses rarely meet.
-fn free_ports() -> impl Iterator<Item = u16> {
+/// Ports that nobody listens on and nobody has reserved; where to begin depends on the process, so that houses rarely meet.
+fn free_ports() -> impl Iterator<Item = (u16, UdpSocket)> {
     let span = LAST_PORT - FIRST_PORT;
-    let begin = u16::try_from(std::process::id() % u32::from(span)).unwrap_or(0);
-    (0..span)
-        .map(move |step| {
-            FIRST_PORT + u16::try_from((u32::from(begin) + u32::from(step)) % u32::from(span)).unwrap_or(0)
-        })
-        .filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+    let begin = std::process::id() % u32::from(span);
+    (0..u32::from(span)).filter_map(move |step| {
+        let port = FIRST_PORT + u16::try_from((begin + step) % u32::from(span)).ok()?;
+        let reservation = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+        Some((port, reservation))
+    })
 }
 
 #[cfg(test)]
@@ -180,7 +195,9 @@ mod tests {
         let house = House::plan(&config, &folder).unwrap();
         let names: Vec<&str> = house.nodes.iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names, ["zone-a-1", "zone-b-1", "zone-c-1", "zone-a-2", "zone-b-2", "zone-c-2"]);
-        let ports: std::collections::BTreeSet<u16> = house.nodes.iter().map(|node| node.port.0).collect();
-        assert_eq!(ports.len(), 6);
+        let another = House::plan(&config, &folder).unwrap();
+        let nodes = house.nodes.iter().chain(&another.nodes);
+        let ports: std::collections::BTreeSet<u16> = nodes.map(|node| node.port.0).collect();
+        assert_eq!(ports.len(), 12);
     }
 }
