@@ -6,6 +6,7 @@
 //! X-Amz-Target → signature without its body → body → signature → types → shape → sense
 //! ```
 
+mod body;
 mod body_memory;
 mod request_id;
 
@@ -17,9 +18,9 @@ use axum::extract::{Request, State};
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
+use bytes::Bytes;
 use model::limits::REQUEST_BYTES;
+use tokio::sync::SemaphorePermit;
 
 use crate::backend::Backend;
 use crate::config::{Config, Settings};
@@ -28,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::operation::{Call, Operation};
 use crate::sigv4::Verifier;
 use crate::sigv4::time::Timestamp;
+use body::NoBody;
 use body_memory::BodyMemory;
 use request_id::RequestIds;
 
@@ -44,13 +46,6 @@ pub struct Front<B> {
     metrics: Metrics,
     request_ids: RequestIds,
     body_memory: BodyMemory,
-}
-
-/// Why a body was not read.
-enum NoBody {
-    TooLarge,
-    /// The client went away or broke the protocol; nobody reads an answer.
-    Broken,
 }
 
 impl<B: Backend> Front<B> {
@@ -102,8 +97,7 @@ impl<B: Backend> Front<B> {
         table: &mut Option<Arc<model::TableDescriptor>>,
     ) -> (Option<Operation>, Result<Vec<u8>, Refusal>) {
         let operation = target(&parts.headers);
-        let deadline = began + self.settings.deadline;
-        let body = match self.admit(parts, body, operation.is_some(), deadline).await {
+        let body = match self.admit(parts, body, operation.is_some(), began).await {
             Ok(body) => body,
             Err(refusal) => return (operation, Err(refusal)),
         };
@@ -113,7 +107,8 @@ impl<B: Backend> Front<B> {
         let mut call = Call {
             backend: &self.backend,
             settings: &self.settings,
-            deadline,
+            // Counted from here: how long the body was on its way is the client's affair.
+            deadline: Instant::now() + self.settings.deadline,
             request_id: request_id.clone(),
             host: parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
             table: None,
@@ -130,7 +125,7 @@ impl<B: Backend> Front<B> {
         parts: &Parts,
         body: Body,
         target_known: bool,
-        deadline: Instant,
+        began: Instant,
     ) -> Result<Admitted<'_>, Refusal> {
         let length = content_length(&parts.headers);
         if length.is_some_and(|length| length > REQUEST_BYTES) {
@@ -141,19 +136,14 @@ impl<B: Backend> Front<B> {
             Some(_) | None => None,
         };
         let refused = !target_known || claim.as_ref().is_some_and(Result::is_err);
-        let room = async {
-            // A body that is thrown away as it comes takes no memory: strangers must not keep clients waiting.
-            let kept = if refused { Some(0) } else { length };
-            let permit = self.body_memory.acquire(kept).await.map_err(|_closed| NoBody::Broken)?;
-            let bytes = read(body, length, !refused).await?;
-            Ok((permit, bytes))
-        };
-        let read = tokio::time::timeout_at(deadline.into(), room).await;
-        let (permit, bytes) = match read {
-            Ok(Ok(read)) => read,
-            Ok(Err(NoBody::TooLarge)) => return Err(Refusal::TooLarge),
-            Ok(Err(NoBody::Broken)) => return Err(Error::Serialization(None).into()),
-            Err(_elapsed) => {
+        // A body that is thrown away as it comes takes no memory: strangers must not keep clients waiting.
+        let kept = if refused { Some(0) } else { length };
+        let arrived = self.arrive(body, length, kept, began).await;
+        let (permit, bytes) = match arrived {
+            Ok(arrived) => arrived,
+            Err(NoBody::TooLarge) => return Err(Refusal::TooLarge),
+            Err(NoBody::Broken) => return Err(Error::Serialization(None).into()),
+            Err(NoBody::Late) => {
                 return Err(Error::ServiceUnavailable(
                     "Service is unavailable: the body did not arrive in time".into(),
                 )
@@ -168,12 +158,29 @@ impl<B: Backend> Front<B> {
         }
         Ok(Admitted { bytes, _permit: permit })
     }
+
+    /// Memory for a body of which `kept` bytes are kept, and then the body.
+    async fn arrive(
+        &self,
+        body: Body,
+        length: Option<usize>,
+        kept: Option<usize>,
+        began: Instant,
+    ) -> Result<(SemaphorePermit<'_>, Bytes), NoBody> {
+        let first_by = began + self.settings.deadline;
+        let permit = tokio::time::timeout_at(first_by.into(), self.body_memory.acquire(kept))
+            .await
+            .map_err(|_elapsed| NoBody::Late)?
+            .map_err(|_closed| NoBody::Broken)?;
+        let bytes = body::read(body, length, kept != Some(0), first_by).await?;
+        Ok((permit, bytes))
+    }
 }
 
 /// A body that may be worked on, and the memory it was given.
 struct Admitted<'a> {
     bytes: Bytes,
-    _permit: tokio::sync::SemaphorePermit<'a>,
+    _permit: SemaphorePermit<'a>,
 }
 
 enum Refusal {
@@ -190,36 +197,6 @@ impl From<Error> for Refusal {
 /// The handler of every path and method.
 pub async fn handle<B: Backend>(State(front): State<Arc<Front<B>>>, request: Request) -> Response<Body> {
     front.answer(request).await
-}
-
-/// The whole body within the limit; thrown away as it comes where nobody will look at it.
-async fn read(mut body: Body, length: Option<usize>, keep: bool) -> Result<Bytes, NoBody> {
-    let mut seen = 0;
-    let mut first: Option<Bytes> = None;
-    let mut rest = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_gone| NoBody::Broken)?.into_data() else {
-            continue;
-        };
-        seen += data.len();
-        if seen > REQUEST_BYTES {
-            return Err(NoBody::TooLarge);
-        }
-        if !keep {
-            continue;
-        }
-        match &first {
-            None => first = Some(data),
-            Some(begun) => {
-                if rest.is_empty() {
-                    rest.reserve(length.unwrap_or(0).max(seen));
-                    rest.extend_from_slice(begun);
-                }
-                rest.extend_from_slice(&data);
-            }
-        }
-    }
-    Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
 }
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {
