@@ -82,6 +82,8 @@ pub enum Work {
     Received { index: u64, term: u64, hard_state: eraftpb::HardState },
     /// No replica of this group below this id is ever accepted here again. Before data is deleted.
     AcceptFrom { replica: ReplicaId },
+    /// What stands in the log of it cannot be trusted: the group stays out from now on, until it is removed or begins anew.
+    Corrupt,
     /// The group's log is gone; the lowest accepted replica id stays.
     Remove,
 }
@@ -108,6 +110,7 @@ pub enum DoneWhat {
         index: u64,
     },
     AcceptFrom,
+    Corrupt,
     Remove,
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | 0 | `m` | the mark: the log's key, batch number, durable-through number, CRC-32C | every batch |
 //! | 0 | `f` partition | lowest accepted replica id | as long as the group lives anywhere |
+//! | 0 | `c` partition | nothing: the group's log is corrupt | until it is removed or begins anew |
 //! | 0 | `u` partition | nothing: the tail is uncertain | until the replica has voted again |
 //! | partition | `g` | [`Tail`]: format, truncated index and term, runs of terms | the group's log |
 //! | partition | `h` | Raft's hard state (protobuf) | the group's log |
@@ -24,6 +25,7 @@ pub const TAIL: &[u8] = b"g";
 pub const HARD_STATE: &[u8] = b"h";
 pub const RECEIVING: &[u8] = b"r";
 const ACCEPT_FROM: u8 = b'f';
+const CORRUPT: u8 = b'c';
 const UNCERTAIN: u8 = b'u';
 const FORMAT: u8 = 1;
 const MARK_LEN: usize = 16 + 8 + 8 + 4;
@@ -35,6 +37,10 @@ pub struct MarkKey(pub [u8; 16]);
 
 pub fn accept_from_key(partition: PartitionId) -> Vec<u8> {
     node_key(ACCEPT_FROM, partition)
+}
+
+pub fn corrupt_key(partition: PartitionId) -> Vec<u8> {
+    node_key(CORRUPT, partition)
 }
 
 pub fn uncertain_key(partition: PartitionId) -> Vec<u8> {
@@ -50,6 +56,7 @@ fn node_key(kind: u8, partition: PartitionId) -> Vec<u8> {
 /// Which record of group 0 this is, and whose.
 pub enum NodeKey {
     AcceptFrom(PartitionId),
+    Corrupt(PartitionId),
     Uncertain(PartitionId),
 }
 
@@ -58,6 +65,7 @@ pub fn parse_node_key(key: &[u8]) -> Option<NodeKey> {
     let partition = PartitionId(u64::from_be_bytes(partition.try_into().ok()?));
     match *kind {
         ACCEPT_FROM => Some(NodeKey::AcceptFrom(partition)),
+        CORRUPT => Some(NodeKey::Corrupt(partition)),
         UNCERTAIN => Some(NodeKey::Uncertain(partition)),
         _ => None,
     }

@@ -2,7 +2,7 @@
 //!
 //! Every entry's checksum is verified; what is read must be in sequence and of the terms that the group's record tells.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use model::{PartitionId, ReplicaId};
@@ -21,6 +21,7 @@ const CHUNK_BYTES: u64 = 4 << 20;
 pub struct NodeRecords {
     pub accept_from: BTreeMap<PartitionId, ReplicaId>,
     pub uncertain: Vec<PartitionId>,
+    pub corrupt: BTreeSet<PartitionId>,
 }
 
 pub fn node_records(engine: &Engine) -> NodeRecords {
@@ -30,6 +31,9 @@ pub fn node_records(engine: &Engine) -> NodeRecords {
             Some(NodeKey::AcceptFrom(partition)) => {
                 let lowest = format::decode_u64(value).expect("the log's own records have checksums");
                 records.accept_from.insert(partition, ReplicaId(lowest));
+            }
+            Some(NodeKey::Corrupt(partition)) => {
+                records.corrupt.insert(partition);
             }
             Some(NodeKey::Uncertain(partition)) => records.uncertain.push(partition),
             None => {}
@@ -80,6 +84,10 @@ pub fn groups(engine: &Engine, accept_from: &BTreeMap<PartitionId, ReplicaId>) -
         found.receiving = receiving(engine, partition).unwrap_or_default();
         found.exists |= found.corrupt || found.receiving.is_some();
         groups.insert(partition, found);
+    }
+    for partition in node_records(engine).corrupt {
+        let found = groups.entry(partition).or_insert_with(|| group(partition, true));
+        (found.exists, found.corrupt) = (true, true);
     }
     for (partition, lowest) in accept_from {
         groups.entry(*partition).and_modify(|group| group.accept_from = *lowest);

@@ -481,6 +481,26 @@ fn a_group_whose_records_contradict_each_other_stays_out_alone() {
 }
 
 #[test]
+fn a_corrupt_group_stays_so_until_it_is_removed_or_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let corrupt = |log: &Log| -> Vec<_> { log.groups().into_iter().map(|group| group.corrupt).collect() };
+    let log = open(dir.path());
+    for partition in [PARTITION, OTHER] {
+        log.run(partition, birth());
+        log.run(partition, append(1, entries(11, &[5]), Some(hard_state(5, 1, 11))));
+        log.run(partition, Work::Corrupt);
+    }
+    drop(log);
+    let log = open(dir.path());
+    assert_eq!(corrupt(&log), [true, true]);
+    log.run(PARTITION, Work::Received { index: 12, term: 5, hard_state: hard_state(5, 1, 12) });
+    log.run(OTHER, Work::Remove);
+    log.run(OTHER, birth());
+    drop(log);
+    assert_eq!(corrupt(&open(dir.path())), [false, false]);
+}
+
+#[test]
 fn a_new_file_without_a_header_is_no_damage() {
     for len in [0, 1 << 20] {
         let dir = tempfile::tempdir().unwrap();

@@ -236,8 +236,13 @@ impl Writer {
                 self.told.accept_from.push((partition, replica));
                 (DoneWhat::AcceptFrom, true)
             }
+            Work::Corrupt => {
+                self.put(LOG_GROUP, format::corrupt_key(partition), vec![1]);
+                (DoneWhat::Corrupt, true)
+            }
             Work::Remove => {
                 self.batch.add_command(partition.0, Command::Clean);
+                self.batch.delete(LOG_GROUP, format::corrupt_key(partition));
                 self.settle(partition);
                 self.start.tails.remove(&partition);
                 (DoneWhat::Remove, true)
@@ -285,9 +290,10 @@ impl Writer {
         self.put(partition.0, format::TAIL.to_vec(), record);
     }
 
-    /// Everything the group had in the log is gone, with the mark of a snapshot.
+    /// Everything the group had in the log is gone, with the mark of a snapshot and what was wrong with it.
     fn begin_anew(&mut self, partition: PartitionId, tail: Tail, hard_state: &eraftpb::HardState) {
         self.batch.add_command(partition.0, Command::Clean);
+        self.batch.delete(LOG_GROUP, format::corrupt_key(partition));
         self.put(partition.0, format::TAIL.to_vec(), tail.encode());
         self.put_hard_state(partition, hard_state);
         self.start.tails.insert(partition, tail);

@@ -148,12 +148,16 @@ impl Worker {
         }
     }
 
-    /// What the log holds of this group cannot be trusted: nothing of it is said any more.
+    /// What the log holds of this group cannot be trusted: nothing of it is said any more, after a restart neither.
     pub fn stop_corrupt(&mut self, partition: PartitionId) {
         if let Some(mut group) = self.groups.remove(&partition) {
             refuse_queue(&mut self.desk, &mut group);
             refuse_waiters(&mut self.desk, partition);
             self.corrupt.insert(partition);
+            // The log of one that retires is gone already.
+            if group.phase != Phase::Retiring {
+                self.desk.log(partition, Work::Corrupt);
+            }
             self.desk.context.registry.remove(partition);
         }
     }

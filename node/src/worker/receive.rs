@@ -180,7 +180,8 @@ impl Worker {
                 | DoneWhat::Birth
                 | DoneWhat::Receiving
                 | DoneWhat::Received { .. }
-                | DoneWhat::AcceptFrom => (),
+                | DoneWhat::AcceptFrom
+                | DoneWhat::Corrupt => (),
             }
         }
     }
