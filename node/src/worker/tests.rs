@@ -52,6 +52,7 @@ fn config(folder: &TempDir) -> Config {
         election_ticks: 10,
         heartbeat_ticks: 2,
         stop_timeout: Milliseconds(10_000),
+        fail_sync: None,
     }
 }
 
