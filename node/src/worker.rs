@@ -212,9 +212,13 @@ fn step_group(desk: &mut Desk, group: &mut Group, now: Now) {
         if group.inputs.is_empty() {
             return;
         }
+        let steps_snapshot = snapshots::before_step(group);
         let effects = group.replica.step(now, &mut group.inputs);
         group.replica.check();
         effects::carry_out(desk, group, effects);
+        if steps_snapshot {
+            snapshots::after_step(group);
+        }
     }
 }
 

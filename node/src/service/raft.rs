@@ -1,12 +1,15 @@
 //! `Raft.Exchange` and `Raft.SendSnapshot`: frames from other nodes into the workers' inboxes, snapshots onto the disk.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use model::{NodeId, PartitionId};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 use wire::raft::raft_server::Raft;
 use wire::raft::snapshot_chunk::Part;
@@ -20,6 +23,8 @@ use crate::worker::inbox::{Inboxes, Mail};
 
 /// Snapshots received at once: each takes the disk's bandwidth from the others and from the foreground.
 const RECEIVING_AT_ONCE: usize = 2;
+/// A sender that is silent for so long is gone: others wait for its place.
+const CHUNK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What arrives on one stream.
 pub type Received<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -39,11 +44,26 @@ pub struct RaftOptions {
 pub struct RaftService {
     options: Arc<RaftOptions>,
     receiving: Arc<Semaphore>,
+    /// Partitions for which a snapshot is being received.
+    under_way: Arc<Mutex<BTreeSet<u64>>>,
+}
+
+/// A snapshot that is being received: until it is dropped no other is begun for its partition.
+struct Reception {
+    partition: u64,
+    under_way: Arc<Mutex<BTreeSet<u64>>>,
+}
+
+impl Drop for Reception {
+    fn drop(&mut self) {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.partition);
+    }
 }
 
 impl RaftService {
     pub fn new(options: RaftOptions) -> RaftService {
-        RaftService { options: Arc::new(options), receiving: Arc::new(Semaphore::new(RECEIVING_AT_ONCE)) }
+        let receiving = Arc::new(Semaphore::new(RECEIVING_AT_ONCE));
+        RaftService { options: Arc::new(options), receiving, under_way: Arc::default() }
     }
 
     pub fn node(&self) -> NodeId {
@@ -102,13 +122,17 @@ impl RaftService {
         let Ok(_place) = self.receiving.try_acquire() else {
             return Ok(refused("this node receives as many snapshots as it can"));
         };
+        let Some(_reception) = self.begin_reception(header.partition) else {
+            return Ok(refused("another snapshot of the group is under way"));
+        };
         if let Err(reason) = self.consent(&header).await? {
             return Ok(refused(&reason));
         }
         let folder = self.options.incoming.clone();
         let budget = Arc::clone(&self.options.budget);
         let mut incoming = blocking(move || Incoming::begin(&folder, header, &budget)).await?;
-        while let Some(chunk) = chunks.next().await {
+        let silent = |_elapsed| Status::deadline_exceeded("the sender of the snapshot is silent");
+        while let Some(chunk) = timeout(CHUNK_PATIENCE, chunks.next()).await.map_err(silent)? {
             let Some(Part::Data(data)) = chunk?.part else {
                 return Err(Status::invalid_argument("a snapshot has one header"));
             };
@@ -120,10 +144,15 @@ impl RaftService {
         let mail = Mail::SnapshotReceived { received: Box::new(received), taken };
         self.options.inboxes.push(self.options.inboxes.of(partition), mail);
         if is_taken.await.is_err() {
-            return Ok(refused("the node is stopping"));
+            return Ok(refused("the replica does not want it any more"));
         }
         self.options.metrics.snapshots_received.inc();
         Ok(SnapshotAnswer { complete: true, reason: String::new() })
+    }
+
+    fn begin_reception(&self, partition: u64) -> Option<Reception> {
+        let is_first = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(partition);
+        is_first.then(|| Reception { partition, under_way: Arc::clone(&self.under_way) })
     }
 
     async fn consent(&self, header: &SnapshotHeader) -> Result<Result<(), String>, Status> {

@@ -58,6 +58,8 @@ pub struct Group {
     pub outgoing: BTreeMap<ReplicaId, Arc<Outgoing>>,
     /// Files that have arrived and wait for their message.
     pub received: Option<Received>,
+    /// Ticks that they have waited.
+    pub received_ticks: u32,
     pub summary: Summary,
     /// The last applied index told to the replica, and the last one told to be flushed.
     pub applied: u64,
@@ -95,6 +97,7 @@ impl Group {
             commit_untold: false,
             outgoing: BTreeMap::new(),
             received: None,
+            received_ticks: 0,
             summary,
             applied: status.applied,
             flushed: 0,

@@ -15,11 +15,14 @@ use crate::context::{Context, RoomState};
 use crate::service::raft::describe;
 use crate::snapshot::{Outgoing, Received, Route};
 use crate::worker::desk::{AfterWrite, Desk};
+use crate::worker::effects::is_snapshot;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::{Built, Mail};
 
 /// Chunks read ahead of the network.
 const CHUNKS_AHEAD: usize = 2;
+/// Ticks that files wait for their message. It is sent as soon as they are here: after so long it was lost.
+const MESSAGE_TICKS: u32 = 50;
 
 pub fn build(desk: &Desk, group: &mut Group, to: ReplicaId) {
     let context = Arc::clone(&desk.context);
@@ -119,6 +122,9 @@ pub fn consent(context: &Context, group: &Group, header: &SnapshotHeader) -> Res
     if group.phase != Phase::Running || !group.replica.wants_snapshot(header.index, header.term) {
         return Err("the replica does not want it".to_owned());
     }
+    if group.received.is_some() {
+        return Err("the files of another snapshot wait for their message".to_owned());
+    }
     let state = GroupState::decode(header.record.clone()).map_err(|error| error.to_string())?;
     let descriptor = &state.descriptor;
     match context.registry.overlapping(group.partition, descriptor.table, &descriptor.range) {
@@ -127,10 +133,11 @@ pub fn consent(context: &Context, group: &Group, header: &SnapshotHeader) -> Res
     }
 }
 
-/// The files have arrived: they wait for their message.
+/// The files have arrived: they wait for their message, and no others take their place meanwhile.
 pub fn received(group: &mut Group, received: Received, taken: oneshot::Sender<()>) {
-    if received.header().to == group.summary.replica.0 && group.phase == Phase::Running {
+    if received.header().to == group.summary.replica.0 && group.phase == Phase::Running && group.received.is_none() {
         group.received = Some(received);
+        group.received_ticks = 0;
         // The sender may have gone meanwhile; its message then never comes.
         taken.send(()).ok();
     }
@@ -138,12 +145,58 @@ pub fn received(group: &mut Group, received: Received, taken: oneshot::Sender<()
 
 /// A snapshot's message may be stepped only if its files are here.
 pub fn has_files(group: &Group, envelope: &Envelope) -> bool {
+    are_of(group.received.as_ref(), envelope)
+}
+
+fn are_of(received: Option<&Received>, envelope: &Envelope) -> bool {
     let Some(message) = message_of(envelope) else { return false };
     let metadata = message.get_snapshot().get_metadata();
-    group.received.as_ref().is_some_and(|received| {
+    received.is_some_and(|received| {
         let header = received.header();
         (header.index, header.term) == (metadata.index, metadata.term)
     })
+}
+
+fn is_message_of_snapshot(input: &Input) -> bool {
+    matches!(input, Input::Message(envelope) if is_snapshot(envelope))
+}
+
+/// Raft installs whatever it steps: a message whose files are not here any more is dropped before. Whether one is left.
+pub fn before_step(group: &mut Group) -> bool {
+    let (partition, received) = (group.partition, group.received.as_ref());
+    let mut found = false;
+    group.inputs.retain(|input| {
+        let Input::Message(envelope) = input else { return true };
+        if !is_snapshot(envelope) {
+            return true;
+        }
+        let has_files = are_of(received, envelope);
+        found |= has_files;
+        if !has_files {
+            tracing::error!(%partition, "dropped a snapshot's message: its files are gone");
+        }
+        has_files
+    });
+    found
+}
+
+/// Files whose message raft did not want are of no use.
+pub fn after_step(group: &mut Group) {
+    if group.phase == Phase::Running {
+        group.received = None;
+    }
+}
+
+/// Files whose message does not come make room for others.
+pub fn tick(group: &mut Group) {
+    if group.received.is_none() || group.phase != Phase::Running || group.inputs.iter().any(is_message_of_snapshot) {
+        return;
+    }
+    group.received_ticks += 1;
+    if group.received_ticks >= MESSAGE_TICKS {
+        tracing::warn!(partition = %group.partition, "gave up a snapshot: its message did not come");
+        group.received = None;
+    }
 }
 
 /// Nothing reads the group from now on; the files replace its items once what it has applied before is written.
@@ -160,9 +213,14 @@ pub fn install(desk: &Desk, group: &mut Group, install: Install) {
         let header = received.header();
         (header.index, header.term) == (install.index, install.term)
     };
-    let received = group.received.take().filter(fits).expect("a snapshot's message is stepped after its files came");
     let context = Arc::clone(&desk.context);
     let (worker, partition) = (desk.worker, group.partition);
+    let Some(received) = group.received.take().filter(fits) else {
+        // Its raft has restored what this disk does not have: it says nothing more until the next start.
+        tracing::error!(%partition, index = install.index, "the files of a snapshot to be installed are gone");
+        context.inboxes.push(worker, Mail::Corrupt(partition));
+        return;
+    };
     let work = move || {
         let index = install.index;
         if let Err(error) = received.install(&context.items, &context.log, &install) {

@@ -10,6 +10,8 @@ use model::{
     BillingMode, KeyAttribute, KeyRange, KeySchema, KeyType, PartitionDescriptor, PartitionId, ReplicaDescriptor,
     ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Zone,
 };
+use replica::eraftpb::{Message, MessageType};
+use replica::{Envelope, GroupState, MessageBody};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -19,11 +21,13 @@ use wire::data::refused::Reason;
 use wire::data::request::Operation;
 use wire::data::response::Result as Outcome;
 use wire::data::{Request, RequestFrame, ResponseFrame, Scan};
+use wire::raft::SnapshotHeader;
 
 use super::*;
 use crate::config::{ByteSize, Config, Milliseconds};
 use crate::server::open::{Opening, open};
 use crate::service::data::{Connection, DataService};
+use crate::transport::convert::Parcel;
 use crate::transport::memory::Frameway;
 use crate::transport::{Connector, Memory};
 use crate::worker::command::{Command, CommandError};
@@ -254,4 +258,87 @@ async fn whoever_waits_for_a_group_with_a_corrupt_log_is_told() {
     assert_eq!(client.refusal().await, Reason::Unknown);
     assert_eq!(replied.await.unwrap(), Err(CommandError::UnknownPartition(PARTITION)));
     assert!(fixture.worker.desk.waiter(write).is_none() && fixture.worker.desk.waiter(command).is_none());
+}
+
+/// A snapshot without files, as it waits for its message.
+fn received(fixture: &Fixture, index: u64, term: u64) -> crate::snapshot::Received {
+    let context = &fixture.worker.desk.context;
+    let header = header(fixture, index, term);
+    crate::snapshot::Incoming::begin(&context.disk.incoming_dir(), header, &context.budget).unwrap().finish().unwrap()
+}
+
+fn header(fixture: &Fixture, index: u64, term: u64) -> SnapshotHeader {
+    let record = GroupState::birth(ReplicaId(1), fixture.descriptor(), table()).encode();
+    SnapshotHeader { from_node: 2, partition: PARTITION.0, from: 2, to: 1, index, term, files: Vec::new(), record }
+}
+
+fn message_of(fixture: &Fixture, index: u64, term: u64) -> Envelope {
+    let state = GroupState::birth(ReplicaId(1), fixture.descriptor(), table());
+    let mut message = Message { msg_type: MessageType::MsgSnapshot, from: 2, to: 1, term, ..Default::default() };
+    let metadata = message.mut_snapshot().mut_metadata();
+    (metadata.index, metadata.term) = (index, term);
+    *metadata.mut_conf_state() = state.configuration;
+    Envelope { from: ReplicaId(2), to: ReplicaId(1), body: MessageBody::Raft(message) }
+}
+
+fn offer(fixture: &mut Fixture, index: u64, term: u64) -> Result<(), String> {
+    let (reply, mut replied) = oneshot::channel();
+    let header = Box::new(header(fixture, index, term));
+    fixture.worker.receive(Mail::SnapshotOffered { header, reply });
+    replied.try_recv().unwrap()
+}
+
+/// Whether the worker took it.
+fn deliver(fixture: &mut Fixture, index: u64, term: u64) -> bool {
+    let received = Box::new(received(fixture, index, term));
+    let (taken, mut is_taken) = oneshot::channel();
+    fixture.worker.receive(Mail::SnapshotReceived { received, taken });
+    is_taken.try_recv().is_ok()
+}
+
+fn waiting(fixture: &Fixture) -> Option<u64> {
+    fixture.worker.groups[&PARTITION].received.as_ref().map(|received| received.header().index)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_wait_for_their_message_are_not_replaced() {
+    let mut fixture = Fixture::start().await;
+    assert_eq!(offer(&mut fixture, 20, 6), Ok(()));
+    assert!(deliver(&mut fixture, 20, 6));
+    assert!(offer(&mut fixture, 30, 7).is_err(), "others are not welcome");
+    // The mail of two leaders' snapshots: files, message, other files, and then a step.
+    let message = message_of(&fixture, 20, 6);
+    let mail = vec![(PARTITION, Parcel::ForReplica(message))];
+    fixture.worker.receive(Mail::Messages { from: model::NodeId(2), messages: mail });
+    assert!(!deliver(&mut fixture, 30, 7), "nor are their files");
+    assert_eq!(waiting(&fixture), Some(20));
+    // As long as the message waits for its step, the files stay.
+    for _ in 0..200 {
+        snapshots::tick(fixture.worker.groups.get_mut(&PARTITION).unwrap());
+    }
+    assert_eq!(waiting(&fixture), Some(20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_whose_message_never_comes_make_room_for_others() {
+    let mut fixture = Fixture::start().await;
+    assert!(deliver(&mut fixture, 20, 6));
+    for _ in 0..200 {
+        snapshots::tick(fixture.worker.groups.get_mut(&PARTITION).unwrap());
+    }
+    assert_eq!(waiting(&fixture), None);
+    assert_eq!(offer(&mut fixture, 30, 7), Ok(()));
+    assert!(deliver(&mut fixture, 30, 7));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshots_message_without_its_files_is_dropped_before_raft_sees_it() {
+    let mut fixture = Fixture::start().await;
+    assert!(deliver(&mut fixture, 30, 7));
+    let message = message_of(&fixture, 20, 6);
+    fixture.worker.input(PARTITION, Input::Message(message));
+    fixture.worker.turn();
+    let group = &fixture.worker.groups[&PARTITION];
+    assert!(group.phase == Phase::Running && group.inputs.is_empty());
+    assert_eq!(waiting(&fixture), Some(30), "the other's files still wait");
 }

@@ -11,7 +11,7 @@ use crate::service::raft::describe;
 use crate::transport::convert;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
-use crate::worker::{Worker, effects, schedule};
+use crate::worker::{Worker, effects, schedule, snapshots};
 
 /// Ticks between looks at the disk's free space.
 const ROOM_TICKS: u64 = 10;
@@ -39,6 +39,7 @@ impl Worker {
             for replica in std::mem::take(&mut group.unreachable) {
                 group.inputs.push(Input::Unreachable(replica));
             }
+            snapshots::tick(group);
             group.inputs.push(Input::Tick);
             if resign && group.leads() {
                 group.inputs.push(Input::Resign);
