@@ -50,8 +50,10 @@ pub enum RoomState {
     Enough,
     /// Leaders are handed on, new replicas refused.
     Scarce,
-    /// Writes are refused.
+    /// Clients' writes are refused where the node leads.
     Full,
+    /// What other leaders want written is refused, too: the rest is for compactions and for the log's own records.
+    Exhausted,
 }
 
 impl Room {
@@ -60,6 +62,7 @@ impl Room {
             RoomState::Enough => 0,
             RoomState::Scarce => 1,
             RoomState::Full => 2,
+            RoomState::Exhausted => 3,
         };
         self.0.store(number, Ordering::Relaxed);
     }
@@ -68,7 +71,8 @@ impl Room {
         match self.0.load(Ordering::Relaxed) {
             0 => RoomState::Enough,
             1 => RoomState::Scarce,
-            _ => RoomState::Full,
+            2 => RoomState::Full,
+            _ => RoomState::Exhausted,
         }
     }
 }

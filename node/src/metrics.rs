@@ -25,6 +25,8 @@ pub struct Metrics {
     pub raft_messages: IntCounter,
     /// Messages of replication dropped: no connection, or its queue was full.
     pub raft_dropped: IntCounter,
+    /// Messages of replication refused because the disk is full.
+    pub disk_full_dropped: IntCounter,
     /// Messages or frames from the network that were refused as garbage.
     pub garbage: IntCounter,
     /// Entries handed to the log.
@@ -73,6 +75,7 @@ impl Metrics {
             raft_frames_received: counter("raft_frames_received", "Frames of replication received")?,
             raft_messages: counter("raft_messages", "Messages of replication sent")?,
             raft_dropped: counter("raft_messages_dropped", "Messages of replication dropped")?,
+            disk_full_dropped: counter("disk_full_dropped", "Messages of replication refused for want of disk")?,
             garbage: counter("garbage", "Messages and frames refused as garbage")?,
             entries: counter("log_entries", "Entries handed to the log")?,
             log_jobs: counter("log_jobs", "Jobs handed to the log")?,

@@ -53,7 +53,7 @@ fn admit_one(desk: &mut Desk, group: &mut Group, queued: Queued) {
     let epoch = request.epoch;
     match request.operation {
         Some(Operation::Write(write)) => {
-            if desk.context.room.get() == RoomState::Full {
+            if desk.context.room.get() >= RoomState::Full {
                 desk.refuse(&connection, id, Reason::DiskFull);
                 return;
             }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use model::{NodeId, PartitionId, ReplicaId};
-use replica::{Envelope, Input};
+use replica::eraftpb::{Entry, EntryType, MessageType};
+use replica::{Envelope, Input, MessageBody};
 use wire::data::Request;
 use wire::data::refused::Reason;
 
+use crate::context::RoomState;
 use crate::log::{Done, DoneWhat};
 use crate::service::data::{Connection, request_size};
 use crate::transport::convert::{self, Parcel};
@@ -154,6 +156,11 @@ impl Worker {
         if group.routes.get(&envelope.from) != Some(&from) {
             group.routes.insert(envelope.from, from);
         }
+        if self.desk.context.room.get() == RoomState::Exhausted && takes_room(&envelope) {
+            // Not answered: raft sends it again, and the group goes on without this replica where it can.
+            self.desk.context.metrics.disk_full_dropped.inc();
+            return;
+        }
         if effects::is_snapshot(&envelope) && !snapshots::has_files(group, &envelope) {
             tracing::warn!(%partition, "a snapshot's message came without its files");
             return;
@@ -204,6 +211,18 @@ impl Worker {
             group.inputs.push(Input::Flushed { index });
             schedule(&mut self.active, group);
         }
+    }
+}
+
+/// What the log or the items would grow by. Heartbeats, votes, commit indices do not count, nor a new leader's first entry,
+/// which is empty and without which nobody could read, nor changes of membership, which may lead away from here.
+fn takes_room(envelope: &Envelope) -> bool {
+    match &envelope.body {
+        MessageBody::Raft(message) => {
+            let grows = |entry: &Entry| entry.entry_type == EntryType::EntryNormal && !entry.data.is_empty();
+            message.msg_type == MessageType::MsgSnapshot || message.entries.iter().any(grows)
+        }
+        MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } => false,
     }
 }
 

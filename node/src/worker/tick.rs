@@ -15,6 +15,9 @@ use crate::worker::{Worker, effects, schedule, snapshots};
 
 /// Ticks between looks at the disk's free space.
 const ROOM_TICKS: u64 = 10;
+/// This part of the reserve is not for entries. Leaders stop at half of it: what is under way then still finds room with
+/// the followers, so that groups whose disks fill together are not left with entries that nobody may take.
+const EXHAUSTED_PART: u64 = 4;
 /// Ticks between attempts to hand leaders on while the disk is scarce: where all disks of a group are, leadership would
 /// otherwise go in a circle.
 const RESIGN_TICKS: u64 = 600;
@@ -133,7 +136,9 @@ pub fn measure_room(context: &Arc<Context>) {
             }
         };
         context.metrics.free_bytes.set(i64::try_from(space.free_bytes).unwrap_or(i64::MAX));
-        let state = if space.nearly_full {
+        let state = if space.free_bytes < context.resign_below_bytes / EXHAUSTED_PART {
+            RoomState::Exhausted
+        } else if space.nearly_full {
             RoomState::Full
         } else if space.free_bytes < context.resign_below_bytes {
             RoomState::Scarce
@@ -148,7 +153,7 @@ pub fn measure_room(context: &Arc<Context>) {
         tracing::warn!(?before, ?state, free_bytes = space.free_bytes, "the disk's room changed");
         let reserve = match state {
             RoomState::Enough => Reserve::Kept,
-            RoomState::Scarce | RoomState::Full => Reserve::GivenUp,
+            RoomState::Scarce | RoomState::Full | RoomState::Exhausted => Reserve::GivenUp,
         };
         if let Err(error) = context.disk.keep_reserve(reserve) {
             tracing::warn!(error = describe(&error), "failed to keep or give up the reserve");

@@ -7,7 +7,8 @@ use wire::data::response::Result as Outcome;
 use wire::raft::{Entry, Frame, Message};
 
 use crate::world::{
-    PARTITION, Way, World, attributes, config, descriptor, eventually, get, is_applied, put, refusal_of,
+    PARTITION, Way, World, attributes, config, descriptor, eventual_get, eventually, get, is_applied, item_of, put,
+    refusal_of,
 };
 use node::config::ByteSize;
 
@@ -59,6 +60,49 @@ async fn a_full_disk_refuses_writes_and_goes_on_reading() {
         let Outcome::Got(got) = client.one(epoch, get("key")).await else { return None };
         assert_eq!(got.item, Some(attributes("key", "text")));
         Some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_with_a_full_disk_stays_up_and_catches_up_later() {
+    let mut world = World::start(Way::Memory, 3);
+    let epoch = world.create().await.epoch;
+    let leader = world.leader().await;
+    let client = world.client(leader).await;
+    assert!(is_applied(&client.one(epoch, put("before", "text")).await));
+    let full = (leader + 1) % 3;
+    let applied = world.group(leader).await.unwrap().applied;
+    eventually(async || world.group(full).await.filter(|group| group.applied >= applied)).await;
+    // Started again, this one finds less room than it is to keep free.
+    world.kill(full);
+    world.reserve = ByteSize(u64::MAX / 2);
+    world.boot(full);
+    eventually(async || (world.node(full).metrics().free_bytes.get() > 0).then_some(())).await;
+
+    let writer = async |name: &str| {
+        let leader = world.leader_among(&[full]).await;
+        let client = world.client(leader).await;
+        is_applied(&client.one(epoch, put(name, "text")).await)
+    };
+    eventually(async || {
+        let written = writer("meanwhile").await;
+        (written && world.node(full).metrics().disk_full_dropped.get() > 0).then_some(())
+    })
+    .await;
+    assert!(writer("after").await, "two go on");
+    // It reads what it has, and only that.
+    let reader = world.client(full).await;
+    assert_eq!(item_of(reader.one(epoch, eventual_get("before")).await), Some(attributes("before", "text")));
+    assert_eq!(item_of(reader.one(epoch, eventual_get("after")).await), None);
+
+    world.kill(full);
+    world.reserve = ByteSize(1 << 20);
+    world.boot(full);
+    let reader = world.client(full).await;
+    eventually(async || {
+        let Outcome::Got(got) = reader.one(epoch, eventual_get("after")).await else { return None };
+        got.item.filter(|item| *item == attributes("after", "text"))
     })
     .await;
 }
