@@ -216,7 +216,7 @@ pub fn install(desk: &Desk, group: &mut Group, install: Install) {
     let context = Arc::clone(&desk.context);
     let (worker, partition) = (desk.worker, group.partition);
     let Some(received) = group.received.take().filter(fits) else {
-        // Its raft has restored what this disk does not have: it says nothing more until the next start.
+        // Its raft has restored what this disk does not have: the replica stays out.
         tracing::error!(%partition, index = install.index, "the files of a snapshot to be installed are gone");
         context.inboxes.push(worker, Mail::Corrupt(partition));
         return;
