@@ -1,11 +1,18 @@
 //! An AWS SDK client for a Trivet on loopback.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::{Context, ensure};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableStatus, Tag,
+};
+
+/// What requests are signed for.
+pub const REGION: &str = "us-east-1";
 
 /// Whether the SDK may send an operation again by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +23,11 @@ pub enum Retries {
     None,
 }
 
+/// What `trivet local` takes.
+pub fn credentials() -> Credentials {
+    Credentials::new("local", "local", None, None, "trivet")
+}
+
 /// A client of `http://ADDRESS` with the credentials that `trivet local` prints.
 pub fn connect(address: &str, retries: Retries, operation_timeout: Duration) -> Client {
     let retry = match retries {
@@ -24,12 +36,39 @@ pub fn connect(address: &str, retries: Retries, operation_timeout: Duration) -> 
     };
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(Credentials::new("local", "local", None, None, "trivet"))
+        .region(Region::new(REGION))
+        .credentials_provider(credentials())
         .endpoint_url(format!("http://{address}"))
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .retry_config(retry)
         .timeout_config(TimeoutConfig::builder().operation_timeout(operation_timeout).build())
         .build();
     Client::from_conf(config)
+}
+
+/// A table with a string `key` as its hash key, waited for until it serves.
+pub async fn create_table(client: &Client, table: &str, partitions: u32, within: Duration) -> anyhow::Result<()> {
+    client
+        .create_table()
+        .table_name(table)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(
+            AttributeDefinition::builder().attribute_name("key").attribute_type(ScalarAttributeType::S).build()?,
+        )
+        .key_schema(KeySchemaElement::builder().attribute_name("key").key_type(KeyType::Hash).build()?)
+        .tags(Tag::builder().key("trivet.dev/partitions").value(partitions.to_string()).build()?)
+        .send()
+        .await
+        .context("create the table")?;
+    let deadline = Instant::now() + within;
+    loop {
+        let described = client.describe_table().table_name(table).send().await;
+        if let Ok(answer) = described
+            && answer.table().and_then(|table| table.table_status()) == Some(&TableStatus::Active)
+        {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the table never became active");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

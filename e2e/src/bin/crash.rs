@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableStatus, Tag,
-};
+use aws_sdk_dynamodb::types::AttributeValue;
 use clap::Parser;
 use e2e::client::{self, Retries};
 use e2e::history::{History, Outcome, Violation};
 use e2e::process::{Local, Mode, Role, Running, kill};
+use e2e::random::Random;
 
 /// Kills Trivet's processes at random and checks that nothing is lost, nothing twice, no strong read stale.
 #[derive(Parser, Clone)]
@@ -68,19 +67,6 @@ struct World {
     violation: Mutex<Option<Violation>>,
 }
 
-/// SplitMix64: the same seed kills the same things.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (x ^ (x >> 31)) % bound
-    }
-}
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
@@ -116,7 +102,7 @@ async fn run(config: &Config, local: &Local) -> anyhow::Result<()> {
         stop: AtomicBool::new(false),
         violation: Mutex::new(None),
     });
-    create_table(&world.client, config.partitions).await?;
+    client::create_table(&world.client, TABLE, config.partitions, PROGRESS_WITHIN).await?;
     let clients: Vec<_> = (0..config.clients)
         .map(|number| tokio::spawn(write_and_read(Arc::clone(&world), number, Random(config.seed ^ (number << 32)))))
         .collect();
@@ -349,32 +335,6 @@ async fn final_check(world: &World) -> anyhow::Result<()> {
     }
     say(&format!("{} keys read once more", keys.len()));
     Ok(())
-}
-
-async fn create_table(client: &Client, partitions: u32) -> anyhow::Result<()> {
-    client
-        .create_table()
-        .table_name(TABLE)
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(
-            AttributeDefinition::builder().attribute_name("key").attribute_type(ScalarAttributeType::S).build()?,
-        )
-        .key_schema(KeySchemaElement::builder().attribute_name("key").key_type(KeyType::Hash).build()?)
-        .tags(Tag::builder().key("trivet.dev/partitions").value(partitions.to_string()).build()?)
-        .send()
-        .await
-        .context("create the table")?;
-    let deadline = Instant::now() + PROGRESS_WITHIN;
-    loop {
-        let described = client.describe_table().table_name(TABLE).send().await;
-        if let Ok(answer) = described
-            && answer.table().and_then(|table| table.table_status()) == Some(&TableStatus::Active)
-        {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "the table never became active");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

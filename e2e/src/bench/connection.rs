@@ -1,0 +1,113 @@
+//! One kept connection: a request goes out as it is, and of the answer only the head is understood.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Room for an answer of 1 KB; larger ones make it grow.
+const BUFFER: usize = 8 * 1024;
+/// A head that is longer is none.
+const LONGEST_HEAD: usize = 16 * 1024;
+
+/// What came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    /// Bytes of the body.
+    pub length: usize,
+}
+
+/// Where a head ends and what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Head {
+    answer: Answer,
+    body_at: usize,
+}
+
+/// An HTTP/1.1 connection with one request on its way at a time.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub async fn open(address: &str) -> io::Result<Connection> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Connection { stream, buffer: Vec::with_capacity(BUFFER) })
+    }
+
+    /// Sends one whole request and reads its whole answer.
+    pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
+        self.stream.write_all(request).await?;
+        self.buffer.clear();
+        let head = loop {
+            self.receive().await?;
+            if let Some(head) = parse_head(&self.buffer)? {
+                break head;
+            }
+        };
+        while self.buffer.len() < head.body_at + head.answer.length {
+            self.receive().await?;
+        }
+        Ok(head.answer)
+    }
+
+    async fn receive(&mut self) -> io::Result<()> {
+        match self.stream.read_buf(&mut self.buffer).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The head at the start of `bytes`, or nothing if its end has not come yet.
+fn parse_head(bytes: &[u8]) -> io::Result<Option<Head>> {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return if bytes.len() > LONGEST_HEAD { Err(io::ErrorKind::InvalidData.into()) } else { Ok(None) };
+    };
+    let malformed = || io::Error::from(io::ErrorKind::InvalidData);
+    let mut lines = bytes[..end].split(|byte| *byte == b'\n');
+    let status = lines.next().and_then(|line| line.strip_prefix(b"HTTP/1.1 ")).and_then(|rest| rest.get(..3));
+    let status = status.and_then(number).and_then(|status| u16::try_from(status).ok()).ok_or_else(malformed)?;
+    // Without a length (chunks) this reader does not know where the answer ends.
+    let length = lines.find_map(content_length).ok_or_else(malformed)?;
+    Ok(Some(Head { answer: Answer { status, length }, body_at: end + 4 }))
+}
+
+fn content_length(line: &[u8]) -> Option<usize> {
+    const NAME: &[u8] = b"content-length:";
+    let (name, value) = line.split_at_checked(NAME.len())?;
+    if name.eq_ignore_ascii_case(NAME) { number(value.trim_ascii()) } else { None }
+}
+
+fn number(digits: &[u8]) -> Option<usize> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nX-Amz-Crc32: 7\r\nContent-Length: 2\r\ndate: now\r\n\r\n{}";
+
+    #[test]
+    fn a_head_is_found_once_it_is_whole() {
+        let end = ANSWER.len() - 2;
+        for length in 0..end {
+            assert_eq!(parse_head(&ANSWER[..length]).unwrap(), None);
+        }
+        let expected = Head { answer: Answer { status: 400, length: 2 }, body_at: end };
+        assert_eq!(parse_head(&ANSWER[..end]).unwrap(), Some(expected));
+        assert_eq!(parse_head(ANSWER).unwrap(), Some(expected));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        assert!(parse_head(b"SSH-2.0-x\r\n\r\n").is_err());
+        assert!(parse_head(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
+        assert!(parse_head(b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n").is_err());
+        assert!(parse_head(&vec![b'x'; LONGEST_HEAD + 1]).is_err());
+    }
+}
