@@ -13,7 +13,7 @@ TEST_KILLS ?= 15
 LISTEN ?= 127.0.0.1:8000
 DATA ?= ./trivet-data
 
-.PHONY: local test verify fix lint unit sdk sim crash deny advisories setup setup-test image
+.PHONY: local test verify fix lint unit sdk sim crash bench deny advisories setup setup-test image
 
 # Starts Trivet: three zones, DynamoDB's API on LISTEN, data in DATA.
 local: setup
@@ -55,6 +55,11 @@ sim: setup
 crash: setup
 	$(CARGO) build $(RELEASE) -p trivet -p e2e
 	$(BIN)/crash --trivet $(BIN)/trivet --kills $(KILLS)
+
+# What operations cost on this machine: `make bench BENCH="--runs 3 --scenario put,strong-get --connections 64,256"`.
+bench: setup
+	$(CARGO) build $(RELEASE) -p trivet -p e2e
+	$(BIN)/bench --trivet $(BIN)/trivet $(BENCH)
 
 # Licences, sources and duplicates of what we link.
 deny:

@@ -1,7 +1,9 @@
-//! A whole Trivet seen from outside: its processes, a client, and what a history of operations must look like.
+//! A whole Trivet seen from outside: its processes, a client, what a history of operations must look like, and
+//! what operations cost.
 //!
 //! Nothing here looks inside: everything goes through DynamoDB's API or through the operating system.
 
+pub mod bench;
 pub mod client;
 pub mod history;
 pub mod process;

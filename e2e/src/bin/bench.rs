@@ -75,6 +75,7 @@ async fn main() -> anyhow::Result<()> {
         listen: config.listen.clone(),
         data: data.clone(),
         arguments: Vec::new(),
+        environment: Vec::new(),
     };
     let running = local.start().await?;
     let result = measure_all(&config, &running).await;
