@@ -18,6 +18,8 @@ use crate::trace::{At, Trace};
 
 /// Twenty election time-outs of one second (faults.md).
 const SERVES_WITHIN_US: Time = 20 * SECOND;
+/// And how long the clients, who try one group after another, may take for each.
+const TRIED_WITHIN_US: Time = SECOND / 5;
 /// For every group to be whole, copies and all.
 const WHOLE_WITHIN_US: Time = 60 * SECOND;
 
@@ -212,7 +214,8 @@ impl World {
         let groups = 0..self.core.plan.groups;
         let unserved = groups.clone().find(|group| self.core.oracle.history.served_since_heal(*group).is_none());
         if let Some(group) = unserved {
-            if waited > SERVES_WITHIN_US {
+            let tried = TRIED_WITHIN_US * Time::try_from(self.core.plan.groups).unwrap_or(Time::MAX);
+            if waited > SERVES_WITHIN_US.saturating_add(tried) {
                 let state = liveness::describe(&self.core, &self.nodes, group);
                 return Err(liveness::broken(Some(group), waited, &format!("it does not serve{state}")));
             }
