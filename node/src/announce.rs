@@ -59,7 +59,7 @@ async fn session(context: &Arc<Context>, address: &str, listener: &Listener) -> 
 /// Who is where, from the server.
 async fn listen(context: &Context, mut answers: Streaming<AnnouncementAnswer>) -> Result<(), SessionError> {
     while let Some(answer) = answers.next().await {
-        context.peers.directory().learn(answer?.directory.into_iter().map(DirectoryEntry::from));
+        context.links.directory().learn(answer?.directory.into_iter().map(DirectoryEntry::from));
     }
     Ok(())
 }
@@ -70,7 +70,7 @@ async fn tell(
     listener: &Listener,
 ) -> Result<(), SessionError> {
     let mut changes = listener.changes.clone();
-    let mut directory = context.peers.directory().watch();
+    let mut directory = context.links.directory().watch();
     loop {
         // What changed before is in the full announcement.
         context.registry.changed(listener);
@@ -97,13 +97,13 @@ async fn tell(
 }
 
 fn base(context: &Context) -> Announcement {
-    let directory = context.peers.directory();
+    let directory = context.links.directory();
     let node = directory.entry(context.node).map(wire::memds::DirectoryEntry::from);
     Announcement { node, ..Default::default() }
 }
 
 fn everyone(context: &Context) -> Vec<wire::memds::DirectoryEntry> {
-    context.peers.directory().entries().into_iter().map(wire::memds::DirectoryEntry::from).collect()
+    context.links.directory().entries().into_iter().map(wire::memds::DirectoryEntry::from).collect()
 }
 
 fn full(context: &Context) -> Vec<Announcement> {

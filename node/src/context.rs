@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::registry::Registry;
 use crate::snapshot::Budget;
-use crate::transport::Peers;
+use crate::transport::Links;
 use crate::worker::inbox::Inboxes;
 
 pub struct Context {
@@ -26,7 +26,7 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     pub registry: Registry,
     pub inboxes: Inboxes,
-    pub peers: Peers,
+    pub links: Links,
     /// Missed reads, scans, log reads for followers.
     pub reads: Pool,
     /// Snapshots, births, clearing, flushes.

@@ -219,7 +219,7 @@ fn services(context: &Arc<Context>) -> Services {
     let raft = RaftOptions {
         node: context.node,
         inboxes: context.inboxes.clone(),
-        directory: Arc::clone(context.peers.directory()),
+        directory: Arc::clone(context.links.directory()),
         metrics: Arc::clone(&context.metrics),
         incoming: context.disk.incoming_dir(),
         budget: Arc::clone(&context.budget),

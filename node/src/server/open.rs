@@ -20,8 +20,8 @@ use crate::pool::{Pool, PoolOptions};
 use crate::registry::Registry;
 use crate::service::raft::describe;
 use crate::snapshot::{Budget, SnapshotError};
-use crate::transport::peers::{PeersOptions, Sender};
-use crate::transport::{Connector, Peers};
+use crate::transport::links::{LinksOptions, Sender};
+use crate::transport::{Connector, Links};
 use crate::worker::group::Group;
 use crate::worker::inbox::{Inboxes, Mail};
 use crate::worker::lifecycle;
@@ -89,7 +89,7 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
         .context("finish the snapshots that were being installed")?;
     let own = DirectoryEntry { node, zone: zone.clone(), address: (*address).to_owned(), start_number };
     let unreachable = inboxes.clone();
-    let peers = Peers::new(PeersOptions {
+    let links = Links::new(LinksOptions {
         sender: Sender { node, start_number },
         directory: Arc::new(Directory::new(own)),
         connector: (*connector).clone(),
@@ -112,7 +112,7 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
         metrics,
         registry: Registry::default(),
         inboxes,
-        peers,
+        links,
         reads: Pool::start(reads).context("start the read threads")?,
         background: Pool::start(background).context("start the background threads")?,
         sending: Semaphore::new(SENDING_AT_ONCE),

@@ -35,10 +35,10 @@ pub async fn ask(context: Arc<Context>, seeds: Vec<String>) {
 }
 
 async fn ask_one(context: &Context, seed: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let directory = context.peers.directory();
+    let directory = context.links.directory();
     let entries = directory.entries().into_iter().map(DirectoryEntry::from).collect();
     let request = Directory { entries };
-    let answer = match context.peers.connector() {
+    let answer = match context.links.connector() {
         Connector::Tonic => AdminClient::new(channel(seed).await?).exchange_directory(request).await?,
         Connector::Memory(memory) => {
             let services = memory.services(seed).ok_or("no node there")?;

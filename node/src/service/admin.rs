@@ -138,7 +138,7 @@ impl Admin for AdminService {
     }
 
     async fn exchange_directory(&self, request: Request<Directory>) -> Result<Response<Directory>, Status> {
-        let directory = self.context.peers.directory();
+        let directory = self.context.links.directory();
         directory.learn(request.into_inner().entries.into_iter().map(DirectoryEntry::from));
         let entries = directory.entries().into_iter().map(wire::admin::DirectoryEntry::from).collect();
         Ok(Response::new(Directory { entries }))

@@ -146,7 +146,7 @@ impl Desk {
         let line = self
             .lines
             .entry(node)
-            .or_insert_with(|| Line { outbox: self.context.peers.outbox(node), messages: Vec::new() });
+            .or_insert_with(|| Line { outbox: self.context.links.outbox(node), messages: Vec::new() });
         line.messages.push((message, size));
     }
 

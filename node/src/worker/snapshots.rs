@@ -86,7 +86,7 @@ fn message_of(envelope: &Envelope) -> Option<&Message> {
 
 async fn transfer(context: Arc<Context>, node: NodeId, outgoing: Arc<Outgoing>) -> Result<(), String> {
     let _place = context.sending.acquire().await.map_err(|closed| closed.to_string())?;
-    let entry = context.peers.directory().entry(node).ok_or("its address is not known")?;
+    let entry = context.links.directory().entry(node).ok_or("its address is not known")?;
     let header = SnapshotChunk { part: Some(Part::Header(outgoing.header())) };
     let (chunks, ahead) = mpsc::channel(CHUNKS_AHEAD);
     // Reading waits for the disk and, through the channel, for the network.
@@ -103,7 +103,7 @@ async fn transfer(context: Arc<Context>, node: NodeId, outgoing: Arc<Outgoing>) 
         Ok::<(), crate::snapshot::SnapshotError>(())
     });
     let stream = ReceiverStream::new(ahead).boxed();
-    let connector = context.peers.connector().clone();
+    let connector = context.links.connector().clone();
     let answer = connector.send_snapshot(entry.address, stream).boxed().await;
     let read = reader.await.map_err(|error| error.to_string())?;
     read.map_err(|error| describe(&error))?;

@@ -30,7 +30,7 @@ pub struct Sender {
 pub type OnUnreachable = Arc<dyn Fn(NodeId) + Send + Sync>;
 
 /// What all streams share.
-pub struct PeersOptions {
+pub struct LinksOptions {
     pub sender: Sender,
     pub directory: Arc<Directory>,
     pub connector: Connector,
@@ -42,18 +42,18 @@ pub struct PeersOptions {
 
 /// A handle.
 #[derive(Clone)]
-pub struct Peers {
+pub struct Links {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    options: PeersOptions,
+    options: LinksOptions,
     outboxes: Mutex<BTreeMap<NodeId, Arc<Outbox<Message>>>>,
 }
 
-impl Peers {
-    pub fn new(options: PeersOptions) -> Peers {
-        Peers { inner: Arc::new(Inner { options, outboxes: Mutex::default() }) }
+impl Links {
+    pub fn new(options: LinksOptions) -> Links {
+        Links { inner: Arc::new(Inner { options, outboxes: Mutex::default() }) }
     }
 
     /// What waits to leave for that node; its stream is opened with the first call.
@@ -121,7 +121,7 @@ async fn connect(
 }
 
 /// The directory first, and again whenever it changes; messages as they gather.
-fn frames(options: &PeersOptions, node: NodeId, outbox: &Arc<Outbox<Message>>) -> impl Stream<Item = Frame> + use<> {
+fn frames(options: &LinksOptions, node: NodeId, outbox: &Arc<Outbox<Message>>) -> impl Stream<Item = Frame> + use<> {
     let Sender { node: from_node, start_number } = options.sender;
     let directory = Arc::clone(&options.directory);
     let metrics = Arc::clone(&options.metrics);
