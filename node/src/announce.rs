@@ -19,8 +19,8 @@ use wire::memds::{Announcement, AnnouncementAnswer, PartitionReport};
 
 use crate::context::Context;
 use crate::directory::DirectoryEntry;
+use crate::error::describe;
 use crate::registry::{Listener, Summary};
-use crate::service::raft::describe;
 use crate::transport::DECODE_LIMIT_BYTES;
 use crate::transport::connector::channel;
 

@@ -11,7 +11,7 @@ use wire::admin::{Directory, DirectoryEntry};
 
 use crate::context::Context;
 use crate::directory;
-use crate::service::raft::describe;
+use crate::error::describe;
 use crate::transport::Connector;
 use crate::transport::connector::channel;
 

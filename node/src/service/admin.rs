@@ -16,7 +16,7 @@ use wire::admin::{
 
 use crate::context::{Context, RoomState};
 use crate::directory::DirectoryEntry;
-use crate::service::raft::describe;
+use crate::error::describe;
 use crate::worker::command::{Command, CommandError, Only, Reply};
 use crate::worker::inbox::Mail;
 

@@ -16,6 +16,7 @@ use wire::raft::snapshot_chunk::Part;
 use wire::raft::{Frame, FrameAnswer, SnapshotAnswer, SnapshotChunk, SnapshotHeader};
 
 use crate::directory::{Directory, DirectoryEntry};
+use crate::error::describe;
 use crate::metrics::{Metrics, count};
 use crate::snapshot::{Budget, Incoming};
 use crate::transport::convert;
@@ -175,18 +176,6 @@ async fn blocking<T: Send + 'static>(
         Ok(result) => result.map_err(|error| Status::data_loss(describe(&error))),
         Err(_) => Err(Status::internal("receiving the snapshot failed")),
     }
-}
-
-/// An error with its sources, for the other side's log.
-pub fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[tonic::async_trait]

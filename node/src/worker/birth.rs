@@ -8,9 +8,9 @@ use replica::state::{BIRTH_INDEX, BIRTH_TERM};
 use replica::{AppliedMark, GroupState, Replica, Start};
 
 use crate::context::{Context, RoomState};
+use crate::error::describe;
 use crate::items::GroupRecords;
 use crate::log::Work;
-use crate::service::raft::describe;
 use crate::worker::Worker;
 use crate::worker::command::{CommandError, Reply};
 use crate::worker::group::{Group, Phase};

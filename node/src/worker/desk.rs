@@ -216,7 +216,7 @@ impl Desk {
             }
             Err(error) => {
                 // What was committed cannot be applied: better no node than one that goes on without it.
-                panic!("cannot apply to the items: {}", crate::service::raft::describe(&error));
+                panic!("cannot apply to the items: {}", crate::error::describe(&error));
             }
         }
     }

@@ -11,8 +11,8 @@ use replica::{Envelope, LogStart, MessageBody, Replica, Start};
 use wire::data::refused::Reason;
 
 use crate::context::{Context, RoomState};
+use crate::error::describe;
 use crate::log::Work;
-use crate::service::raft::describe;
 use crate::worker::Worker;
 use crate::worker::command::CommandError;
 use crate::worker::desk::{AfterWrite, Desk, Waiter};

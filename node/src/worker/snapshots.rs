@@ -12,7 +12,7 @@ use wire::raft::snapshot_chunk::Part;
 use wire::raft::{SnapshotChunk, SnapshotHeader};
 
 use crate::context::{Context, RoomState};
-use crate::service::raft::describe;
+use crate::error::describe;
 use crate::snapshot::{Outgoing, Received, Route};
 use crate::worker::desk::{AfterWrite, Desk};
 use crate::worker::effects::is_snapshot;

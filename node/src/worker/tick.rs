@@ -7,7 +7,7 @@ use replica::Input;
 
 use crate::context::{Context, RoomState};
 use crate::disk::Reserve;
-use crate::service::raft::describe;
+use crate::error::describe;
 use crate::transport::convert;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
