@@ -154,10 +154,7 @@ fn open_disk(config: &Config) -> anyhow::Result<Disk> {
 /// Random and never 0, which stands for no node.
 fn random_id() -> anyhow::Result<NodeId> {
     loop {
-        let mut bytes = [0; 8];
-        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").context("open /dev/urandom")?, &mut bytes)
-            .context("read /dev/urandom")?;
-        match u64::from_be_bytes(bytes) {
+        match getrandom::u64().context("find randomness")? {
             0 => (),
             id => return Ok(NodeId(id)),
         }
