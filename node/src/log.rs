@@ -190,6 +190,8 @@ struct Inner {
     syncs: Arc<Syncs>,
     /// Groups whose tail was uncertain when the log was opened.
     uncertain: Vec<PartitionId>,
+    /// What was cut off may have been all there was of a group.
+    end: recovery::End,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -217,9 +219,10 @@ impl Log {
             syncs.fail_at(number);
         }
         let mark = recovery::read_mark(&engine, key);
-        let start = Start { tails, mark, key, lazy_after: options.lazy_after, uncertain };
+        let start = Start { tails, end, mark, key, lazy_after: options.lazy_after, uncertain };
         let inner = Inner {
             queue: Arc::default(),
+            end,
             purge: Arc::new(Purge::new(options.file_bytes / 2)),
             uncertain: start.uncertain.keys().copied().collect(),
             threads: Mutex::default(),
@@ -240,8 +243,14 @@ impl Log {
     /// What a replica starts from; `applied` is the engine's mark. An empty log for a group that has none.
     pub fn start_of(&self, partition: PartitionId, applied: u64) -> Result<LogStart, LogError> {
         let mut start = read::start_of(&self.inner.engine, partition, applied)?;
-        start.tail_uncertain = self.inner.uncertain.contains(&partition);
+        start.tail_uncertain = self.inner.end == recovery::End::Uncertain || self.inner.uncertain.contains(&partition);
         Ok(start)
+    }
+
+    /// What a replica starts from that nobody here knows of. It may have voted all the same, if the log has lost its end:
+    /// `Work::AcceptFrom` keeps that for later starts.
+    pub fn empty_start(&self) -> LogStart {
+        LogStart { tail_uncertain: self.inner.end == recovery::End::Uncertain, ..LogStart::default() }
     }
 
     /// Entries read back, at least one, up to the request's bytes. Reads the disk: for a pool, not a worker.

@@ -253,6 +253,32 @@ fn a_torn_tail_beyond_the_mark_leaves_every_group_uncertain_until_it_votes() {
 }
 
 #[test]
+fn a_group_that_was_lost_with_the_logs_end_begins_uncertain_until_it_votes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, copy) = (dir.path().join("live"), dir.path().join("copy"));
+    let log = open(&live);
+    log.run(OTHER, birth());
+    assert!(!log.empty_start().tail_uncertain);
+    // All there is of the group stands in the last batch; a vote would stand beside it.
+    log.run(PARTITION, Work::AcceptFrom { replica: ReplicaId(u64::from_be_bytes(*b"accepted")) });
+    crash(&live, &copy);
+    overwrite(&last_file(&copy), find(&copy, "accepted"), b"excepted");
+    let log = open(&copy);
+    assert_eq!(log.groups().len(), 1, "nothing is left of it");
+    assert!(log.empty_start().tail_uncertain && log.start_of(PARTITION, 0).unwrap().tail_uncertain);
+    log.run(PARTITION, Work::AcceptFrom { replica: ReplicaId(3) });
+    log.run(PARTITION, birth());
+    drop(log);
+    let log = open(&copy);
+    assert!(!log.empty_start().tail_uncertain, "the log is certain again");
+    assert!(log.start_of(PARTITION, 10).unwrap().tail_uncertain, "the group is not");
+    log.run(PARTITION, append(1, Vec::new(), Some(hard_state(5, 3, 10))));
+    log.run(PARTITION, append(2, Vec::new(), Some(hard_state(6, 3, 10))));
+    drop(log);
+    assert!(!open(&copy).start_of(PARTITION, 10).unwrap().tail_uncertain);
+}
+
+#[test]
 fn a_mark_that_a_client_wrote_does_not_make_a_torn_tail_corruption() {
     let dir = tempfile::tempdir().unwrap();
     let (live, other) = (dir.path().join("live"), dir.path().join("other"));

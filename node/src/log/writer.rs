@@ -20,6 +20,7 @@ use replica::{Append, eraftpb};
 use super::files::WatchedFiles;
 use super::format::{self, LOG_GROUP, Mark, MarkKey, Tail};
 use super::purge::Purge;
+use super::recovery::End;
 use super::{Done, DoneWhat, Job, LogListener, Work};
 
 pub type Engine = raft_engine::Engine<WatchedFiles>;
@@ -134,6 +135,7 @@ pub type Uncertain = HashMap<PartitionId, eraftpb::HardState>;
 pub struct Start {
     pub tails: HashMap<PartitionId, Tail>,
     pub uncertain: Uncertain,
+    pub end: End,
     pub mark: Mark,
     pub key: MarkKey,
     pub lazy_after: Duration,
@@ -234,6 +236,7 @@ impl Writer {
             Work::AcceptFrom { replica } => {
                 self.put(LOG_GROUP, format::accept_from_key(partition), format::encode_u64(replica.0));
                 self.told.accept_from.push((partition, replica));
+                self.doubt_unknown(partition);
                 (DoneWhat::AcceptFrom, true)
             }
             Work::Corrupt => {
@@ -296,7 +299,19 @@ impl Writer {
         self.batch.delete(LOG_GROUP, format::corrupt_key(partition));
         self.put(partition.0, format::TAIL.to_vec(), tail.encode());
         self.put_hard_state(partition, hard_state);
+        if let Some(voted) = self.start.uncertain.get_mut(&partition) {
+            voted.clone_from(hard_state);
+        }
         self.start.tails.insert(partition, tail);
+    }
+
+    /// A group without a log may have lost it with the log's end, and a vote with it.
+    fn doubt_unknown(&mut self, partition: PartitionId) {
+        let unknown = !self.start.tails.contains_key(&partition) && !self.start.uncertain.contains_key(&partition);
+        if self.start.end == End::Uncertain && unknown {
+            self.put(LOG_GROUP, format::uncertain_key(partition), vec![1]);
+            self.start.uncertain.insert(partition, eraftpb::HardState::default());
+        }
     }
 
     fn settle(&mut self, partition: PartitionId) {

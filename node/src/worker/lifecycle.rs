@@ -59,7 +59,7 @@ impl Worker {
         if refused {
             return false;
         }
-        let start = empty_start(&context, partition, replica, LogStart::default());
+        let start = empty_start(&context, partition, replica, context.log.empty_start());
         let started = match Replica::start(start) {
             Ok(started) => started,
             Err(error) => {

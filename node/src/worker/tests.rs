@@ -342,3 +342,11 @@ async fn a_snapshots_message_without_its_files_is_dropped_before_raft_sees_it() 
     assert!(group.phase == Phase::Running && group.inputs.is_empty());
     assert_eq!(waiting(&fixture), Some(30), "the other's files still wait");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_with_a_corrupt_log_is_known_to_the_next_start() {
+    let mut fixture = Fixture::start().await;
+    fixture.worker.receive(Mail::Corrupt(PARTITION));
+    let corrupt = |worker: &Worker| worker.desk.context.log.groups().iter().any(|group| group.corrupt);
+    fixture.until(corrupt).await;
+}
