@@ -3,8 +3,8 @@
 //! ```text
 //!  ask ─► pending frame ─► taken when h2 asks ─► … ─► answers ─► waiters, by id
 //! ```
-//! Producers append to one pending frame; the stream takes all of it when the transport has room, so a frame holds whatever
-//! came while the last one was on its way: no timer, no task per request. A pipe connects when something is asked; when it
+//! Producers append to one pending frame; the stream takes all of it when the transport has room, and after every task that
+//! was ready before it has run: a frame holds whatever came meanwhile, with no timer and no task per request. A pipe connects when something is asked; when it
 //! breaks, every waiter learns whether its ask had left.
 
 use std::collections::VecDeque;
@@ -166,7 +166,7 @@ impl<T: Traffic> Pipe<T> {
 
     fn connect(&self, state: &mut State<T>) {
         state.phase = Phase::Connected;
-        let asks = Asks { shared: Arc::clone(&self.shared), generation: state.generation };
+        let asks = Asks { shared: Arc::clone(&self.shared), generation: state.generation, yielded: false };
         let connection = run(Arc::clone(&self.shared), Arc::clone(&state.address), state.generation, asks.boxed());
         // The task ends with its connection.
         drop(self.shared.runtime.spawn(connection));
@@ -347,22 +347,31 @@ async fn run<T: Traffic>(
 struct Asks<T: Traffic> {
     shared: Arc<Shared<T>>,
     generation: u64,
+    /// The tasks that were ready have had their turn.
+    yielded: bool,
 }
 
 impl<T: Traffic> Stream for Asks<T> {
     type Item = T::AskFrame;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T::AskFrame>> {
-        let mut state = self.shared.lock();
+    /// The first ask of a frame wakes this task to run next, before the handlers of requests that arrived with it; so it goes
+    /// to the end of the queue once, and then takes what they have asked too.
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T::AskFrame>> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
         if state.generation != self.generation {
             return Poll::Ready(None);
         }
-        match state.take_frame() {
-            Some(frame) => Poll::Ready(Some(frame)),
-            None => {
-                state.taker = Some(context.waker().clone());
-                Poll::Pending
-            }
+        if state.pending.is_empty() {
+            state.taker = Some(context.waker().clone());
+            return Poll::Pending;
         }
+        self.yielded = !self.yielded;
+        if self.yielded {
+            drop(state);
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(state.take_frame())
     }
 }
