@@ -44,7 +44,7 @@ pub struct Config {
     #[arg(long, env = "TRIVET_NODE_READ_THREADS", default_value_t = 2)]
     pub read_threads: usize,
     /// Memory for cached and not yet flushed items.
-    #[arg(long, env = "TRIVET_NODE_CACHE", default_value = "128MiB")]
+    #[arg(long, env = "TRIVET_NODE_CACHE", default_value = "512MiB")]
     pub cache: ByteSize,
     /// Free space below which the node hands its leaders on; below half of it, writes are refused.
     #[arg(long, env = "TRIVET_NODE_RESERVE", default_value = "512MiB")]
