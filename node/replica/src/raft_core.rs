@@ -122,6 +122,17 @@ impl Core {
         sorted(self.node.raft.prs().conf().to_conf_state())
     }
 
+    /// Whether these are the members: what can be told of a configuration without making one.
+    pub(crate) fn has_members(&self, configuration: &ConfState) -> bool {
+        let members = self.node.raft.prs();
+        let voters = || configuration.get_voters().iter().chain(configuration.get_voters_outgoing());
+        let leaving = configuration.get_voters_outgoing().iter().filter(|id| !configuration.get_voters().contains(id));
+        let count = configuration.get_voters().len() + leaving.count() + configuration.get_learners().len();
+        count == members.iter().len()
+            && voters().all(|&id| members.conf().voters().contains(id))
+            && configuration.get_learners().iter().all(|&id| members.get(id).is_some())
+    }
+
     pub(crate) fn is_joint(&self) -> bool {
         !self.node.raft.prs().conf().to_conf_state().get_voters_outgoing().is_empty()
     }

@@ -180,6 +180,9 @@ impl Replica {
         if self.installing.is_some() {
             return;
         }
+        if let Some(state) = &self.applier.state {
+            assert_eq!(state.configuration, self.core.configuration(), "raft has another configuration");
+        }
         if let Some(tail) = &mut self.tail
             && !self.core.leads()
         {
@@ -442,7 +445,7 @@ impl Replica {
             leading.check(self.applied, self.core.last_index());
         }
         if let Some(state) = &self.applier.state {
-            assert_eq!(state.configuration, self.core.configuration(), "raft has another configuration");
+            assert!(self.core.has_members(&state.configuration), "raft has other members");
         }
     }
 
