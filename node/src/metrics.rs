@@ -2,6 +2,8 @@
 
 use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
 
+use crate::log::LogCounters;
+
 /// The node's counters; methods elsewhere add to the fields.
 pub struct Metrics {
     registry: Registry,
@@ -33,6 +35,12 @@ pub struct Metrics {
     pub entries: IntCounter,
     /// Jobs handed to the log.
     pub log_jobs: IntCounter,
+    /// Syncs of the log. Brought up to date when metrics are read.
+    pub log_syncs: IntCounter,
+    /// Bytes written to the log. Brought up to date when metrics are read.
+    pub log_bytes: IntCounter,
+    /// Times that a replica of this node began to lead.
+    pub leaderships: IntCounter,
     /// Batches written to the items.
     pub apply_batches: IntCounter,
     /// Writes to the items that would have stalled and were kept for later.
@@ -79,6 +87,9 @@ impl Metrics {
             garbage: counter("garbage", "Messages and frames refused as garbage")?,
             entries: counter("log_entries", "Entries handed to the log")?,
             log_jobs: counter("log_jobs", "Jobs handed to the log")?,
+            log_syncs: counter("log_syncs", "Syncs of the log")?,
+            log_bytes: counter("log_bytes", "Bytes written to the log")?,
+            leaderships: counter("leaderships", "Times that a replica began to lead")?,
             apply_batches: counter("apply_batches", "Batches written to the items")?,
             stalls: counter("apply_stalls", "Batches kept because the items would have stalled")?,
             read_misses: counter("read_misses", "Reads that were not in memory")?,
@@ -89,6 +100,14 @@ impl Metrics {
             free_bytes: gauge("disk_free_bytes", "Free bytes of the node's disk")?,
             registry,
         })
+    }
+
+    /// The log counts for itself; told by the one task that answers scrapers, so that nobody adds the same twice.
+    pub fn log_has_counted(&self, counters: LogCounters) {
+        let LogCounters { syncs, bytes, jobs: _, batches: _ } = counters;
+        for (counter, now) in [(&self.log_syncs, syncs), (&self.log_bytes, bytes)] {
+            counter.inc_by(now.saturating_sub(counter.get()));
+        }
     }
 
     /// In Prometheus' text format.
@@ -112,7 +131,11 @@ mod tests {
     fn counters_are_rendered_with_their_help() {
         let metrics = Metrics::new().unwrap();
         metrics.turns.inc();
+        for syncs in [3, 5] {
+            metrics.log_has_counted(LogCounters { syncs, bytes: 100, ..LogCounters::default() });
+        }
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(text.contains("node_log_syncs_total 5\n") && text.contains("node_log_bytes_total 100\n"), "{text}");
         assert!(text.contains("# HELP node_turns_total Turns that workers took\n"), "{text}");
         assert!(text.contains("node_turns_total 1\n"), "{text}");
     }

@@ -46,10 +46,13 @@ async fn answer(context: &Context, mut stream: TcpStream) -> std::io::Result<()>
         }
     }
     let (status, body) = match head.split(|byte| *byte == b' ').nth(1) {
-        Some(b"/metrics") => match context.metrics.render() {
-            Ok(text) => ("200 OK", text),
-            Err(error) => ("500 Internal Server Error", error.to_string().into_bytes()),
-        },
+        Some(b"/metrics") => {
+            context.metrics.log_has_counted(context.log.counters());
+            match context.metrics.render() {
+                Ok(text) => ("200 OK", text),
+                Err(error) => ("500 Internal Server Error", error.to_string().into_bytes()),
+            }
+        }
         Some(b"/health") => ("200 OK", b"ok\n".to_vec()),
         Some(_) | None => ("404 Not Found", b"not found\n".to_vec()),
     };

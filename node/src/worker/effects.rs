@@ -122,6 +122,7 @@ fn note(desk: &mut Desk, group: &mut Group, events: Vec<Event>) {
             }
             Event::Serving { term } => {
                 tracing::info!(%partition, term, "leads");
+                desk.context.metrics.leaderships.inc();
                 (summary.leader, summary.term, summary.serving) = (Some(summary.replica), term, true);
             }
             Event::Descriptor(descriptor) => {
