@@ -34,6 +34,8 @@ pub struct NodePlace {
     pub zone: String,
     pub folder: PathBuf,
     pub port: Port,
+    /// Where its metrics are, if it is a process of its own.
+    pub metrics: Port,
 }
 
 impl NodePlace {
@@ -66,7 +68,7 @@ impl House {
             for zone in ('a'..='z').take(config.zones as usize) {
                 let name = format!("zone-{zone}-{number}");
                 let folder = folder.path.join("nodes").join(&name);
-                nodes.push(NodePlace { name, zone: format!("zone-{zone}"), folder, port: port()? });
+                nodes.push(NodePlace { name, zone: format!("zone-{zone}"), folder, port: port()?, metrics: port()? });
             }
         }
         let (memds, control) = (port()?, port()?);
@@ -106,6 +108,7 @@ impl House {
             ("--data", place.folder.display().to_string()),
             ("--zone", place.zone.clone()),
             ("--listen", place.port.address().to_string()),
+            ("--metrics-listen", place.metrics.address().to_string()),
             ("--memds", self.memds.address().to_string()),
             ("--seeds", self.node_addresses().join(",")),
         ];
@@ -197,7 +200,7 @@ mod tests {
         assert_eq!(names, ["zone-a-1", "zone-b-1", "zone-c-1", "zone-a-2", "zone-b-2", "zone-c-2"]);
         let another = House::plan(&config, &folder).unwrap();
         let nodes = house.nodes.iter().chain(&another.nodes);
-        let ports: std::collections::BTreeSet<u16> = nodes.map(|node| node.port.0).collect();
-        assert_eq!(ports.len(), 12);
+        let ports: std::collections::BTreeSet<u16> = nodes.flat_map(|node| [node.port.0, node.metrics.0]).collect();
+        assert_eq!(ports.len(), 24);
     }
 }
