@@ -12,8 +12,10 @@ KILLS ?= 200
 TEST_KILLS ?= 15
 LISTEN ?= 127.0.0.1:8000
 DATA ?= ./trivet-data
+DYNALITE_FOLDER := $(CARGO_TARGET_DIR)/dynalite
 
-.PHONY: local test verify fix lint unit sdk sim crash bench deny advisories setup setup-test image
+.PHONY: local test verify fix lint unit sdk sim crash bench profile deny advisories setup setup-test setup-profile setup-dynalite \
+	image
 
 # Starts Trivet: three zones, DynamoDB's API on LISTEN, data in DATA.
 local: setup
@@ -26,6 +28,7 @@ local: setup
 test: setup setup-test lint unit
 	e2e/sdk/run $(BIN)/trivet
 	$(BIN)/crash --trivet $(BIN)/trivet --kills $(TEST_KILLS) --gap-ms 15000
+	$(BIN)/bench --trivet $(BIN)/trivet --young --runs 1 --seconds 0.3 --warm-up 0 --connections 8 --items 400 --open 50,200
 
 # The read-only gate of a change: the tests, and the licences of what we link.
 verify: test deny
@@ -57,10 +60,16 @@ crash: setup
 	$(CARGO) build $(RELEASE) -p trivet -p e2e
 	$(BIN)/crash --trivet $(BIN)/trivet --kills $(KILLS)
 
-# What operations cost on this machine: `make bench BENCH="--runs 3 --scenario put,strong-get --connections 64,256"`.
-bench: setup
+# What operations cost and how long they take on this machine, in ten minutes: `make bench BENCH="--scenario put --connections 64"`.
+# `--full` varies sizes, keys and partitions; DYNALITE=1 measures dynalite with the same client, in turns.
+bench: setup $(if $(DYNALITE),setup-dynalite)
 	$(CARGO) build $(RELEASE) -p trivet -p e2e
-	$(BIN)/bench --trivet $(BIN)/trivet $(BENCH)
+	$(BIN)/bench --trivet $(BIN)/trivet $(if $(DYNALITE),--beside dynalite --dynalite $(DYNALITE_FOLDER)) $(BENCH)
+
+# Where the servers' time goes: flame graphs and a table of functions in ./profile: `make profile LOAD="--scenario strong-get"`.
+profile: setup setup-profile
+	$(CARGO) build $(RELEASE) -p trivet -p e2e
+	$(BIN)/profile --trivet $(BIN)/trivet --out ./profile $(LOAD)
 
 # Licences, sources and duplicates of what we link.
 deny:
@@ -82,3 +91,11 @@ setup:
 # What the tests need besides: boto3 and the AWS CLI.
 setup-test:
 	@e2e/setup test
+
+# perf.
+setup-profile:
+	@e2e/setup profile
+
+# What Trivet is compared with; Node.js 20 or newer.
+setup-dynalite:
+	@e2e/setup dynalite $(DYNALITE_FOLDER)

@@ -46,16 +46,39 @@ pub fn connect(address: &str, retries: Retries, operation_timeout: Duration) -> 
     Client::from_conf(config)
 }
 
+/// A table's key: strings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// `key`.
+    Hash,
+    /// `key`, then `sort`.
+    HashAndSort,
+}
+
 /// A table with a string `key` as its hash key, waited for until it serves.
 pub async fn create_table(client: &Client, table: &str, partitions: u32, within: Duration) -> anyhow::Result<()> {
-    client
-        .create_table()
-        .table_name(table)
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(
-            AttributeDefinition::builder().attribute_name("key").attribute_type(ScalarAttributeType::S).build()?,
-        )
-        .key_schema(KeySchemaElement::builder().attribute_name("key").key_type(KeyType::Hash).build()?)
+    create_table_as(client, table, Schema::Hash, partitions, within).await
+}
+
+/// A table with this schema, waited for until it serves.
+pub async fn create_table_as(
+    client: &Client,
+    table: &str,
+    schema: Schema,
+    partitions: u32,
+    within: Duration,
+) -> anyhow::Result<()> {
+    let parts: &[(&str, KeyType)] = match schema {
+        Schema::Hash => &[("key", KeyType::Hash)],
+        Schema::HashAndSort => &[("key", KeyType::Hash), ("sort", KeyType::Range)],
+    };
+    let mut create = client.create_table().table_name(table).billing_mode(BillingMode::PayPerRequest);
+    for (name, part) in parts {
+        let definition = AttributeDefinition::builder().attribute_name(*name).attribute_type(ScalarAttributeType::S);
+        let element = KeySchemaElement::builder().attribute_name(*name).key_type(part.clone());
+        create = create.attribute_definitions(definition.build()?).key_schema(element.build()?);
+    }
+    create
         .tags(Tag::builder().key("trivet.dev/partitions").value(partitions.to_string()).build()?)
         .send()
         .await

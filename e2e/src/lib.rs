@@ -1,5 +1,5 @@
-//! A whole Trivet seen from outside: its processes, a client, what a history of operations must look like, and
-//! what operations cost.
+//! A whole Trivet seen from outside: its processes, a client, what a history of operations must look like, what
+//! operations cost, and where that goes.
 //!
 //! Nothing here looks inside: everything goes through DynamoDB's API or through the operating system.
 
@@ -7,4 +7,5 @@ pub mod bench;
 pub mod client;
 pub mod history;
 pub mod process;
+pub mod profile;
 pub mod random;

@@ -166,6 +166,18 @@ fn pid(number: u32) -> Option<Pid> {
 }
 
 fn has_role(pid: u32, role: Role) -> bool {
+    command_line(pid).get(1).is_some_and(|argument| argument == role.argument())
+}
+
+/// What follows this flag on a process's command line.
+pub fn flag(pid: u32, flag: &str) -> Option<String> {
+    let arguments = command_line(pid);
+    let place = arguments.iter().position(|argument| argument == flag)?;
+    arguments.get(place + 1).cloned()
+}
+
+/// Empty for a process that is gone.
+fn command_line(pid: u32) -> Vec<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0).nth(1) == Some(role.argument().as_bytes())
+    line.split(|byte| *byte == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
 }

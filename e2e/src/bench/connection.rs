@@ -1,9 +1,8 @@
-//! One kept connection: a request goes out as it is, and of the answer only the head is understood.
+//! One kept connection that never blocks: a request goes out as it is, and of the answer only the head is understood.
 
-use std::io;
-
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Room for an answer of 1 KB; larger ones make it grow.
 const BUFFER: usize = 8 * 1024;
@@ -28,46 +27,93 @@ struct Head {
 /// An HTTP/1.1 connection with one request on its way at a time.
 pub struct Connection {
     stream: TcpStream,
+    /// Bytes of the request that are sent.
+    sent: usize,
+    /// What has come of the answer: the first `received` bytes.
     buffer: Vec<u8>,
+    received: usize,
+    head: Option<Head>,
 }
 
 impl Connection {
-    pub async fn open(address: &str) -> io::Result<Connection> {
-        let stream = TcpStream::connect(address).await?;
+    /// Waits until it stands; nothing after that waits.
+    pub fn open(address: &str) -> io::Result<Connection> {
+        let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        Ok(Connection { stream, buffer: Vec::with_capacity(BUFFER) })
+        stream.set_nonblocking(true)?;
+        Ok(Connection { stream, sent: 0, buffer: vec![0; BUFFER], received: 0, head: None })
     }
 
-    /// Sends one whole request and reads its whole answer.
-    pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
-        self.stream.write_all(request).await?;
-        self.buffer.clear();
-        let head = loop {
-            self.receive().await?;
-            if let Some(head) = parse_head(&self.buffer)? {
-                break head;
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    /// A new request begins; the last one's answer is whole.
+    pub fn begin(&mut self) {
+        (self.sent, self.received, self.head) = (0, 0, None);
+    }
+
+    /// Sends and receives what can be without waiting; the answer, once it is whole.
+    pub fn advance(&mut self, request: &[u8]) -> io::Result<Option<Answer>> {
+        let at_once = self.sent == 0;
+        while self.sent < request.len() {
+            match self.stream.write(&request[self.sent..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
-        };
-        while self.buffer.len() < head.body_at + head.answer.length {
-            self.receive().await?;
+            if self.sent == request.len() && at_once {
+                // It has only just left: the answer's arrival will be an event of its own.
+                return Ok(None);
+            }
         }
-        Ok(head.answer)
+        self.receive()
     }
 
-    async fn receive(&mut self) -> io::Result<()> {
-        match self.stream.read_buf(&mut self.buffer).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
+    /// Whether the other side has closed it, asked between requests. Bytes that nobody asked for close it as well.
+    pub fn is_over(&mut self) -> bool {
+        match self.stream.read(&mut self.buffer) {
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
+            Ok(0) => true,
+            Ok(_unasked) => true,
         }
+    }
+
+    fn receive(&mut self) -> io::Result<Option<Answer>> {
+        loop {
+            if let Some(answer) = self.whole()? {
+                return Ok(Some(answer));
+            }
+            if self.received == self.buffer.len() {
+                self.buffer.resize(self.buffer.len() * 2, 0);
+            }
+            match self.stream.read(&mut self.buffer[self.received..]) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.received += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn whole(&mut self) -> io::Result<Option<Answer>> {
+        if self.head.is_none() {
+            self.head = parse_head(&self.buffer[..self.received])?;
+        }
+        let is_whole = |head: &Head| self.received >= head.body_at + head.answer.length;
+        Ok(self.head.filter(is_whole).map(|head| head.answer))
     }
 }
 
 /// The head at the start of `bytes`, or nothing if its end has not come yet.
 fn parse_head(bytes: &[u8]) -> io::Result<Option<Head>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
-        return if bytes.len() > LONGEST_HEAD { Err(io::ErrorKind::InvalidData.into()) } else { Ok(None) };
+        return if bytes.len() > LONGEST_HEAD { Err(ErrorKind::InvalidData.into()) } else { Ok(None) };
     };
-    let malformed = || io::Error::from(io::ErrorKind::InvalidData);
+    let malformed = || io::Error::from(ErrorKind::InvalidData);
     let mut lines = bytes[..end].split(|byte| *byte == b'\n');
     let status = lines.next().and_then(|line| line.strip_prefix(b"HTTP/1.1 ")).and_then(|rest| rest.get(..3));
     let status = status.and_then(number).and_then(|status| u16::try_from(status).ok()).ok_or_else(malformed)?;

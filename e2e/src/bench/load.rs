@@ -1,225 +1,167 @@
-//! Closed loops: each connection sends the next request when it has the answer to the last.
+//! A load: what is sent, how fast, over how many connections; and what was found while it ran.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use tokio::task::JoinSet;
+use anyhow::{Context, bail, ensure};
 
-use super::accounts::{Accounts, Who};
-use super::connection::{Answer, Connection};
-use super::histogram::Histogram;
-use crate::random::Random;
+use super::accounts::{self, Accounts};
+use super::driver::{Driver, Part, Phase};
+use super::keys::Keys;
+use super::subject::{Counters, Subject};
 
-/// How long after the stop the last answers may take; who waits longer is not measured but broken.
-const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(30);
-/// How long a refused connection waits before it is tried again.
-const AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// Requests of one kind, signed.
+#[derive(Clone)]
+pub struct Kind {
+    pub requests: Vec<Vec<u8>>,
+    /// How long the body of a success is: one without what was asked for is shorter.
+    pub body_bytes: RangeInclusive<usize>,
+}
+
+/// When requests are sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// Each connection sends the next request when it has the answer to the last.
+    Closed,
+    /// As they arrive, whether or not the last ones are answered.
+    Poisson { per_second: f64 },
+    /// Each request until it has succeeded once.
+    Once,
+}
 
 /// What is sent, and from where.
 #[derive(Clone)]
 pub struct Load {
     pub address: String,
-    pub requests: Arc<Vec<Vec<u8>>>,
-    /// A success with a shorter body is an error.
-    pub shortest_answer: usize,
+    /// Each as often as any other.
+    pub kinds: Arc<[Kind]>,
+    /// Which of a kind's requests.
+    pub keys: Keys,
+    pub pace: Pace,
     pub connections: u64,
     /// Threads that drive them.
     pub threads: u64,
+    pub seed: u64,
+}
+
+/// What was found while it was measured.
+#[derive(Clone, Default)]
+pub struct Outcome {
+    /// One for each load, in their order.
+    pub parts: Vec<Part>,
+    pub lasted: Duration,
+    pub used: Accounts,
+    pub counted: Counters,
+    /// At the end of it.
+    pub memory_kib: u64,
+}
+
+/// Loads that run at the same time.
+pub struct Running {
+    phase: Arc<Phase>,
+    drivers: Vec<Vec<JoinHandle<anyhow::Result<Part>>>>,
+}
+
+impl Running {
+    /// Returns once all connections stand.
+    pub fn start(loads: &[Load]) -> anyhow::Result<Running> {
+        let phase = Arc::new(Phase::default());
+        let (opened, all_opened) = std::sync::mpsc::channel();
+        let start_one = |load: &Load, thread: u64| {
+            let (load, phase, opened) = (load.clone(), Arc::clone(&phase), opened.clone());
+            let drive = move || {
+                let driver = Driver::new(&load, thread, &phase).context("open the connections")?;
+                // Who asked may have given up.
+                opened.send(()).unwrap_or_default();
+                drop(opened);
+                driver.run().context("drive the connections")
+            };
+            std::thread::Builder::new().name("client".into()).spawn(drive).context("start a thread of the client")
+        };
+        let start = |load: &Load| (0..load.threads).map(|thread| start_one(load, thread)).collect();
+        let drivers = loads.iter().map(start).collect::<anyhow::Result<Vec<Vec<_>>>>()?;
+        drop(opened);
+        let running = Running { phase, drivers };
+        let threads: u64 = loads.iter().map(|load| load.threads).sum();
+        if (0..threads).any(|_| all_opened.recv().is_err()) {
+            running.stop()?;
+            bail!("a thread of the client did not begin");
+        }
+        Ok(running)
+    }
+
+    pub fn open_window(&self) {
+        self.phase.open_window();
+    }
+
+    pub fn close_window(&self) {
+        self.phase.close_window();
+    }
+
+    /// Sends nothing more and waits for the last answers; of each load what was seen.
+    pub fn stop(self) -> anyhow::Result<Vec<Part>> {
+        self.phase.stop();
+        self.finish()
+    }
+
+    /// Waits until every load has come to its end by itself.
+    pub fn finish(self) -> anyhow::Result<Vec<Part>> {
+        let mut parts = Vec::new();
+        for threads in self.drivers {
+            let mut sum = Part::default();
+            for thread in threads {
+                let part = thread.join().ok().context("a thread of the client ended badly")??;
+                sum.add(&part);
+            }
+            parts.push(sum);
+        }
+        Ok(parts)
+    }
+}
+
+/// How long a load runs before it is measured, and then.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
     pub warm_up: Duration,
     pub measured: Duration,
 }
 
-/// How often what came back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub ok: u64,
-    /// Successes without what was asked for.
-    pub short: u64,
-    pub refused_4xx: u64,
-    pub failed_5xx: u64,
-    /// Connections that ended instead of answering.
-    pub broken: u64,
-}
-
-impl Counts {
-    fn add(&mut self, other: Counts) {
-        let Counts { ok, short, refused_4xx, failed_5xx, broken } = other;
-        self.ok += ok;
-        self.short += short;
-        self.refused_4xx += refused_4xx;
-        self.failed_5xx += failed_5xx;
-        self.broken += broken;
-    }
-
-    pub fn errors(&self) -> u64 {
-        self.short + self.refused_4xx + self.failed_5xx + self.broken
-    }
-
-    /// Requests that may or may not have been carried out.
-    pub fn unknown(&self) -> u64 {
-        self.failed_5xx + self.broken
-    }
-
-    fn count(&mut self, answer: Answer, shortest: usize) {
-        let place = match answer.status {
-            200 if answer.length >= shortest => &mut self.ok,
-            200 => &mut self.short,
-            400..500 => &mut self.refused_4xx,
-            _ => &mut self.failed_5xx,
-        };
-        *place += 1;
-    }
-}
-
-/// What a load was found to do.
-#[derive(Default)]
-pub struct Outcome {
-    /// While measured.
-    pub counts: Counts,
-    /// From the first request to the last, warm-up included.
-    pub whole: Counts,
-    pub latencies: Histogram,
-    pub lasted: Duration,
-    pub used: Accounts,
-}
-
-/// Tells the loops where they are.
-#[derive(Default)]
-struct Phase {
-    measuring: AtomicBool,
-    stop: AtomicBool,
-}
-
-/// Runs a load to its end, and reads the accounts of `processes` around its measured part.
-pub async fn run(load: &Load, processes: &[(Who, u32)]) -> anyhow::Result<Outcome> {
-    let phase = Arc::new(Phase::default());
-    let threads: Vec<_> = (0..load.threads)
-        .map(|thread| {
-            let (load, phase) = (load.clone(), Arc::clone(&phase));
-            tokio::task::spawn_blocking(move || drive_thread(load, thread, &phase))
-        })
-        .collect();
-    tokio::time::sleep(load.warm_up).await;
-    let before = Accounts::read(processes);
-    let started = Instant::now();
-    phase.measuring.store(true, Ordering::Relaxed);
-    tokio::time::sleep(load.measured).await;
-    phase.measuring.store(false, Ordering::Relaxed);
-    let lasted = started.elapsed();
-    let used = Accounts::read(processes).since(&before);
-    phase.stop.store(true, Ordering::Relaxed);
-    let mut outcome = Outcome { lasted, used, ..Outcome::default() };
-    for thread in threads {
-        let ended = tokio::time::timeout(LAST_ANSWERS_WITHIN, thread).await.context("an answer never came")?;
-        let part = ended.context("a thread of the client ended badly")??;
-        outcome.counts.add(part.counts);
-        outcome.whole.add(part.whole);
-        outcome.latencies.merge(&part.latencies);
-    }
-    Ok(outcome)
-}
-
-/// One thread drives its share of the connections.
-fn drive_thread(load: Load, thread: u64, phase: &Arc<Phase>) -> anyhow::Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
-    runtime.block_on(async {
-        let mine = (0..load.connections).filter(|number| number % load.threads == thread);
-        let load = Arc::new(load.clone());
-        let mut loops: JoinSet<Outcome> =
-            mine.map(|number| drive_connection(Arc::clone(&load), number, Arc::clone(phase))).collect();
-        let mut all = Outcome::default();
-        while let Some(ended) = loops.join_next().await {
-            let part = ended.context("a loop of the client ended badly")?;
-            all.counts.add(part.counts);
-            all.whole.add(part.whole);
-            all.latencies.merge(&part.latencies);
-        }
-        Ok(all)
-    })
-}
-
-async fn drive_connection(load: Arc<Load>, number: u64, phase: Arc<Phase>) -> Outcome {
-    let mut outcome = Outcome::default();
-    let mut random = Random(number << 32);
-    let mut connection = None;
-    while !phase.stop.load(Ordering::Relaxed) {
-        let mut counts = Counts::default();
-        let begun = Instant::now();
-        match once(&mut connection, &load, &mut random).await {
-            Ok(answer) => counts.count(answer, load.shortest_answer),
-            Err(_) => {
-                counts.broken += 1;
-                connection = None;
-                tokio::time::sleep(AGAIN_AFTER).await;
-            }
-        }
-        outcome.whole.add(counts);
-        if phase.measuring.load(Ordering::Relaxed) {
-            outcome.counts.add(counts);
-            // An error that comes fast must not make the latencies look good.
-            if counts.ok == 1 {
-                outcome.latencies.record(begun.elapsed());
-            }
-        }
-    }
-    outcome
-}
-
-async fn once(connection: &mut Option<Connection>, load: &Load, random: &mut Random) -> std::io::Result<Answer> {
-    let open = match connection {
-        Some(open) => open,
-        None => connection.insert(Connection::open(&load.address).await?),
-    };
-    open.exchange(choose(&load.requests, random)).await
-}
-
-fn choose<'a>(requests: &'a [Vec<u8>], random: &mut Random) -> &'a [u8] {
-    let place = random.below(requests.len() as u64);
-    &requests[usize::try_from(place).expect("it is below a length")]
+/// Runs loads at the same time and reads the accounts of `subject` around their measured part.
+pub async fn measure(subject: &Subject, loads: &[Load], span: Span) -> anyhow::Result<Outcome> {
+    let running = Running::start(loads)?;
+    tokio::time::sleep(span.warm_up).await;
+    let counted = subject.counters().await?;
+    let processes = subject.processes();
+    let used = Accounts::read(&processes);
+    let begun = Instant::now();
+    running.open_window();
+    tokio::time::sleep(span.measured).await;
+    running.close_window();
+    let lasted = begun.elapsed();
+    let used = Accounts::read(&processes).since(&used);
+    let counted = subject.counters().await?.since(counted);
+    let memory_kib = accounts::memory_kib(&processes);
+    let parts = tokio::task::spawn_blocking(move || running.stop()).await.context("wait for the loads")??;
+    ensure!(subject.processes() == processes, "a process of {} died meanwhile", subject.name());
+    Ok(Outcome { parts, lasted, used, counted, memory_kib })
 }
 
 /// Sends every request until it has succeeded.
-pub async fn every_once(address: &str, requests: &[Vec<u8>], within: Duration) -> anyhow::Result<()> {
-    const CONNECTIONS: usize = 64;
-    let deadline = Instant::now() + within;
-    let shares = requests.chunks(requests.len().div_ceil(CONNECTIONS).max(1)).map(async |share| {
-        let mut connection = Connection::open(address).await.context("connect")?;
-        for request in share {
-            loop {
-                let answer = connection.exchange(request).await.context("preload")?;
-                if answer.status == 200 {
-                    break;
-                }
-                ensure!(Instant::now() < deadline, "still answered with {}", answer.status);
-                tokio::time::sleep(AGAIN_AFTER).await;
-            }
-        }
-        anyhow::Ok(())
-    });
-    futures::future::try_join_all(shares).await.map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_counts_by_its_status_and_a_success_by_its_length_too() {
-        let mut counts = Counts::default();
-        for (status, length) in [(200, 9), (200, 10), (400, 50), (413, 0), (500, 20), (503, 0)] {
-            counts.count(Answer { status, length }, 10);
-        }
-        assert_eq!(counts, Counts { ok: 1, short: 1, refused_4xx: 2, failed_5xx: 2, broken: 0 });
-        assert_eq!((counts.errors(), counts.unknown()), (5, 2));
-    }
-
-    #[test]
-    fn every_request_is_chosen_some_time() {
-        let requests: Vec<Vec<u8>> = (0..8_u8).map(|byte| vec![byte]).collect();
-        let mut random = Random(1);
-        let chosen: std::collections::BTreeSet<u8> = (0..500).map(|_| choose(&requests, &mut random)[0]).collect();
-        assert_eq!(chosen.len(), 8);
-    }
+pub async fn every_once(address: &str, kind: Kind) -> anyhow::Result<()> {
+    let load = Load {
+        address: address.to_owned(),
+        kinds: Arc::new([kind]),
+        keys: Keys::Uniform,
+        pace: Pace::Once,
+        connections: 32,
+        threads: 1,
+        seed: 0,
+    };
+    let wanted = load.kinds[0].requests.len() as u64;
+    let running = Running::start(&[load])?;
+    let parts = tokio::task::spawn_blocking(move || running.finish()).await.context("wait for the load")??;
+    ensure!(parts[0].whole.ok == wanted, "{} of {wanted} items were loaded", parts[0].whole.ok);
+    Ok(())
 }

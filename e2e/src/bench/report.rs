@@ -1,116 +1,247 @@
-//! The table that people read: one line per scenario and number of connections, the median of its runs.
+//! The tables that people read, in Markdown: one line per load, the median of its runs.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::accounts::Who;
-use super::load::{Counts, Outcome};
+use super::driver::Counts;
+use super::figures::{Figures, median, median_of};
 
-/// One run in the units that are printed; CPU is in µs per operation.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Figures {
-    pub per_second: f64,
-    pub servers: f64,
-    pub by_role: BTreeMap<Who, f64>,
-    /// Role and thread name.
-    pub by_thread: BTreeMap<(Who, String), f64>,
-    pub client: f64,
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-    pub p999_ms: f64,
-    /// Context switches of the servers per operation.
-    pub switches: f64,
-    /// Processors that neither servers nor client kept busy: the kernel's own work, and other people's.
-    pub others: f64,
-    pub counts: Counts,
+/// A table: its heading, then its lines.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    columns: Vec<String>,
+    lines: Vec<Vec<String>>,
 }
 
-impl Figures {
-    /// An operation is one that succeeded; what errors cost is laid upon the successes.
-    pub fn of(outcome: &Outcome) -> Figures {
-        let seconds = outcome.lasted.as_secs_f64();
-        let operations = outcome.counts.ok.max(1) as f64;
-        let per_operation = |used: u64| used as f64 / operations;
-        let used = &outcome.used;
-        let client_us = used.cpu_us.get(&Who::Client).copied().unwrap_or(0);
-        let others_us = used.machine_us.saturating_sub(used.servers_us() + client_us);
-        let quantile = |per_mille| outcome.latencies.quantile(per_mille).as_secs_f64() * 1e3;
-        Figures {
-            per_second: outcome.counts.ok as f64 / seconds,
-            servers: per_operation(used.servers_us()),
-            by_role: used.cpu_us.iter().map(|(who, us)| (*who, per_operation(*us))).collect(),
-            by_thread: used.threads_us.iter().map(|(thread, us)| (thread.clone(), per_operation(*us))).collect(),
-            client: per_operation(client_us),
-            p50_ms: quantile(500),
-            p99_ms: quantile(990),
-            p999_ms: quantile(999),
-            switches: per_operation(used.server_switches()),
-            others: others_us as f64 / 1e6 / seconds,
-            counts: outcome.counts,
-        }
+impl Table {
+    pub fn new(columns: &[&str]) -> Table {
+        Table { columns: columns.iter().map(|name| (*name).to_owned()).collect(), lines: Vec::new() }
     }
 
-    fn role(&self, who: Who) -> f64 {
-        self.by_role.get(&who).copied().unwrap_or(0.0)
+    /// The line in Markdown.
+    pub fn push(&mut self, cells: Vec<String>) -> String {
+        assert_eq!(cells.len(), self.columns.len(), "a line has as many cells as there are columns");
+        let text = line(&cells);
+        self.lines.push(cells);
+        text
+    }
+
+    pub fn heading(&self) -> String {
+        format!("{}\n|{}", line(&self.columns), "---|".repeat(self.columns.len()))
     }
 }
 
-/// The heading of the table.
-pub fn heading() -> String {
-    let names = "| load | conns | ops/s | errors | server µs/op | nodes | router | memds | parent | client µs/op \
-                 | p50 ms | p99 | p99.9 | switches/op | others' CPUs |";
-    format!("{names}\n|{}", "---|".repeat(names.matches('|').count() - 1))
+fn line(cells: &[String]) -> String {
+    format!("| {} |", cells.join(" | "))
 }
 
-/// One line of it; with several runs, ops/s and server µs show their range.
-pub fn line(name: &str, connections: u64, runs: &[Figures]) -> String {
-    let median = |of: &dyn Fn(&Figures) -> f64| middle(runs.iter().map(of).collect());
-    let errors: u64 = runs.iter().map(|run| run.counts.errors()).sum();
-    let [nodes, router, memds, parent] = Who::SERVERS.map(|who| median(&|run| run.role(who)));
-    format!(
-        "| {name} | {connections} | {} | {errors} | {} | {nodes:.1} | {router:.1} | {memds:.1} | {parent:.1} | {:.1} \
-         | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
-        with_range(runs.iter().map(|run| run.per_second).collect(), 0),
-        with_range(runs.iter().map(|run| run.servers).collect(), 1),
-        median(&|run| run.client),
-        median(&|run| run.p50_ms),
-        median(&|run| run.p99_ms),
-        median(&|run| run.p999_ms),
-        median(&|run| run.switches),
-        median(&|run| run.others),
-    )
+/// Closed loops: what an operation costs.
+pub fn cost_table() -> Table {
+    Table::new(&[
+        "load",
+        "conns",
+        "ops/s",
+        "errors",
+        "server µs/op",
+        "machine µs/op",
+        "nodes",
+        "router",
+        "memds",
+        "parent",
+        "client",
+        "p50 ms",
+        "p99",
+        "p99.9",
+        "switches/op",
+        "faults/op",
+        "syncs/op",
+        "written B/B",
+        "MiB",
+    ])
 }
 
-/// The threads that used most, dearest first, for one run.
-pub fn threads(figures: &Figures) -> String {
-    let mut threads: Vec<_> = figures.by_thread.iter().filter(|(_, us)| **us >= 0.1).collect();
-    threads.sort_by(|(_, one), (_, other)| other.total_cmp(one));
-    let parts = threads.iter().map(|((who, name), us)| format!("{}/{name} {us:.1}", who.name()));
-    format!("  µs/op by thread: {}", parts.collect::<Vec<_>>().join(", "))
+pub fn cost_cells(name: &str, connections: u64, runs: &[Figures]) -> Vec<String> {
+    let [nodes, router, memds, parent] = Who::TRIVET.map(|who| one(median_of(runs, |run| run.role(who))));
+    let written = runs.iter().filter_map(|run| run.written).collect::<Vec<f64>>();
+    vec![
+        name.to_owned(),
+        connections.to_string(),
+        with_range(runs, 0, |run| run.per_second),
+        errors(runs).to_string(),
+        with_range(runs, 1, |run| run.servers),
+        one(median_of(runs, |run| run.machine)),
+        nodes,
+        router,
+        memds,
+        parent,
+        one(median_of(runs, |run| run.client)),
+        two(median_of(runs, |run| run.p50)),
+        two(median_of(runs, |run| run.p99)),
+        two(median_of(runs, |run| run.p999)),
+        two(median_of(runs, |run| run.switches)),
+        two(median_of(runs, |run| run.faults)),
+        format!("{:.3}", median_of(runs, |run| run.syncs)),
+        if written.is_empty() { "–".to_owned() } else { one(median(written)) },
+        format!("{:.0}", median_of(runs, |run| run.memory)),
+    ]
+}
+
+/// Open loops: how long an operation takes when others do not wait for it, and what is left of the peak beyond it.
+pub fn latency_table() -> Table {
+    Table::new(&[
+        "load",
+        "offered",
+        "of the peak",
+        "answered/s",
+        "errors",
+        "unsent",
+        "p50 ms",
+        "p99",
+        "p99.9",
+        "server µs/op",
+        "machine µs/op",
+        "client",
+        "MiB",
+        "new leaders",
+    ])
+}
+
+pub fn latency_cells(name: &str, per_second: f64, percent: u64, runs: &[Figures]) -> Vec<String> {
+    let unsent: u64 = runs.iter().map(|run| run.counts.unsent).sum();
+    let leaderships: u64 = runs.iter().map(|run| run.leaderships).sum();
+    vec![
+        name.to_owned(),
+        format!("{per_second:.0}/s"),
+        format!("{percent} %"),
+        with_range(runs, 0, |run| run.per_second),
+        errors(runs).to_string(),
+        unsent.to_string(),
+        with_range(runs, 2, |run| run.p50),
+        with_range(runs, 2, |run| run.p99),
+        with_range(runs, 2, |run| run.p999),
+        one(median_of(runs, |run| run.servers)),
+        one(median_of(runs, |run| run.machine)),
+        one(median_of(runs, |run| run.client)),
+        format!("{:.0}", median_of(runs, |run| run.memory)),
+        leaderships.to_string(),
+    ]
+}
+
+/// One partition's load beside that of others.
+pub fn fairness_table() -> Table {
+    Table::new(&[
+        "beside it",
+        "others' offered/s",
+        "answered/s",
+        "errors",
+        "p50 ms",
+        "p99",
+        "p99.9",
+        "what is beside it: ops/s",
+        "its p99",
+    ])
+}
+
+pub fn fairness_cells(beside: &str, per_second: f64, others: &[Figures], hot: &[Figures]) -> Vec<String> {
+    let or_nothing = |text: String| if hot.is_empty() { "–".to_owned() } else { text };
+    vec![
+        beside.to_owned(),
+        format!("{per_second:.0}"),
+        with_range(others, 0, |run| run.per_second),
+        (errors(others) + errors(hot)).to_string(),
+        with_range(others, 2, |run| run.p50),
+        with_range(others, 2, |run| run.p99),
+        with_range(others, 2, |run| run.p999),
+        or_nothing(with_range(hot, 0, |run| run.per_second)),
+        or_nothing(two(median_of(hot, |run| run.p99))),
+    ]
+}
+
+/// The same loads on Trivet and on what it is compared with.
+pub fn comparison_table(other: &str) -> Table {
+    Table::new(&[
+        "load",
+        "conns",
+        "Trivet ops/s",
+        &format!("{other} ops/s"),
+        "times",
+        "Trivet µs/op",
+        &format!("{other} µs/op"),
+        "times",
+        "Trivet p50, p99 ms",
+        &format!("{other} p50, p99 ms"),
+    ])
+}
+
+pub fn comparison_cells(name: &str, connections: u64, ours: &[Figures], theirs: &[Figures]) -> Vec<String> {
+    let ratio = |of: fn(&Figures) -> f64| two(median_of(ours, of) / median_of(theirs, of).max(f64::MIN_POSITIVE));
+    let latencies = |runs| format!("{}, {}", two(median_of(runs, |run| run.p50)), two(median_of(runs, |run| run.p99)));
+    vec![
+        name.to_owned(),
+        connections.to_string(),
+        with_range(ours, 0, |run| run.per_second),
+        with_range(theirs, 0, |run| run.per_second),
+        ratio(|run| run.per_second),
+        with_range(ours, 1, |run| run.servers),
+        with_range(theirs, 1, |run| run.servers),
+        ratio(|run| run.servers),
+        latencies(ours),
+        latencies(theirs),
+    ]
+}
+
+/// CPU by thread name, of several loads: those threads that use a tenth of a µs per operation anywhere.
+pub fn threads(loads: &[(String, Vec<Figures>)]) -> String {
+    let mut most: BTreeMap<(Who, String), f64> = BTreeMap::new();
+    for (thread, us) in loads.iter().flat_map(|(_, runs)| runs).flat_map(|run| &run.by_thread) {
+        let seen = most.entry(thread.clone()).or_default();
+        *seen = seen.max(*us);
+    }
+    let mut shown: Vec<((Who, String), f64)> = most.into_iter().filter(|(_, us)| *us >= 0.1).collect();
+    shown.sort_by(|((who, _), us), ((other_who, _), other)| who.cmp(other_who).then(other.total_cmp(us)));
+    let names: Vec<String> = shown.iter().map(|((who, name), _)| format!("{}: {name}", who.name())).collect();
+    let columns: Vec<&str> = ["load"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let mut table = Table::new(&columns);
+    let mut text = vec![table.heading()];
+    for (name, runs) in loads {
+        let us = |thread: &(Who, String)| one(median_of(runs, |run| run.by_thread.get(thread).copied().unwrap_or(0.0)));
+        text.push(table.push([name.clone()].into_iter().chain(shown.iter().map(|(thread, _)| us(thread))).collect()));
+    }
+    text.join("\n")
 }
 
 /// What went wrong, if anything did.
-pub fn errors(counts: Counts) -> Option<String> {
-    let Counts { ok: _, short, refused_4xx, failed_5xx, broken } = counts;
-    (counts.errors() > 0).then(|| {
-        format!("  errors: {short} without the item, {refused_4xx} 4xx, {failed_5xx} 5xx, {broken} broken connections")
+pub fn wrongs(name: &str, runs: &[Figures]) -> Option<String> {
+    let mut sum = Counts::default();
+    runs.iter().for_each(|run| sum.add(run.counts));
+    let Counts { ok: _, wrong, refused_4xx, failed_5xx, broken, unsent } = sum;
+    (sum.errors() + unsent > 0).then(|| {
+        format!(
+            "{name}: {wrong} answers without what was asked for, {refused_4xx} 4xx, {failed_5xx} 5xx, {broken} broken connections, \
+             {unsent} never sent"
+        )
     })
 }
 
-/// Memory of the servers.
-pub fn memory(resident: &BTreeMap<Who, (u32, u64)>, lasted: Duration) -> String {
-    let servers = resident.iter().filter(|(who, _)| **who != Who::Client);
-    let parts = servers.clone().map(|(who, (count, kib))| format!("{} ({count}) {}", who.name(), kib / 1024));
-    let sum: u64 = servers.clone().map(|(_, (_, kib))| kib / 1024).sum();
-    let parts = parts.collect::<Vec<_>>().join(", ");
-    format!("resident memory in MiB after {:.0} s: {parts}; together {sum}", lasted.as_secs_f64())
+fn errors(runs: &[Figures]) -> u64 {
+    runs.iter().map(|run| run.counts.errors()).sum()
 }
 
-fn with_range(values: Vec<f64>, decimals: usize) -> String {
+fn one(number: f64) -> String {
+    format!("{number:.1}")
+}
+
+fn two(number: f64) -> String {
+    format!("{number:.2}")
+}
+
+/// The median; of several runs their range, too.
+fn with_range(runs: &[Figures], decimals: usize, of: impl Fn(&Figures) -> f64) -> String {
+    let values: Vec<f64> = runs.iter().map(of).collect();
     let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = values.iter().copied().fold(0.0, f64::max);
     let alone = values.len() < 2;
-    let middle = middle(values);
+    let middle = median(values);
     if alone {
         format!("{middle:.decimals$}")
     } else {
@@ -118,58 +249,46 @@ fn with_range(values: Vec<f64>, decimals: usize) -> String {
     }
 }
 
-/// The median; of an even number the mean of the middle two.
-fn middle(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => 0.0,
-        odd if odd % 2 == 1 => values[odd / 2],
-        even => f64::midpoint(values[even / 2 - 1], values[even / 2]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::accounts::Accounts;
 
-    fn outcome() -> Outcome {
-        Outcome {
-            counts: Counts { ok: 1_000, failed_5xx: 2, ..Counts::default() },
-            lasted: Duration::from_secs(2),
-            used: Accounts {
-                cpu_us: BTreeMap::from([(Who::Node, 60_000), (Who::Router, 20_000), (Who::Client, 10_000)]),
-                switches: BTreeMap::from([(Who::Node, 1_500), (Who::Client, 99_000)]),
-                threads_us: BTreeMap::from([((Who::Node, "worker".into()), 50_000)]),
-                machine_us: 1_090_000,
-            },
-            ..Outcome::default()
-        }
+    fn runs() -> Vec<Figures> {
+        let run = |per_second, servers| Figures {
+            per_second,
+            servers,
+            by_thread: BTreeMap::from([
+                ((Who::Node, "worker".into()), servers / 2.0),
+                ((Who::MemDs, "idle".into()), 0.01),
+            ]),
+            counts: Counts { ok: 9, failed_5xx: 1, ..Counts::default() },
+            ..Figures::default()
+        };
+        vec![run(500.0, 80.0), run(400.0, 90.0)]
     }
 
     #[test]
-    fn figures_are_per_operation_and_leave_the_client_out() {
-        let figures = Figures::of(&outcome());
-        assert_eq!((figures.per_second, figures.servers, figures.client), (500.0, 80.0, 10.0));
-        assert_eq!((figures.switches, figures.others), (1.5, 0.5));
-        assert_eq!(threads(&figures), "  µs/op by thread: nodes/worker 50.0");
+    fn lines_have_the_columns_of_their_heading_and_show_ranges() {
+        let runs = runs();
+        let text = cost_table().push(cost_cells("x", 8, &runs));
+        assert!(text.starts_with("| x | 8 | 450 (400–500) | 2 | 85.0 (80.0–90.0) |"), "{text}");
+        latency_table().push(latency_cells("x", 100.0, 50, &runs));
+        fairness_table().push(fairness_cells("nothing", 100.0, &runs, &[]));
+        let text = comparison_table("dynalite").push(comparison_cells("x", 8, &runs[..1], &runs[1..]));
+        assert!(text.starts_with("| x | 8 | 500 | 400 | 1.25 | 80.0 | 90.0 | 0.89 |"), "{text}");
+        let heading = Table::new(&["a", "b"]).heading();
+        assert_eq!(heading, "| a | b |\n|---|---|");
     }
 
     #[test]
-    fn a_line_has_as_many_columns_as_the_heading() {
-        let figures = Figures::of(&outcome());
-        let columns = |text: &str| text.matches('|').count();
-        let heading = heading();
-        let expected = columns(heading.lines().next().unwrap());
-        assert_eq!(columns(heading.lines().last().unwrap()), expected);
-        assert_eq!(columns(&line("x", 8, std::slice::from_ref(&figures))), expected);
-        let slower = Figures { per_second: 400.0, ..figures.clone() };
-        assert!(line("x", 8, &[figures, slower]).contains("| 450 (400–500) | 4 | 80.0 (80.0–80.0) |"));
+    fn threads_that_use_next_to_nothing_are_left_out() {
+        let text = threads(&[("PutItem, 8".to_owned(), runs())]);
+        assert_eq!(text, "| load | nodes: worker |\n|---|---|\n| PutItem, 8 | 42.5 |");
     }
 
     #[test]
-    fn the_middle_of_an_even_number_lies_between() {
-        assert_eq!(middle(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(middle(vec![4.0, 1.0]), 2.5);
+    fn what_went_wrong_is_told_by_kind() {
+        assert!(wrongs("x", &runs()).unwrap().contains("2 5xx"));
+        assert_eq!(wrongs("x", &[Figures::default()]), None);
     }
 }
