@@ -7,6 +7,7 @@ use bytes::Bytes;
 use model::{PartitionDescriptor, ReplicaId, TableDescriptor};
 
 use crate::entry::WriteKind;
+use crate::eraftpb::MessageType;
 use crate::{Token, eraftpb};
 
 /// What one step wants.
@@ -81,6 +82,24 @@ pub enum MessageBody {
         last_term: u64,
         commit: u64,
     },
+}
+
+impl Envelope {
+    /// Whether it may bring an empty replica to life on a node that has none: what a replica says to one that it takes for a
+    /// member. Answers and questions between members are not, nor is anything to an id that the node no longer accepts.
+    pub fn gives_life(&self) -> bool {
+        match &self.body {
+            MessageBody::Raft(message) => matches!(
+                message.msg_type,
+                MessageType::MsgAppend
+                    | MessageType::MsgHeartbeat
+                    | MessageType::MsgSnapshot
+                    | MessageType::MsgRequestVote
+                    | MessageType::MsgRequestPreVote
+            ),
+            MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } => false,
+        }
+    }
 }
 
 /// Committed writes and what else changes with them.

@@ -6,8 +6,7 @@
 use std::sync::Arc;
 
 use model::{PartitionId, ReplicaId};
-use replica::eraftpb::MessageType;
-use replica::{Envelope, LogStart, MessageBody, Replica, Start};
+use replica::{Envelope, LogStart, Replica, Start};
 use wire::data::refused::Reason;
 
 use crate::context::{Context, RoomState};
@@ -19,21 +18,6 @@ use crate::worker::desk::{AfterWrite, Desk, Waiter};
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
 use crate::worker::snapshots;
-
-/// Messages that may create an empty replica.
-pub fn creates(envelope: &Envelope) -> bool {
-    match &envelope.body {
-        MessageBody::Raft(message) => matches!(
-            message.msg_type,
-            MessageType::MsgAppend
-                | MessageType::MsgHeartbeat
-                | MessageType::MsgSnapshot
-                | MessageType::MsgRequestVote
-                | MessageType::MsgRequestPreVote
-        ),
-        MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } => false,
-    }
-}
 
 /// What a replica without records starts from.
 pub fn empty_start(context: &Context, partition: PartitionId, replica: ReplicaId, log: LogStart) -> Start {
@@ -50,7 +34,7 @@ impl Worker {
     pub fn create_empty(&mut self, partition: PartitionId, envelope: &Envelope) -> bool {
         let context = Arc::clone(&self.desk.context);
         let replica = envelope.to;
-        let refused = !creates(envelope)
+        let refused = !envelope.gives_life()
             || self.births.contains(&partition)
             || self.corrupt.contains(&partition)
             || replica < context.log.accept_from(partition)

@@ -144,7 +144,7 @@ impl Worker {
             return;
         }
         let Some(group) = self.groups.get_mut(&partition) else { return };
-        if envelope.to > group.summary.replica && crate::worker::lifecycle::creates(&envelope) {
+        if envelope.to > group.summary.replica && envelope.gives_life() {
             // Ids are never used again, and a node has one replica of a group: this one has been removed.
             self.retire(partition);
             return;

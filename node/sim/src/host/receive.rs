@@ -35,7 +35,7 @@ impl Node {
             return Ok(true);
         }
         let newer = here.is_none_or(|id| id < envelope.to);
-        if !newer || envelope.to.0 < self.log.current[group].lowest || !gives_life(&envelope.body) {
+        if !newer || envelope.to.0 < self.log.current[group].lowest || !envelope.gives_life() {
             return Ok(false);
         }
         if here.is_some() {
@@ -125,20 +125,6 @@ impl Node {
             core.stats.count("retired by gossip");
             self.retire(core, group, None);
         }
-    }
-}
-
-fn gives_life(body: &MessageBody) -> bool {
-    match body {
-        MessageBody::Raft(message) => matches!(
-            message.msg_type,
-            MessageType::MsgAppend
-                | MessageType::MsgHeartbeat
-                | MessageType::MsgSnapshot
-                | MessageType::MsgRequestVote
-                | MessageType::MsgRequestPreVote
-        ),
-        MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } => false,
     }
 }
 
