@@ -56,6 +56,8 @@ pub struct Append {
     pub hard_state: Option<eraftpb::HardState>,
     /// False where only the commit index moved: it may be written with the next one.
     pub must_sync: bool,
+    /// This replica lacks what its log may have lost: even if it votes, a start must go on doubting the log's tail.
+    pub doubted: bool,
 }
 
 /// A message between two replicas of the group.

@@ -62,7 +62,7 @@ impl Persistence {
         if must_sync {
             assert!(effects.append.is_none(), "two appends in one step");
             let hard_state = self.unwritten.take();
-            effects.append = Some(Append { number: self.last_ready, entries, hard_state, must_sync });
+            effects.append = Some(Append { number: self.last_ready, entries, hard_state, must_sync, doubted: false });
             self.outstanding.push_back(Outstanding { append: self.last_ready, ready: self.last_ready, messages });
             return;
         }
@@ -85,7 +85,7 @@ impl Persistence {
         if effects.append.is_none() && self.outstanding.is_empty() && self.unwritten.is_some() {
             let hard_state = self.unwritten.take();
             let number = self.last_ready;
-            effects.append = Some(Append { number, entries: Vec::new(), hard_state, must_sync: false });
+            effects.append = Some(Append { number, entries: Vec::new(), hard_state, must_sync: false, doubted: false });
         }
     }
 

@@ -127,6 +127,9 @@ impl Replica {
             self.persistence.write_commit(&mut effects);
         }
         self.conclude(tick, &mut effects);
+        if let Some(append) = &mut effects.append {
+            append.doubted = self.tail.is_some();
+        }
         effects
     }
 

@@ -5,7 +5,7 @@
 //! | 0 | `m` | the mark: the log's key, batch number, durable-through number, CRC-32C | every batch |
 //! | 0 | `f` partition | lowest accepted replica id | as long as the group lives anywhere |
 //! | 0 | `c` partition | nothing: the group's log is corrupt | until it is removed or begins anew |
-//! | 0 | `u` partition | nothing: the tail is uncertain | until the replica has voted again |
+//! | 0 | `u` partition | nothing: the tail is uncertain | until the replica has voted again, and has what it lost |
 //! | partition | `g` | [`Tail`]: format, truncated index and term, runs of terms | the group's log |
 //! | partition | `h` | Raft's hard state (protobuf) | the group's log |
 //! | partition | `r` | index of the snapshot being installed | while it is |

@@ -78,7 +78,7 @@ fn hard_state(term: u64, vote: u64, commit: u64) -> HardState {
 
 fn append(number: u64, entries: Vec<Entry>, hard_state: Option<HardState>) -> Work {
     let must_sync = !entries.is_empty();
-    Work::Append(Append { number, entries, hard_state, must_sync })
+    Work::Append(Append { number, entries, hard_state, must_sync, doubted: false })
 }
 
 fn birth() -> Work {
@@ -245,7 +245,13 @@ fn a_torn_tail_beyond_the_mark_leaves_every_group_uncertain_until_it_votes() {
     let log = open(&copy);
     assert!(log.start_of(PARTITION, 10).unwrap().tail_uncertain, "it has not voted since");
     assert!(log.start_of(OTHER, 10).unwrap().tail_uncertain, "a new term alone is no vote");
-    log.run(PARTITION, append(1, Vec::new(), Some(hard_state(6, 2, 11))));
+    let (entries, vote) = (Vec::new(), Some(hard_state(6, 2, 11)));
+    let behind = Append { number: 1, entries, hard_state: vote, must_sync: true, doubted: true };
+    log.run(PARTITION, Work::Append(behind));
+    drop(log);
+    let log = open(&copy);
+    assert!(log.start_of(PARTITION, 10).unwrap().tail_uncertain, "it has voted, and still lacks what it lost");
+    log.run(PARTITION, append(1, Vec::new(), Some(hard_state(7, 2, 11))));
     drop(log);
     let log = open(&copy);
     assert!(!log.start_of(PARTITION, 10).unwrap().tail_uncertain);

@@ -128,7 +128,7 @@ impl Drop for AbortOnPanic {
     }
 }
 
-/// What a group's uncertain tail waits for: a vote in a later term.
+/// What a group's uncertain tail waits for: a vote in a later term, by a replica that has what it may have lost.
 pub type Uncertain = HashMap<PartitionId, eraftpb::HardState>;
 
 /// What the log held when it was opened.
@@ -259,7 +259,7 @@ impl Writer {
     }
 
     fn add_append(&mut self, partition: PartitionId, append: Append) -> (DoneWhat, bool) {
-        let Append { number, mut entries, hard_state, must_sync } = append;
+        let Append { number, mut entries, hard_state, must_sync, doubted } = append;
         entries.iter_mut().for_each(format::seal);
         let tail = self.start.tails.entry(partition).or_default();
         if *tail == Tail::default() && !entries.is_empty() {
@@ -276,7 +276,7 @@ impl Writer {
         if let Some(hard_state) = &hard_state {
             self.put_hard_state(partition, hard_state);
             let voted = |old: &eraftpb::HardState| hard_state.vote != 0 && hard_state.term > old.term;
-            if self.start.uncertain.get(&partition).is_some_and(voted) {
+            if !doubted && self.start.uncertain.get(&partition).is_some_and(voted) {
                 self.settle(partition);
             }
         }

@@ -207,7 +207,8 @@ fn receiver(dir: &Path) -> Node {
     let hard_state = HardState { term: 5, vote: 2, commit: 12, ..Default::default() };
     node.log.run(PARTITION, Work::Birth { index: 10, term: 5, hard_state });
     let entries = (11..=12).map(|index| Entry { index, term: 5, ..Default::default() }).collect();
-    node.log.run(PARTITION, Work::Append(Append { number: 1, entries, hard_state: None, must_sync: true }));
+    node.log
+        .run(PARTITION, Work::Append(Append { number: 1, entries, hard_state: None, must_sync: true, doubted: false }));
     node
 }
 

@@ -158,6 +158,39 @@ fn a_replica_that_is_not_sure_of_its_tail_does_not_help_to_elect_one_that_has_le
 }
 
 #[test]
+fn a_vote_does_not_end_the_doubt_of_a_replica_that_still_lacks_what_it_lost() {
+    let mut cluster = Cluster::led(&ZONES);
+    cluster.isolate(3);
+    cluster.write(1, put("k", "v"));
+    cluster.settle();
+    cluster.crash(1);
+    cluster.crash(2);
+    let last = *cluster.host(2).disk.entries.last_key_value().unwrap().0;
+    cluster.host(2).disk.entries.remove(&last);
+    cluster.heal();
+    cluster.start(1, false);
+    cluster.start(2, true);
+    cluster.host(2).hold.appends = true;
+    cluster.tick(6);
+    // Both others have told: it may vote again, and has abstained, but does not have the write.
+    let voted = |host: &crate::cluster::Host| {
+        let votes = host.appends.iter().filter(|append| append.hard_state.as_ref().is_some_and(|hard| hard.vote != 0));
+        votes.map(|append| append.doubted).collect::<Vec<bool>>()
+    };
+    let doubted = voted(cluster.host(2));
+    assert!(!doubted.is_empty() && doubted.iter().all(|doubted| *doubted), "{doubted:?}");
+    cluster.host(2).hold.appends = false;
+    cluster.tick(60);
+    assert!(cluster.host(2).disk.items.contains_key(&Bytes::from_static(b"k")));
+    cluster.host(2).hold.appends = true;
+    let leader = cluster.leader();
+    cluster.write(leader, put("k", "w"));
+    cluster.settle();
+    let host = cluster.host(2);
+    assert!(!host.appends.is_empty() && host.appends.iter().all(|append| !append.doubted));
+}
+
+#[test]
 fn a_replica_that_lost_its_tail_is_brought_level_by_the_leader_that_believes_it_has_it() {
     let mut cluster = Cluster::led(&ZONES);
     cluster.write(1, put("k", "v"));

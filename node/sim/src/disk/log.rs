@@ -159,7 +159,7 @@ pub struct Log {
     last: Batch,
     syncing: Option<Batch>,
     open: Batch,
-    /// Groups whose tail was cut and whose replica has not voted in a newer term since; kept durably.
+    /// Groups whose tail was cut and whose replica has not voted in a newer term since, having what it lost; kept durably.
     pub uncertain: BTreeSet<usize>,
     /// A synced batch was once unreadable here.
     pub rotted: bool,
@@ -206,6 +206,7 @@ impl Log {
             if let Operation::Append(append) = &operation
                 && let Some(hard_state) = &append.hard_state
                 && hard_state.vote != 0
+                && !append.doubted
                 && hard_state.term > self.settled[group].hard_state.term
             {
                 self.uncertain.remove(&group);
