@@ -36,6 +36,11 @@ pub(crate) fn token_of(input: &Input) -> Option<Token> {
     }
 }
 
+/// A write, or what one waits for.
+pub(crate) fn is_write(input: &Input) -> bool {
+    matches!(input, Input::Write { .. } | Input::ItemRead { .. } | Input::ItemReadFailed { .. })
+}
+
 pub(crate) fn take(leading: &mut Leading, desk: &mut Desk<'_>, core: &mut Core, now: Now, input: Input) {
     let Some(state) = desk.state else { return };
     let watch = Watch { descriptor: &state.descriptor, ticks: desk.clock.ticks, patience: desk.clock.patience() };

@@ -11,7 +11,7 @@ use crate::entry::{Body, LogEntry, Write};
 use crate::eraftpb::{ConfChangeV2, Entry, EntryType};
 use crate::raft_core::Core;
 use crate::state::{AppliedMark, GroupState};
-use crate::{AppliedWrite, ApplyBatch, Effects, Event};
+use crate::{AppliedWrite, ApplyBatch, Effects, Event, Mutant};
 
 /// The group as of the last entry handed to the engine.
 pub(crate) struct Applier {
@@ -92,7 +92,7 @@ impl Taking<'_> {
 
     fn normal(&mut self, index: u64, term: u64, data: Bytes) -> Option<Fate> {
         let entry = decoded(index, data);
-        if entry.evaluation_term != term {
+        if entry.evaluation_term != term && !self.core.flaw().is(Mutant::OtherTermApplied) {
             return Some(Fate::Skipped);
         }
         self.note_time(&entry);

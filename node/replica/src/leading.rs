@@ -18,7 +18,7 @@ use crate::queue::{Old, Queue, Queued, Waiting, request_bytes};
 use crate::raft_core::Core;
 use crate::reads::{Reader, Rounds};
 use crate::state::GroupState;
-use crate::{Answer, Effects, Event, Now, Options, Refusal, Token, WriteRequest};
+use crate::{Answer, Effects, Event, Mutant, Now, Options, Refusal, Token, WriteRequest};
 
 pub(crate) struct Leading {
     pub term: u64,
@@ -92,10 +92,10 @@ impl Leading {
         if let Some(refusal) = desk.refuse_write() {
             return desk.refuse(token, refusal);
         }
-        if !self.serving {
+        if !self.serving && !desk.flawed(Mutant::EvaluatedEarly) {
             return self.wait_in_lobby(desk, Guest::Write { token, epoch, request });
         }
-        if let Some(refusal) = refuse_by_state(desk.state, epoch, Some(&request.key)) {
+        if let Some(refusal) = desk.refuse_by_state(epoch, Some(&request.key)) {
             return desk.refuse(token, refusal);
         }
         if !self.queue.has_room(desk.clock.options.queued_requests, desk.clock.options.queued_bytes) {
@@ -110,7 +110,7 @@ impl Leading {
         if !self.serving {
             return self.wait_in_lobby(desk, Guest::Confirm { token, epoch });
         }
-        if let Some(refusal) = refuse_by_state(desk.state, epoch, None) {
+        if let Some(refusal) = desk.refuse_by_state(epoch, None) {
             return desk.refuse(token, refusal);
         }
         if !self.rounds.has_room(desk.clock.options.queued_requests * READERS_PER_WRITE) {
@@ -185,6 +185,9 @@ impl Leading {
                 None => (known.clone(), 0),
             };
             match evaluate(&request, old.as_ref()) {
+                Verdict::Read(answer) if desk.flawed(Mutant::ConditionUnconfirmed) => {
+                    desk.effects.answers.push((token, answer));
+                }
                 Verdict::Read(answer) => turn.readers.push(Reader { token, answer: Some(answer), seen }),
                 Verdict::Write { after, .. } if !turn.has_room(&request, after.as_ref()) => {
                     desk.refuse(token, Refusal::Overloaded);
@@ -320,6 +323,30 @@ impl Leading {
     }
 }
 
+#[cfg(feature = "mutants")]
+impl Leading {
+    pub(crate) fn take_overlay(&mut self) -> Overlay {
+        let mut overlay = std::mem::take(&mut self.overlay);
+        overlay.never_applied();
+        overlay
+    }
+
+    pub(crate) fn put_overlay(&mut self, overlay: Overlay) {
+        self.overlay = overlay;
+    }
+
+    /// What waits and what is overlaid, in a leader that does not know that it is none.
+    pub(crate) fn go_on_in(&mut self, term: u64, core: &Core, ticks: u64) -> Leading {
+        let (queue, overlay) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.overlay));
+        Leading { term, queue, overlay, serving: true, ..Leading::new(core, ticks) }
+    }
+
+    pub(crate) fn forget_proposed(&mut self, effects: &mut Effects) {
+        let unknown = self.proposed.drain(..).map(|(_, token, _)| (token, Answer::Refused(Refusal::Unknown)));
+        effects.answers.extend(unknown);
+    }
+}
+
 struct EvaluationTurn {
     batch: Batch,
     readers: Vec<Reader>,
@@ -369,19 +396,24 @@ impl Desk<'_> {
         self.refuse(token, self.refuse_write().unwrap_or(Refusal::Overloaded));
     }
 
+    fn flawed(&self, mutant: Mutant) -> bool {
+        self.clock.options.flaw.is(mutant)
+    }
+
     fn refuse_write(&self) -> Option<Refusal> {
         self.transferring_to.map(|leader| Refusal::NotLeader { leader: Some(leader) })
     }
-}
 
-/// The epoch and the table as this leader has applied them.
-fn refuse_by_state(state: Option<&GroupState>, epoch: u64, key: Option<&[u8]>) -> Option<Refusal> {
-    let Some(state) = state else { return Some(Refusal::NotReady) };
-    if state.table.status == TableStatus::Deleting {
-        return Some(Refusal::TableGone);
+    /// The epoch and the table as this leader has applied them.
+    fn refuse_by_state(&self, epoch: u64, key: Option<&[u8]>) -> Option<Refusal> {
+        let Some(state) = self.state else { return Some(Refusal::NotReady) };
+        if state.table.status == TableStatus::Deleting {
+            return Some(Refusal::TableGone);
+        }
+        let current = epoch == state.descriptor.epoch || self.flawed(Mutant::EpochIgnored);
+        let stale = !current || key.is_some_and(|key| !state.descriptor.range.contains(key));
+        stale.then(|| Refusal::StaleEpoch { descriptor: boxed(&state.descriptor) })
     }
-    let stale = epoch != state.descriptor.epoch || key.is_some_and(|key| !state.descriptor.range.contains(key));
-    stale.then(|| Refusal::StaleEpoch { descriptor: boxed(&state.descriptor) })
 }
 
 pub(crate) fn boxed(descriptor: &PartitionDescriptor) -> Box<PartitionDescriptor> {

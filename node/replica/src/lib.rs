@@ -15,6 +15,7 @@
 pub mod effect;
 pub mod entry;
 pub mod input;
+pub mod mutant;
 pub mod replica;
 pub mod state;
 
@@ -48,6 +49,7 @@ pub use effect::{
     Refusal,
 };
 pub use input::{Action, Change, Input, WriteRequest};
+pub use mutant::{Flaw, Mutant};
 pub use raft::eraftpb;
 pub use replica::{Progress, Replica, StartError, Status};
 pub use state::{AppliedMark, GroupState, LogStart, Options, SnapshotContent, Start};

@@ -29,6 +29,12 @@ impl Overlay {
         self.images.get(key)
     }
 
+    /// The images stay until this leader writes their keys again, whatever is applied.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn never_applied(&mut self) {
+        self.written.clear();
+    }
+
     /// Part of the turn until [`Overlay::keep_turn`].
     pub(crate) fn put(&mut self, key: Bytes, image: Image) {
         self.written.push_back((image.index, key.clone()));

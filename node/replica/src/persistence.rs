@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 
-use crate::eraftpb::{Entry, HardState, Message};
+use crate::eraftpb::{Entry, HardState, Message, MessageType};
 use crate::raft_core::Core;
-use crate::{Append, Effects, Envelope, MessageBody};
+use crate::{Append, Effects, Envelope, Flaw, MessageBody, Mutant};
 use model::ReplicaId;
 use raft::Ready;
 
@@ -114,18 +114,28 @@ impl Persistence {
 }
 
 pub(crate) fn envelope(message: Message) -> Envelope {
-    assert!(!is_forwarded(&message), "a request is never forwarded");
-    assert!(is_contiguous(&message), "an append whose entries do not follow on its index");
     Envelope { from: ReplicaId(message.from), to: ReplicaId(message.to), body: MessageBody::Raft(message) }
 }
 
+/// What may be stepped.
+pub(crate) fn is_sound(message: &Message, flaw: Flaw) -> bool {
+    let forwarded = flaw.forwards() && message.get_msg_type() == MessageType::MsgPropose;
+    forwarded || !is_forwarded(message) && (is_contiguous(message) || flaw.is(Mutant::BatchedAppends))
+}
+
+/// What may leave.
+pub(crate) fn check(envelope: &Envelope, flaw: Flaw) {
+    let MessageBody::Raft(message) = &envelope.body else { return };
+    assert!(is_sound(message, flaw), "a forwarded request, or entries that do not follow on their index: {message:?}");
+}
+
 /// What raft would forward to its leader: neither sent nor accepted.
-pub(crate) fn is_forwarded(message: &Message) -> bool {
+fn is_forwarded(message: &Message) -> bool {
     use crate::eraftpb::MessageType::{MsgPropose, MsgReadIndex, MsgReadIndexResp, MsgTransferLeader};
     matches!(message.get_msg_type(), MsgPropose | MsgReadIndex | MsgReadIndexResp | MsgTransferLeader)
 }
 
 /// A follower acknowledges an append by its index and the number of its entries.
-pub(crate) fn is_contiguous(message: &Message) -> bool {
+fn is_contiguous(message: &Message) -> bool {
     message.get_entries().iter().zip(message.index + 1..).all(|(entry, index)| entry.index == index)
 }

@@ -8,7 +8,7 @@ use raft::{ProgressState, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateR
 use crate::eraftpb::{ConfState, EntryType, HardState, Snapshot};
 use crate::log_view::LogView;
 use crate::membership::commit_groups;
-use crate::{FetchRequest, Options, Progress};
+use crate::{FetchRequest, Flaw, Mutant, Options, Progress};
 use model::{PartitionDescriptor, ReplicaId};
 
 /// Largest append message: a follower's frame stays well below the transport's limit.
@@ -20,6 +20,7 @@ const CAUGHT_UP_ENTRIES: u64 = 256;
 
 pub(crate) struct Core {
     node: RawNode<LogView>,
+    flaw: Flaw,
     seed: u64,
     timeout_of_term: (u64, usize),
 }
@@ -30,6 +31,7 @@ pub(crate) struct Refused;
 
 impl Core {
     pub(crate) fn new(id: ReplicaId, applied: u64, options: &Options, log: LogView) -> Result<Core, raft::Error> {
+        let flaw = options.flaw;
         let config = Config {
             id: id.0,
             election_tick: options.election_ticks,
@@ -39,19 +41,23 @@ impl Core {
             max_inflight_msgs: MESSAGES_IN_FLIGHT,
             check_quorum: true,
             pre_vote: true,
-            read_only_option: ReadOnlyOption::Safe,
+            read_only_option: if flaw.is(Mutant::LeaseReads) {
+                ReadOnlyOption::LeaseBased
+            } else {
+                ReadOnlyOption::Safe
+            },
             skip_bcast_commit: true,
             // raft 0.7.0 appends entries to a waiting *empty* message whatever that message's index is. After a follower's
             // rejection the index is too high, the follower counts from it, and acknowledges what it does not have (seed 56 of
             // `scenarios::chaos` lost a write). One proposal a turn leaves next to nothing to batch.
-            batch_append: false,
+            batch_append: flaw.is(Mutant::BatchedAppends),
             max_uncommitted_size: options.uncommitted_bytes,
             ..Config::default()
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&config, log, &logger)?;
-        let mut core = Core { node, seed: options.seed, timeout_of_term: (0, 0) };
-        core.node.raft.enable_group_commit(true);
+        let mut core = Core { node, flaw, seed: options.seed, timeout_of_term: (0, 0) };
+        core.node.raft.enable_group_commit(!flaw.is(Mutant::OneZoneQuorum));
         core.settle();
         Ok(core)
     }
@@ -67,6 +73,10 @@ impl Core {
         if raft.randomized_election_timeout() != self.timeout_of_term.1 {
             raft.set_randomized_election_timeout(self.timeout_of_term.1);
         }
+    }
+
+    pub(crate) fn flaw(&self) -> Flaw {
+        self.flaw
     }
 
     pub(crate) fn id(&self) -> ReplicaId {
@@ -164,7 +174,7 @@ impl Core {
 
     /// Appends the entries to the log of this leader, all or none. Returns the index of the first.
     pub(crate) fn propose(&mut self, entries: Vec<Entry>) -> Result<u64, Refused> {
-        if !self.leads() {
+        if !self.leads() && !self.flaw.forwards() {
             return Err(Refused);
         }
         let count = entries.len() as u64;
@@ -175,6 +185,7 @@ impl Core {
         let proposed = self.node.raft.step(message);
         self.settle();
         match proposed {
+            Ok(()) if !self.leads() => Ok(self.last_index() + 1),
             Ok(()) => Ok(self.last_index() + 1 - count),
             Err(_dropped) => Err(Refused),
         }

@@ -16,8 +16,9 @@ use crate::apply::Applier;
 use crate::eraftpb::{Message, Snapshot};
 use crate::leading::{Clock, Desk, Leading};
 use crate::membership::voters;
+use crate::mutant::{Leftovers, Mutant};
 use crate::oversight::Watch;
-use crate::persistence::{Persistence, is_contiguous, is_forwarded};
+use crate::persistence::Persistence;
 use crate::raft_core::Core;
 use crate::snapshot::Installing;
 use crate::tail::{Abstention, Tail, Told};
@@ -42,6 +43,7 @@ pub struct Replica {
     settling: VecDeque<(u64, Token, Answer)>,
     announced: (Option<ReplicaId>, u64),
     removed: bool,
+    leftovers: Leftovers,
 }
 
 /// Why a replica cannot be started: what the host found contradicts itself.
@@ -88,7 +90,9 @@ impl Replica {
         let prepared = start::prepare(start)?;
         let mut core = Core::new(prepared.replica, prepared.mark.index, &prepared.options, prepared.log)
             .map_err(StartError::Raft)?;
-        if let Some(state) = &prepared.state {
+        if let Some(state) = &prepared.state
+            && !core.flaw().is(Mutant::GroupsForgotten)
+        {
             core.assign_groups(&state.descriptor);
         }
         Ok(Replica {
@@ -104,6 +108,7 @@ impl Replica {
             settling: VecDeque::new(),
             announced: (None, 0),
             removed: false,
+            leftovers: Leftovers::default(),
             clock: Clock { options: prepared.options, ticks: 0, next_ticket: 1 },
         })
     }
@@ -162,7 +167,8 @@ impl Replica {
 
     /// What only a leader can do something about.
     fn request(&mut self, now: Now, input: Input, effects: &mut Effects) {
-        let Some(leading) = &mut self.leading else {
+        let deposed = if administration::is_write(&input) { self.leftovers.deposed() } else { None };
+        let Some(leading) = self.leading.as_mut().or(deposed) else {
             let leader = self.core.leader();
             let refused = Answer::Refused(Refusal::NotLeader { leader });
             effects.answers.extend(administration::token_of(&input).map(|token| (token, refused)));
@@ -228,8 +234,8 @@ impl Replica {
     }
 
     fn raft_message(&mut self, from: ReplicaId, mut message: Message) {
-        let sound = is_contiguous(&message) && snapshot::is_readable(&message);
-        if message.from != from.0 || is_forwarded(&message) || !sound {
+        let sound = persistence::is_sound(&message, self.core.flaw()) && snapshot::is_readable(&message);
+        if message.from != from.0 || !sound {
             return;
         }
         if let Some(tail) = &mut self.tail {
@@ -237,6 +243,9 @@ impl Replica {
                 return;
             }
             // The leader may believe that this replica has what it has lost.
+            message.commit = crate::tail::believable_commit(&message, self.core.last_index());
+        }
+        if self.core.flaw().is(Mutant::EmptyDiskVotes) {
             message.commit = crate::tail::believable_commit(&message, self.core.last_index());
         }
         if self.abstention.is_some_and(|abstention| !abstention.admits(&message, self.core.term())) {
@@ -253,13 +262,16 @@ impl Replica {
     /// Leadership is won and lost inside raft; here its consequences follow at once.
     fn settle_role(&mut self, effects: &mut Effects) {
         let lost = self.leading.as_ref().is_some_and(|leading| !self.core.leads() || leading.term != self.core.term());
-        if lost && let Some(leading) = self.leading.take() {
+        if lost && let Some(mut leading) = self.leading.take() {
+            self.leftovers.keep(self.core.flaw(), &mut leading, &self.core, self.clock.ticks);
             self.settling.extend(leading.resign(effects, &self.core));
             self.core.log_mut().forget_followers();
         }
         if self.core.leads() && self.leading.is_none() {
-            self.leading = Some(Leading::new(&self.core, self.clock.ticks));
+            let leading = self.leading.insert(Leading::new(&self.core, self.clock.ticks));
+            self.leftovers.give_back(leading);
         }
+        self.leftovers.end(effects, &self.core, self.clock.ticks);
         if let Some(tail) = &self.tail
             && tail.is_level(self.core.last(), self.core.leader())
         {
@@ -272,8 +284,9 @@ impl Replica {
     }
 
     fn propose(&mut self, now: Now, effects: &mut Effects) {
-        let Some(leading) = &mut self.leading else { return };
         let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
+        self.leftovers.forward(&mut desk, &mut self.core, now);
+        let Some(leading) = &mut self.leading else { return };
         leading.propose(&mut desk, &mut self.core, now);
         leading.begin_round(&mut desk, &mut self.core);
     }
@@ -372,6 +385,7 @@ impl Replica {
             self.core.log_mut().evict(applied, self.clock.options.cache_bytes);
         }
         effects.send.sort_by_key(|envelope| envelope.to);
+        effects.send.iter().for_each(|envelope| persistence::check(envelope, self.core.flaw()));
         let leader = (self.core.leader(), self.core.term());
         if leader != self.announced {
             self.announced = leader;
@@ -444,7 +458,9 @@ impl Replica {
         assert!(self.applied == self.core.applied(), "raft and the replica disagree about what is applied");
         assert!(self.applied <= self.applier.mark.index, "applied what was not handed out");
         assert!(self.applier.mark.index <= self.core.committed(), "handed out what is not committed");
-        if let Some(leading) = &self.leading {
+        if let Some(leading) = &self.leading
+            && !self.core.flaw().unchecked()
+        {
             leading.check(self.applied, self.core.last_index());
         }
         if let Some(state) = &self.applier.state {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use model::codec::{DecodeError, Reader, Writer};
 use model::{NodeId, PartitionDescriptor, PartitionId, ReplicaId, ReplicaRole, TableDescriptor};
 
+use crate::Flaw;
 use crate::eraftpb;
 
 /// The index at which groups are born: above 0, so that an empty replica always starts from a snapshot.
@@ -52,6 +53,8 @@ pub struct Options {
     pub cache_bytes: usize,
     /// Applied and flushed entries kept in the log for followers that lag, at most.
     pub log_bytes: u64,
+    /// None, but in the simulator's tests.
+    pub flaw: Flaw,
 }
 
 impl Default for Options {
@@ -66,6 +69,7 @@ impl Default for Options {
             queued_bytes: 4 << 20,
             cache_bytes: 1 << 20,
             log_bytes: 64 << 20,
+            flaw: Flaw::default(),
         }
     }
 }

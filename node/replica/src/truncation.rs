@@ -1,7 +1,7 @@
 //! How much of the log may go: what the engine has flushed, less what followers still need within the budget.
 
-use crate::Options;
 use crate::raft_core::Core;
+use crate::{Mutant, Options};
 
 #[derive(Default)]
 pub(crate) struct Truncation {
@@ -27,7 +27,8 @@ impl Truncation {
         if !self.news && !tick {
             return None;
         }
-        let flushed = self.flushed.min(core.applied());
+        let flushed = if options.flaw.is(Mutant::TruncatedEarly) { u64::MAX } else { self.flushed };
+        let flushed = flushed.min(core.applied());
         let keep = if core.leads() {
             let needed = core.followers_floor().min(core.log().snapshot_floor().unwrap_or(u64::MAX));
             needed.max(core.log().index_within(options.log_bytes))
