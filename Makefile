@@ -14,8 +14,8 @@ LISTEN ?= 127.0.0.1:8000
 DATA ?= ./trivet-data
 DYNALITE_FOLDER := $(CARGO_TARGET_DIR)/dynalite
 
-.PHONY: local test verify fix lint unit sdk sim crash bench profile deny advisories setup setup-test setup-profile setup-dynalite \
-	image
+.PHONY: local test verify fix lint unit sdk sim mutants crash bench profile deny advisories setup setup-test setup-profile \
+	setup-dynalite image
 
 # Starts Trivet: three zones, DynamoDB's API on LISTEN, data in DATA.
 local: setup
@@ -41,10 +41,13 @@ fix:
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(RELEASE) --workspace --all-targets -- -D warnings
+	$(CARGO) clippy $(RELEASE) -p sim -p replica --features sim/mutants --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --workspace --no-deps
 
+# The second line puts known mistakes back, one at a time, and demands that the simulated worlds find them.
 unit:
 	$(CARGO) test $(RELEASE) --workspace
+	$(CARGO) test $(RELEASE) -p sim --features mutants --test mutants
 
 # The real binary under boto3 and the AWS CLI.
 sdk: setup-test
@@ -54,6 +57,10 @@ sdk: setup-test
 # Many seeds of the simulated world: `make sim SEEDS=2000`.
 sim: setup
 	$(CARGO) run $(RELEASE) -p sim -- --seeds $(SEEDS)
+
+# Every known mistake, and what found it in how many seeds.
+mutants: setup
+	$(CARGO) run $(RELEASE) -p sim --features mutants -- --mutants
 
 # Real processes, killed at random under a checking client: `make crash KILLS=200`.
 crash: setup

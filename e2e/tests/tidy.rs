@@ -204,6 +204,19 @@ fn each_outside_thing_has_one_owner() {
 }
 
 #[test]
+fn no_known_mistake_can_be_chosen_outside_the_simulator() {
+    let manifest = fs::read_to_string(house().join("Cargo.toml")).unwrap();
+    let members = manifest.split("members = [").nth(1).unwrap().split(']').next().unwrap();
+    let folders = members.split('"').skip(1).step_by(2).chain(["."]);
+    let asks = |folder: &&str| fs::read_to_string(house().join(folder).join("Cargo.toml")).unwrap().contains("mutants");
+    assert_eq!(folders.filter(asks).collect::<Vec<_>>(), ["node/replica", "node/sim"]);
+    for folder in ["node/replica", "node/sim"] {
+        let text = fs::read_to_string(house().join(folder).join("Cargo.toml")).unwrap();
+        assert!(!text.lines().any(|line| line.starts_with("default = ")), "{folder} has default features");
+    }
+}
+
+#[test]
 fn the_top_of_the_house_is_as_agreed() {
     let ignored = [".git", "profile", "target", "trivet-data"];
     let names = fs::read_dir(house()).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());

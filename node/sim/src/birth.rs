@@ -9,7 +9,8 @@ use model::{
 
 use crate::event::Group;
 use crate::host::Node;
-use crate::plan::{Mutant, Plan};
+use crate::mutant::Mutant;
+use crate::plan::Plan;
 use crate::rng::Rng;
 
 const HASH_SEED: u64 = 77;
@@ -24,7 +25,7 @@ pub fn zone(number: usize) -> Zone {
 
 /// The zone that descriptors say a node stands in.
 pub fn told_zone(plan: &Plan, node: &Node) -> Zone {
-    if plan.mutant == Some(Mutant::WrongZones) { zone(node.place) } else { zone(node.zone) }
+    if plan.has(Mutant::WrongZones) { zone(node.place) } else { zone(node.zone) }
 }
 
 pub fn table() -> TableDescriptor {

@@ -13,7 +13,9 @@ use crate::birth;
 use crate::core::Core;
 use crate::event::{Ask, Event, Group, Place, Reply, Request};
 use crate::invariant::linearizability::{Expect, Kind, Operation, Outcome};
+use crate::mutant::Mutant;
 use crate::plan::MILLISECOND;
+use crate::trace::At;
 
 /// Attempts before a client lets a refused operation be.
 const ATTEMPTS: u32 = 12;
@@ -114,11 +116,11 @@ impl Client {
 
     /// After the healing, groups that have not served yet come first.
     fn pick_group(&self, core: &mut Core) -> Group {
-        let group = core.rng.index(core.plan.groups);
-        if !core.healed {
-            return group;
-        }
-        (0..core.plan.groups).find(|g| core.oracle.history.served_since_heal(*g).is_none()).unwrap_or(group)
+        let history = &core.oracle.history;
+        let waiting: Vec<Group> =
+            core.wanted.iter().filter(|group| history.served_since_heal(**group).is_none()).copied().collect();
+        let any = core.rng.index(core.plan.groups);
+        core.rng.pick(&waiting).copied().unwrap_or(any)
     }
 
     fn attempt(&mut self, core: &mut Core) {
@@ -143,6 +145,8 @@ impl Client {
             epoch: map.descriptor.epoch,
             ask: current.ask.clone(),
         };
+        let at = At { key: Some(current.key), client: Some(self.number), ..At::seat(place, current.group) };
+        core.note(at, ask_name(current.kind), [current.operation, request.epoch, 0, 0]);
         let gives_up = Event::ClientGivesUp { client: self.number, attempt: self.attempt };
         core.after(core.plan.client_timeout_us, gives_up);
         if !core.rng.permille(core.network.plan.loss_permille / 3) {
@@ -191,6 +195,7 @@ impl Client {
         let Some(current) = &self.current else { return };
         core.stats.count(refusal_name(&refusal));
         match refusal {
+            Refusal::Unknown if core.plan.has(Mutant::WriteResent) => {}
             Refusal::Unknown => {
                 self.finish(core);
                 return;
@@ -245,8 +250,14 @@ impl Client {
             core.stats.count("operations timed out");
             if let Some(current) = &self.current {
                 self.maps[current.group].leader = None;
+                let at = At { key: Some(current.key), client: Some(self.number), ..At::default() };
+                core.note(at, "gives up (op)", [current.operation, 0, 0, 0]);
             }
-            self.finish(core);
+            if core.plan.has(Mutant::WriteResent) {
+                self.again(core);
+            } else {
+                self.finish(core);
+            }
         }
     }
 
@@ -321,6 +332,15 @@ fn writer(attributes: &Bytes) -> Option<u64> {
     match model::item::decode_attributes(attributes).ok()?.get("by") {
         Some(Value::N(number)) => number.to_string().parse().ok(),
         Some(_) | None => None,
+    }
+}
+
+fn ask_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Put => "is asked to put (op epoch)",
+        Kind::Delete => "is asked to delete (op epoch)",
+        Kind::Update => "is asked to update (op epoch)",
+        Kind::Read => "is asked to read (op epoch)",
     }
 }
 

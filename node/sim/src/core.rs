@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use model::{NodeId, PartitionDescriptor, ReplicaId};
 
 use crate::event::{Event, Group, Place};
+use crate::mutant::Mutant;
 use crate::network::Network;
 use crate::oracle::Oracle;
 use crate::plan::Plan;
@@ -26,6 +27,12 @@ pub struct Core {
     pub stats: Stats,
     /// Misfortunes are over.
     pub healed: bool,
+    /// But for this node, which is still away.
+    pub away: Option<Place>,
+    /// Groups that must show that they serve.
+    pub wanted: Vec<Group>,
+    /// Whose replica is being stepped.
+    pub stepping: Option<Group>,
 }
 
 impl Core {
@@ -39,7 +46,8 @@ impl Core {
 
     /// Groups draw different election time-outs.
     pub fn options(&self, group: Group) -> replica::Options {
-        replica::Options { seed: self.plan.seed ^ (group as u64) << 32, ..self.plan.options.clone() }
+        let flaw = self.plan.mutant.map(Mutant::flaw).unwrap_or_default();
+        replica::Options { seed: self.plan.seed ^ (group as u64) << 32, flaw, ..self.plan.options.clone() }
     }
 
     /// A time around that mean, never 0.
@@ -54,6 +62,8 @@ pub struct Registry {
     pub descriptors: Vec<PartitionDescriptor>,
     /// The newest leader that any node told of: term, place, replica.
     pub leaders: Vec<Option<(u64, Place, ReplicaId)>>,
+    /// Who led before.
+    pub former: Vec<Option<ReplicaId>>,
     /// The nodes that live, whose disks exist.
     pub places: BTreeMap<NodeId, Place>,
 }
@@ -67,6 +77,7 @@ impl Registry {
 
     pub fn lead(&mut self, group: Group, term: u64, place: Place, replica: ReplicaId) {
         if self.leaders[group].is_none_or(|(known, _, _)| known < term) {
+            self.former[group] = self.leaders[group].map(|(_, _, former)| former);
             self.leaders[group] = Some((term, place, replica));
         }
     }

@@ -85,6 +85,8 @@ pub enum Event {
         attempt: u64,
     },
     MoverTurn,
+    /// Something is moved, shortly before a misfortune.
+    Provoke,
     Admin {
         place: Place,
         group: Group,
@@ -98,6 +100,8 @@ pub enum Event {
     },
     Fault(Fault),
     Heal,
+    /// Does every group serve that can, while one node is away?
+    CheckMajority,
     /// After the healing: is everything well yet?
     CheckPeace,
 }

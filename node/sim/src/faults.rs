@@ -6,8 +6,9 @@ use crate::birth;
 use crate::core::Core;
 use crate::disk::log::LastBatch;
 use crate::event::{Command, Event, Place};
-use crate::host::Node;
+use crate::host::{Node, Running};
 use crate::invariant::Verdict;
+use crate::mutant::Mutant;
 use crate::plan::{MILLISECOND, SECOND};
 use crate::trace::At;
 
@@ -50,9 +51,20 @@ pub fn schedule(core: &mut Core) {
         (Fault::ClockJump, plan.clock_jumps),
         (Fault::Wipe, plan.wipes),
     ];
+    let mut number = 0;
     for (fault, times) in kinds {
         for _ in 0..times {
-            let when = core.rng.range(SECOND, plan.troubled_us);
+            let when = core.rng.range(SECOND, plan.drawn_us);
+            let before = core.rng.range(0, SECOND / 2);
+            number += 1;
+            let left_out = plan.only.as_ref().is_some_and(|only| !only.contains(&number));
+            if left_out || when >= plan.troubled_us {
+                continue;
+            }
+            if plan.is_moved() {
+                // So that replicas and leaders are on the move when it strikes.
+                core.queue.at(when - before, Event::Provoke);
+            }
             core.queue.at(when, Event::Fault(fault.clone()));
         }
     }
@@ -60,10 +72,11 @@ pub fn schedule(core: &mut Core) {
 }
 
 pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
-    let place = core.rng.index(nodes.len());
+    let place = victim(core, nodes);
     if core.healed && !matches!(fault, Fault::Restart(_) | Fault::Join(_) | Fault::FastDisk(_)) {
         return Ok(());
     }
+    count_what_is_under_way(core, nodes, &fault);
     match fault {
         Fault::Crash => {
             core.stats.count("crashes");
@@ -99,6 +112,7 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
                 crash(core, node);
             }
         }
+        Fault::Restart(place) if core.away == Some(place) => {}
         Fault::Restart(place) => nodes[place].start(core)?,
         Fault::Partition => partition(core, nodes.len()),
         Fault::CutOff(place) => {
@@ -110,14 +124,7 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
                 core.network.blocked.remove(&direction);
             }
         }
-        Fault::Pause if nodes[place].paused_until > core.now => {}
-        Fault::Pause => {
-            core.stats.count("pauses");
-            // It ends before the healing: what was postponed keeps its order.
-            let long = core.rng.range(SECOND / 2, 10 * SECOND).min(core.plan.troubled_us - core.now);
-            core.note(At::place(place), "pause (us)", [long, 0, 0, 0]);
-            nodes[place].paused_until = core.now + long;
-        }
+        Fault::Pause => pause(core, &mut nodes[..], place),
         Fault::SlowDisk => {
             core.stats.count("slow disks");
             nodes[place].disk_factor = core.rng.range(5, 100);
@@ -130,6 +137,35 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
         Fault::Wipe => wipe(core, nodes, place),
     }
     Ok(())
+}
+
+/// Often one where something is under way.
+fn victim(core: &mut Core, nodes: &[Node]) -> Place {
+    let any = core.rng.index(nodes.len());
+    if core.rng.permille(500) {
+        return any;
+    }
+    let busy: Vec<Place> = nodes.iter().filter(|node| node.is_busy()).map(|node| node.place).collect();
+    core.rng.pick(&busy).copied().unwrap_or(any)
+}
+
+/// So that the summary tells whether misfortunes meet moves, and not only each other.
+fn count_what_is_under_way(core: &mut Core, nodes: &[Node], fault: &Fault) {
+    if matches!(fault, Fault::Restart(_) | Fault::Join(_) | Fault::FastDisk(_)) {
+        return;
+    }
+    core.stats.count("misfortunes");
+    let running = || nodes.iter().flat_map(|node| node.running.iter().flatten());
+    let changes = core.registry.descriptors.iter().any(|descriptor| descriptor.replicas.len() != 3);
+    if changes || running().any(|running| running.status.in_joint_change) {
+        core.stats.count("misfortunes during a change of membership");
+    }
+    if running().any(Running::in_transfer) {
+        core.stats.count("misfortunes during a transfer");
+    }
+    if running().any(Running::in_snapshot) {
+        core.stats.count("misfortunes during a snapshot");
+    }
 }
 
 fn crash(core: &mut Core, node: &mut Node) {
@@ -155,8 +191,43 @@ fn crash(core: &mut Core, node: &mut Node) {
 fn die(core: &mut Core, node: &mut Node, last: LastBatch) {
     node.crash(core, last);
     node.paused_until = 0;
-    let back = core.rng.range(MILLISECOND, 6 * SECOND);
+    let mut longest = 6 * SECOND;
+    if last == LastBatch::Rotten {
+        behead(core, node.place);
+        longest = SECOND / 2;
+    }
+    let back = core.rng.range(MILLISECOND, longest);
     core.after(back, Event::Fault(Fault::Restart(node.place)));
+}
+
+/// What a node has just forgotten is worst missed when the leader that counted on it is gone, too.
+fn behead(core: &mut Core, place: Place) {
+    let leaders: Vec<Place> =
+        core.registry.leaders.iter().flatten().map(|(_, leads, _)| *leads).filter(|leads| *leads != place).collect();
+    if let Some(leads) = core.rng.pick(&leaders).copied() {
+        let soon = core.rng.range(0, SECOND / 10);
+        core.after(soon, Event::Fault(Fault::Stop(leads)));
+    }
+}
+
+/// A process stands still. Often its links come back later than it does, as with a machine that is frozen and moved.
+fn pause(core: &mut Core, nodes: &mut [Node], place: Place) {
+    if nodes[place].paused_until > core.now {
+        return;
+    }
+    core.stats.count("pauses");
+    // It ends before the healing: what was postponed keeps its order.
+    let long = core.rng.range(SECOND / 2, 10 * SECOND).min(core.plan.troubled_us - core.now);
+    core.note(At::place(place), "pause (us)", [long, 0, 0, 0]);
+    nodes[place].paused_until = core.now + long;
+    if core.rng.permille(500) {
+        core.stats.count("pauses with links cut");
+        let joined = long + core.rng.range(0, 2 * SECOND);
+        let others = (0..nodes.len()).filter(|other| *other != place);
+        let directions: Vec<_> = others.flat_map(|other| [(place, other), (other, place)]).collect();
+        core.network.blocked.extend(directions.iter().copied());
+        core.after(joined, Event::Fault(Fault::Join(directions)));
+    }
 }
 
 fn jump(core: &mut Core, node: &mut Node) {
@@ -222,7 +293,8 @@ fn wipe(core: &mut Core, nodes: &mut [Node], place: Place) {
     core.stats.count("disks lost");
     let old = &nodes[place];
     let disk = old.id.0 % 1_000 + 1;
-    let mut fresh = Node::new(place, birth::node_id(place, disk), core.plan.groups, core.plan.mutant);
+    let id = if core.plan.has(Mutant::EmptyDiskVotes) { old.id } else { birth::node_id(place, disk) };
+    let mut fresh = Node::new(place, id, core.plan.groups, core.plan.mutant);
     fresh.life = old.life + 1;
     fresh.clock_permille = old.clock_permille;
     fresh.clock_ahead_us = old.clock_ahead_us;

@@ -20,7 +20,9 @@ use crate::disk::log::{LastBatch, Log, Received};
 use crate::event::{Event, Group, Place, Process, Seat};
 use crate::faults::Fault;
 use crate::invariant::Verdict;
-use crate::plan::Mutant;
+use crate::invariant::queues;
+use crate::invariant::routing::Epochs;
+use crate::mutant::Mutant;
 use crate::queue::Time;
 use crate::trace::At;
 
@@ -77,17 +79,48 @@ pub struct Running {
     removed: bool,
 }
 
+impl Running {
+    fn is_busy(&self) -> bool {
+        self.in_snapshot() || self.status.in_joint_change || self.in_transfer()
+    }
+
+    /// It sends or installs one.
+    pub fn in_snapshot(&self) -> bool {
+        self.installing.is_some() || self.status.progress.iter().any(|progress| progress.receiving_snapshot)
+    }
+
+    pub fn in_transfer(&self) -> bool {
+        self.asked.values().any(|asked| matches!(asked, Asked::Transfer))
+    }
+
+    fn now_is(&mut self, status: Status) {
+        self.status = status;
+        if self.replica.descriptor() != self.descriptor.as_ref() {
+            self.descriptor = self.replica.descriptor().cloned();
+        }
+    }
+
+    /// 0 before its first snapshot.
+    pub fn epoch(&self) -> u64 {
+        self.descriptor.as_ref().map_or(0, |descriptor| descriptor.epoch)
+    }
+}
+
 /// Who waits for a token.
 #[derive(Clone, Debug)]
 pub enum Asked {
-    Client { client: usize, attempt: u64, operation: u64, key: bytes::Bytes },
+    Client { client: usize, attempt: u64, operation: u64, key: bytes::Bytes, epochs: Epochs },
     Admin,
+    Transfer,
 }
 
 impl Node {
     pub fn new(place: Place, id: NodeId, groups: usize, mutant: Option<Mutant>) -> Node {
         let mut engine = Engine::new(groups);
         engine.marks_first = mutant == Some(Mutant::MarkBeforeItems);
+        engine.ingests_unflushed = mutant == Some(Mutant::IngestUnflushed);
+        let mut log = Log::new(groups);
+        log.lazy = mutant == Some(Mutant::EmptySync);
         Node {
             place,
             id,
@@ -98,7 +131,7 @@ impl Node {
             clock_permille: 1000,
             clock_ahead_us: 0,
             disk_factor: 1,
-            log: Log::new(groups),
+            log,
             engine,
             running: (0..groups).map(|_| None).collect(),
             addresses: BTreeMap::new(),
@@ -169,9 +202,12 @@ impl Node {
         for group in std::mem::take(&mut self.waiting) {
             let Some(mut running) = self.running[group].take() else { continue };
             let mut inputs = std::mem::take(&mut running.inbox);
+            core.stepping = Some(group);
             let effects = running.replica.step(self.wall(core.now), &mut inputs);
             running.replica.check();
+            core.stepping = None;
             self.carry_out(core, group, &mut running, effects, &mut frames)?;
+            queues::check(group, &running, &core.plan.options)?;
             let removed = running.removed;
             self.running[group] = Some(running);
             if removed {
@@ -221,6 +257,11 @@ impl Node {
         self.waiting.clear();
         self.turn_scheduled = false;
         self.flush_scheduled = false;
+    }
+
+    /// Something here is under way that a crash would interrupt.
+    pub fn is_busy(&self) -> bool {
+        self.up && self.running.iter().flatten().any(Running::is_busy)
     }
 
     /// Requests that have not been answered.

@@ -9,11 +9,15 @@ pub mod identity;
 pub mod linearizability;
 pub mod liveness;
 pub mod log_matching;
+pub mod majority;
 pub mod progress;
 pub mod queues;
+pub mod routing;
+pub mod truncation;
 pub mod zones;
 
 use crate::event::Group;
+use crate::queue::Time;
 
 /// A broken invariant: the seed has failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +25,10 @@ use crate::event::Group;
 pub struct Broken {
     pub invariant: &'static str,
     pub group: Option<Group>,
+    /// The key, where it is about one.
+    pub key: Option<usize>,
+    /// When it happened, where it is judged later.
+    pub at: Option<Time>,
     pub what: String,
 }
 
@@ -28,6 +36,10 @@ pub type Verdict = Result<(), Broken>;
 
 impl Broken {
     pub fn new(invariant: &'static str, group: Group, what: String) -> Broken {
-        Broken { invariant, group: Some(group), what }
+        Broken { group: Some(group), ..Broken::somewhere(invariant, what) }
+    }
+
+    pub fn somewhere(invariant: &'static str, what: String) -> Broken {
+        Broken { invariant, group: None, key: None, at: None, what }
     }
 }

@@ -12,6 +12,7 @@
 //! order that differs between two runs. The host is a model: it must be no kinder to a replica than the real node.
 
 pub mod birth;
+pub mod case;
 pub mod client;
 pub mod core;
 pub mod disk;
@@ -20,11 +21,14 @@ pub mod faults;
 pub mod host;
 pub mod invariant;
 pub mod mover;
+pub mod mutant;
 pub mod network;
 pub mod oracle;
 pub mod plan;
 pub mod queue;
 pub mod rng;
 pub mod runner;
+pub mod shrink;
+pub mod story;
 pub mod trace;
 pub mod world;

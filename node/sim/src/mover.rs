@@ -12,29 +12,70 @@ use crate::birth;
 use crate::core::Core;
 use crate::event::{Command, Event, Group, Place};
 use crate::host::Node;
+use crate::invariant::liveness::LAST_TABLE_VERSION;
 use crate::plan::MILLISECOND;
 
 /// Plans something for one group, or for all that need it.
 pub fn turn(core: &mut Core, nodes: &[Node]) {
-    let groups: Vec<Group> =
-        if core.healed { (0..core.plan.groups).collect() } else { vec![core.rng.index(core.plan.groups)] };
-    for group in groups {
-        gossip(core, nodes, group);
-        let descriptor = core.registry.descriptors[group].clone();
-        let command = if core.healed || core.rng.permille(700) {
-            repair(core, nodes, group, &descriptor)
-                .or_else(|| if core.healed { None } else { begin_move(core, nodes, &descriptor) })
-        } else {
-            mischief(core, nodes, &descriptor)
-        };
-        let Some(command) = command else { continue };
-        let place = leader(core, nodes, group);
-        core.stats.count("changes asked for");
-        let delay = core.network.delay(&mut core.rng);
-        core.after(delay, Event::Admin { place, group, epoch: descriptor.epoch, command });
-    }
+    let groups: Vec<Group> = match (core.healed, core.away) {
+        (false, _) => vec![core.rng.index(core.plan.groups)],
+        (true, None) => (0..core.plan.groups).collect(),
+        // The others are to serve as they stand.
+        (true, Some(_)) => Vec::new(),
+    };
+    groups.into_iter().for_each(|group| step(core, nodes, group));
     let pause = if core.healed { 300 * MILLISECOND } else { core.around(core.plan.mover_us.max(MILLISECOND)) };
     core.after(pause, Event::MoverTurn);
+}
+
+/// Several groups at once begin to move.
+pub fn provoke(core: &mut Core, nodes: &[Node]) {
+    if core.healed {
+        return;
+    }
+    for _ in 0..=core.plan.groups / 3 {
+        let group = core.rng.index(core.plan.groups);
+        step(core, nodes, group);
+    }
+}
+
+/// Now and then leadership goes back to where it was, soon after it went.
+pub fn swing_back(core: &mut Core, group: Group, place: Place) {
+    let Some(former) = core.registry.former[group] else { return };
+    if core.healed || core.plan.mover_us == 0 || !core.rng.permille(300) {
+        return;
+    }
+    core.stats.count("leaders sent back");
+    let later = core.rng.range(50 * MILLISECOND, 3_000 * MILLISECOND);
+    core.after(later, Event::Admin { place, group, epoch: 0, command: Command::Transfer(former) });
+}
+
+fn step(core: &mut Core, nodes: &[Node], group: Group) {
+    gossip(core, nodes, group);
+    let descriptor = core.registry.descriptors[group].clone();
+    let command = if core.healed {
+        repair(core, nodes, group, &descriptor).or_else(|| last_table(nodes, group))
+    } else if core.rng.permille(700) {
+        repair(core, nodes, group, &descriptor).or_else(|| begin_move(core, nodes, group, &descriptor))
+    } else {
+        mischief(core, nodes, &descriptor)
+    };
+    let Some(command) = command else { return };
+    let place = leader(core, nodes, group);
+    core.stats.count("changes asked for");
+    let delay = core.network.delay(&mut core.rng);
+    core.after(delay, Event::Admin { place, group, epoch: descriptor.epoch, command });
+}
+
+/// Until every replica has it.
+fn last_table(nodes: &[Node], group: Group) -> Option<Command> {
+    let running = nodes.iter().filter_map(|node| node.running[group].as_ref());
+    let mut tables = running.filter_map(|running| running.replica.table());
+    let behind = tables.any(|table| table.version < LAST_TABLE_VERSION);
+    behind.then(|| {
+        let table = model::TableDescriptor { version: LAST_TABLE_VERSION, ..birth::table() };
+        Command::SetTable(Box::new(table))
+    })
 }
 
 /// Nodes whose replica was removed while nobody could tell them hear it from the map.
@@ -129,10 +170,12 @@ fn add(
     Some(Command::Change(Change::AddLearner { node: node.id, zone }))
 }
 
-fn begin_move(core: &mut Core, nodes: &[Node], descriptor: &PartitionDescriptor) -> Option<Command> {
+fn begin_move(core: &mut Core, nodes: &[Node], group: Group, descriptor: &PartitionDescriptor) -> Option<Command> {
     if core.rng.permille(400) {
-        let to = core.rng.pick(&descriptor.replicas)?.id;
-        return Some(Command::Transfer(to));
+        let any = core.rng.pick(&descriptor.replicas)?.id;
+        // Often back to who led before.
+        let back = core.registry.former[group].filter(|_| core.rng.permille(500));
+        return Some(Command::Transfer(back.unwrap_or(any)));
     }
     add(core, nodes, descriptor, None)
 }

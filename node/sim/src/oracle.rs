@@ -87,7 +87,8 @@ impl Oracle {
         if status.committed > before.committed
             && let Some(term) = log.term(status.committed)
         {
-            let descriptors = descriptor_before.into_iter().chain(descriptor).cloned().collect();
+            let before = descriptor_before.filter(|before| Some(*before) != descriptor);
+            let descriptors = before.into_iter().chain(descriptor).cloned().collect();
             self.claims.push(Claim { group, index: status.committed, term, descriptors });
         }
         Ok(())

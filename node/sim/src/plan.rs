@@ -2,31 +2,15 @@
 
 use replica::Options;
 
-use crate::rng::Rng;
+use crate::case::{Case, Numbers, Smaller};
+use crate::mutant::Mutant;
+use crate::rng::{Rng, mix};
 
 pub const MILLISECOND: u64 = 1_000;
 pub const SECOND: u64 = 1_000_000;
 
-/// A known mistake built into the world, to prove that the oracle finds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mutant {
-    /// The log answers before it has synced.
-    AckUnsynced,
-    /// The applied mark reaches the disk before the items.
-    MarkBeforeItems,
-    /// Descriptors say zones that the nodes are not in.
-    WrongZones,
-    /// Strongly consistent reads are not confirmed.
-    ReadUnconfirmed,
-    /// A snapshot is installed without one of its items.
-    SnapshotLosesItem,
-    /// A retired replica's id is forgotten with its data.
-    ForgetRetired,
-    /// Entries that the apply has not reached are skipped now and then.
-    ApplySkips,
-    /// Hard states never reach the disk: votes are forgotten.
-    ForgetVotes,
-}
+/// A minute of trouble; the healing comes on top of it.
+const TROUBLED_US: u64 = 60 * SECOND;
 
 /// Drawn from the seed before anything happens.
 #[derive(Clone, Debug)]
@@ -37,8 +21,14 @@ pub struct Plan {
     pub groups: usize,
     pub clients: usize,
     pub keys: usize,
-    /// How long misfortunes last before everything is healed.
+    /// Misfortunes are spread over this time.
+    pub drawn_us: u64,
+    /// How long they last before everything is healed.
     pub troubled_us: u64,
+    /// Only these misfortunes, by number; all where none are named.
+    pub only: Option<Numbers>,
+    /// Before all is healed, one node stays away for a while: the others must do without it.
+    pub straggler: bool,
     pub tick_us: u64,
     pub options: Options,
     pub network: NetworkPlan,
@@ -83,7 +73,40 @@ pub struct DiskPlan {
 }
 
 impl Plan {
-    pub fn draw(seed: u64, mutant: Option<Mutant>) -> (Plan, Rng) {
+    /// The plan of that world, and the chances that it takes from here on.
+    pub fn of(case: &Case) -> (Plan, Rng) {
+        let (mut plan, mut rng) = Plan::draw(case.seed, case.mutant);
+        let Smaller { milliseconds, clients, groups, faults, no_moves, salt } = &case.smaller;
+        plan.troubled_us = milliseconds.map_or(plan.troubled_us, |most| plan.troubled_us.min(most * MILLISECOND));
+        plan.clients = clients.map_or(plan.clients, |most| plan.clients.min(most));
+        plan.groups = groups.map_or(plan.groups, |most| plan.groups.min(most));
+        plan.only.clone_from(faults);
+        if *no_moves {
+            plan.mover_us = 0;
+        }
+        if *salt != 0 {
+            rng = Rng::new(case.seed ^ mix(*salt));
+        }
+        (plan, rng)
+    }
+
+    pub fn has(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// Somebody moves replicas, and makes groups whole again.
+    pub fn is_moved(&self) -> bool {
+        self.mover_us > 0 || self.wipes > 0
+    }
+
+    /// How many misfortunes are drawn.
+    pub fn misfortunes(&self) -> usize {
+        let Plan { crashes, power_cuts, partitions, pauses, slow_disks, clock_jumps, wipes, .. } = self;
+        let all = crashes + crashes / 4 + power_cuts + partitions + pauses + slow_disks + clock_jumps + wipes;
+        usize::try_from(all).expect("tens of misfortunes")
+    }
+
+    fn draw(seed: u64, mutant: Option<Mutant>) -> (Plan, Rng) {
         let mut rng = Rng::new(seed);
         let r = &mut rng;
         let big = r.permille(150);
@@ -101,22 +124,25 @@ impl Plan {
             groups,
             clients: usize::try_from(r.range(3, 13)).expect("a few clients"),
             keys: usize::try_from(r.range(1, 6)).expect("a few keys"),
-            troubled_us: r.range(10, 46) * SECOND,
+            drawn_us: TROUBLED_US,
+            troubled_us: TROUBLED_US,
+            only: None,
+            straggler: r.permille(500),
             tick_us: 100 * MILLISECOND,
             options: draw_options(r, seed),
             network: draw_network(r),
             disk: disk.clone(),
 
-            crashes: r.range(2, 11),
+            crashes: r.range(2, 17),
             power_cuts: chance(r, 300, 1, 3),
-            partitions: chance(r, 700, 1, 7),
-            pauses: chance(r, 300, 1, 4),
-            slow_disks: chance(r, 300, 1, 4),
-            clock_jumps: chance(r, 500, 1, 5),
+            partitions: chance(r, 700, 1, 11),
+            pauses: chance(r, 400, 1, 7),
+            slow_disks: chance(r, 300, 1, 6),
+            clock_jumps: chance(r, 500, 1, 7),
             // A torn tail next to a lost disk may be two losses: nobody can tell, and the group rightly waits for ever.
-            wipes: if rot || disk.torn { 0 } else { chance(r, 500, 1, 3) },
+            wipes: if rot || disk.torn { 0 } else { chance(r, 500, 1, 4) },
             rot,
-            mover_us: chance(r, 600, 50, 1500) * MILLISECOND,
+            mover_us: chance(r, 900, 50, 1500) * MILLISECOND,
             think_us: r.range(2, 100) * MILLISECOND,
             client_timeout_us: r.range(1, 5) * SECOND,
         };
@@ -132,7 +158,9 @@ pub fn quiet(seed: u64) -> (Plan, Rng) {
         groups: 4,
         clients: 12,
         keys: 4,
+        drawn_us: 10 * SECOND,
         troubled_us: 10 * SECOND,
+        straggler: false,
         options: Options { seed, ..Options::default() },
         network: NetworkPlan {
             loss_permille: 0,

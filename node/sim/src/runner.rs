@@ -1,77 +1,90 @@
-//! Runs seeds: one, twice the same, or many on a few threads.
+//! Runs worlds: one, twice the same, or many on a few threads.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::case::Case;
 use crate::core::Stats;
 use crate::invariant::Broken;
 use crate::oracle::Outcome;
-use crate::plan::Mutant;
+use crate::queue::Time;
+use crate::story;
 use crate::world::World;
 
-/// Lines of a failing seed's story.
-const STORY: usize = 80;
-
-/// How one seed went.
+/// How one world went.
 #[derive(Debug)]
 pub struct Run {
-    pub seed: u64,
+    pub case: Case,
     pub trace: u64,
     pub stats: Stats,
     pub failure: Option<Failure>,
 }
 
-/// Why a seed failed, and what happened before.
+/// Why a world failed, and what happened before.
 #[derive(Debug)]
 pub struct Failure {
-    pub seed: u64,
-    pub mutant: Option<Mutant>,
+    pub case: Case,
     pub broken: Broken,
+    /// When it was seen.
+    pub seen: Time,
+    /// What could be left out of this world.
+    pub size: Size,
     pub plan: String,
     pub story: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub clients: usize,
+    pub groups: usize,
+    pub faults: usize,
+    pub troubled_us: Time,
+    pub moved: bool,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.plan)?;
         write!(f, "{}", self.story)?;
-        writeln!(f, "seed {}: {}", self.seed, self.broken)?;
-        write!(f, "replay: cargo run --release -p sim -- --seed {}", self.seed)?;
-        match self.mutant {
-            Some(mutant) => write!(f, " --mutant {}", mutant_name(mutant)),
-            None => Ok(()),
-        }
+        writeln!(f, "seed {}: {}", self.case.seed, self.broken)?;
+        write!(f, "replay: {}", self.case)
     }
 }
 
-fn mutant_name(mutant: Mutant) -> String {
-    let value = clap::ValueEnum::to_possible_value(&mutant);
-    value.map_or_else(String::new, |value| value.get_name().to_owned())
-}
-
-/// Runs one seed to its end. A panic of the replica is a failure of the seed.
-pub fn run(seed: u64, mutant: Option<Mutant>, story: Option<usize>) -> Run {
-    let mut world = World::new(seed, mutant);
+/// Runs one world to its end. A panic of the replica is a failure of the world.
+pub fn run(case: &Case, story: usize) -> Run {
+    let mut world = World::new(case);
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let broken = match ended {
         Ok(Ok(())) => None,
         Ok(Err(broken)) => Some(broken),
-        Err(panic) => Some(Broken { invariant: "a replica's own check", group: None, what: panic_message(&*panic) }),
+        Err(panic) => {
+            let broken = Broken::somewhere("a replica's own check", panic_message(&*panic));
+            Some(Broken { group: world.core.stepping, ..broken })
+        }
     };
     let mut stats = world.core.stats.clone();
     for outcome in world.core.oracle.history.outcomes() {
         stats.count(outcome_name(outcome));
     }
+    let plan = &world.core.plan;
     let failure = broken.map(|broken| Failure {
-        seed,
-        mutant,
-        plan: format!("{:#?}", world.core.plan),
-        story: world.core.trace.story(broken.group, story.unwrap_or(STORY)),
+        case: case.clone(),
+        seen: world.core.now,
+        size: Size {
+            clients: plan.clients,
+            groups: plan.groups,
+            faults: plan.only.as_ref().map_or(plan.misfortunes(), std::collections::BTreeSet::len),
+            troubled_us: plan.troubled_us,
+            moved: plan.mover_us > 0,
+        },
+        plan: format!("{plan:#?}"),
+        story: story::tell(&world.core.trace, &broken, story),
         broken,
     });
-    Run { seed, trace: world.core.trace.hash, stats, failure }
+    Run { case: case.clone(), trace: world.core.trace.hash, stats, failure }
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
@@ -92,7 +105,7 @@ fn outcome_name(outcome: &Outcome) -> &'static str {
 
 /// Runs a seed twice; the same trace must come of it.
 pub fn run_twice(seed: u64) -> Result<u64, String> {
-    let (first, second) = (run(seed, None, None), run(seed, None, None));
+    let (first, second) = (run(&Case::of(seed), 0), run(&Case::of(seed), 0));
     if first.trace == second.trace && first.stats.events == second.stats.events {
         Ok(first.trace)
     } else {
@@ -107,26 +120,30 @@ pub struct Summary {
     pub failures: Vec<Failure>,
 }
 
-/// Runs `first..first + seeds` on so many threads, and tells `progress` after each how many are done.
-pub fn run_many(
-    first: u64,
-    seeds: u64,
-    jobs: usize,
-    mutant: Option<Mutant>,
-    most_failures: usize,
-    progress: &(dyn Fn(u64, &Run) + Sync),
-) -> Summary {
-    let next = AtomicU64::new(first);
+/// Which seeds to run, and how.
+pub struct Many {
+    pub first: u64,
+    pub seeds: u64,
+    pub jobs: usize,
+    /// In all of them.
+    pub like: Case,
+    /// Enough.
+    pub most_failures: usize,
+}
+
+/// Tells `progress` after each seed how many are done.
+pub fn run_many(many: &Many, progress: &(dyn Fn(u64, &Run) + Sync)) -> Summary {
+    let next = AtomicU64::new(many.first);
     let done = AtomicU64::new(0);
     let summary = Mutex::new(Summary::default());
     let work = || {
         let mut failed = 0;
-        while failed < most_failures {
+        while failed < many.most_failures {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + seeds {
+            if seed >= many.first + many.seeds {
                 return;
             }
-            let run = run(seed, mutant, None);
+            let run = run(&Case { seed, ..many.like.clone() }, 0);
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, &run);
             let mut summary = summary.lock().expect("no thread panics while it holds the summary");
             summary.stats.add(&run.stats);
@@ -135,7 +152,7 @@ pub fn run_many(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
+        for _ in 0..many.jobs.max(1) {
             scope.spawn(work);
         }
     });

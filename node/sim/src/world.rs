@@ -1,17 +1,20 @@
 //! The world: takes the next event, lets the one it concerns deal with it, asks the oracle.
 
 use crate::birth;
+use crate::case::Case;
 use crate::client::Client;
 use crate::core::{Core, Registry, Stats};
-use crate::event::Event;
+use crate::disk::log::LastBatch;
+use crate::event::{Event, Place};
 use crate::faults;
 use crate::host::{Node, start};
 use crate::invariant::linearizability::History;
-use crate::invariant::{Broken, Verdict, liveness, queues};
+use crate::invariant::{Broken, Verdict, liveness, majority};
 use crate::mover;
+use crate::mutant::Mutant;
 use crate::network::Network;
 use crate::oracle::Oracle;
-use crate::plan::{MILLISECOND, Mutant, Plan, SECOND};
+use crate::plan::{MILLISECOND, Plan, SECOND};
 use crate::queue::{Queue, Time};
 use crate::rng::Rng;
 use crate::trace::{At, Trace};
@@ -23,6 +26,10 @@ const TRIED_WITHIN_US: Time = SECOND / 5;
 /// For every group to be whole, copies and all.
 const WHOLE_WITHIN_US: Time = 60 * SECOND;
 
+fn serves_within(groups: usize) -> Time {
+    SERVES_WITHIN_US + TRIED_WITHIN_US * groups as Time
+}
+
 pub struct World {
     pub core: Core,
     pub nodes: Vec<Node>,
@@ -32,8 +39,8 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, mutant: Option<Mutant>) -> World {
-        let (plan, rng) = Plan::draw(seed, mutant);
+    pub fn new(case: &Case) -> World {
+        let (plan, rng) = Plan::of(case);
         World::planned(plan, rng)
     }
 
@@ -44,12 +51,19 @@ impl World {
             rng,
             queue: Queue::default(),
             network: Network::new(plan.network.clone()),
-            registry: Registry { leaders: vec![None; plan.groups], ..Registry::default() },
+            registry: Registry {
+                leaders: vec![None; plan.groups],
+                former: vec![None; plan.groups],
+                ..Registry::default()
+            },
             oracle: Oracle::new(plan.groups, History::new(keys.clone())),
             keys,
             trace: Trace::default(),
             stats: Stats { seeds: 1, ..Stats::default() },
             healed: false,
+            away: None,
+            wanted: Vec::new(),
+            stepping: None,
             plan,
         };
         let mut world = World { core, nodes: Vec::new(), clients: Vec::new(), healed_at: 0, at_peace: false };
@@ -62,7 +76,7 @@ impl World {
         let drifts = core.rng.permille(500);
         for place in 0..core.plan.nodes {
             let mut node = Node::new(place, birth::node_id(place, 1), core.plan.groups, core.plan.mutant);
-            if core.plan.mutant == Some(Mutant::WrongZones) {
+            if core.plan.has(Mutant::WrongZones) {
                 node.zone = place.min(1);
             }
             node.clock_ahead_us = core.rng.range(0, SECOND);
@@ -89,7 +103,7 @@ impl World {
             core.queue.at(place as u64, Event::Fault(faults::Fault::Restart(place)));
         }
         faults::schedule(core);
-        if core.plan.mover_us > 0 || core.plan.wipes > 0 {
+        if core.plan.is_moved() {
             core.queue.at(core.plan.mover_us.max(SECOND), Event::MoverTurn);
         }
     }
@@ -132,8 +146,10 @@ impl World {
             | Event::Reply { .. }
             | Event::ClientGivesUp { .. }
             | Event::MoverTurn
+            | Event::Provoke
             | Event::Fault(_)
             | Event::Heal
+            | Event::CheckMajority
             | Event::CheckPeace => return None,
         };
         let until = self.nodes[place].paused_until;
@@ -146,11 +162,6 @@ impl World {
             Event::Tick(process) if nodes[process.place].is(process) => nodes[process.place].tick(core),
             Event::Turn(process) if nodes[process.place].is(process) => {
                 nodes[process.place].turn(core)?;
-                for (group, running) in nodes[process.place].running.iter().enumerate() {
-                    if let Some(running) = running {
-                        queues::check(group, running, &core.plan.options)?;
-                    }
-                }
             }
             Event::Synced(process) if nodes[process.place].is(process) => nodes[process.place].synced(core)?,
             Event::FlushBegins(process) if nodes[process.place].is(process) => nodes[process.place].flush_begins(core),
@@ -183,10 +194,13 @@ impl World {
             Event::Reply { client, attempt, reply } => clients[client].reply(core, attempt, *reply),
             Event::ClientGivesUp { client, attempt } => clients[client].give_up(core, attempt),
             Event::MoverTurn => mover::turn(core, nodes),
+            Event::Provoke => mover::provoke(core, nodes),
             Event::Admin { place, group, epoch, command } => nodes[place].admin(core, group, epoch, command),
             Event::Gossip { place, group } => nodes[place].gossip(core, group),
             Event::Fault(fault) => faults::strike(core, nodes, fault)?,
+            Event::Heal if self.core.plan.straggler => self.heal_but_one()?,
             Event::Heal => self.heal()?,
+            Event::CheckMajority => self.check_majority()?,
             Event::CheckPeace => self.check_peace()?,
         }
         Ok(())
@@ -194,18 +208,56 @@ impl World {
 
     fn heal(&mut self) -> Verdict {
         self.core.note(At::default(), "heal", [0; 4]);
+        self.end_trouble(None)?;
+        self.core.wanted = (0..self.core.plan.groups).collect();
+        self.core.after(SECOND / 2, Event::CheckPeace);
+        Ok(())
+    }
+
+    /// Everything is well again but for one node, which is gone.
+    fn heal_but_one(&mut self) -> Verdict {
+        let away = self.core.rng.index(self.nodes.len());
+        self.core.note(At::place(away), "away, and all else healed", [0; 4]);
+        self.nodes[away].crash(&mut self.core, LastBatch::Lost);
+        self.end_trouble(Some(away))?;
+        self.core.after(SECOND / 2, Event::CheckMajority);
+        Ok(())
+    }
+
+    fn end_trouble(&mut self, away: Option<Place>) -> Verdict {
         self.core.healed = true;
+        self.core.away = away;
         self.healed_at = self.core.now;
         self.core.network.heal();
         self.core.plan.disk.read_failure_permille = 0;
         self.core.oracle.history.heal(self.core.now);
-        for node in &mut self.nodes {
+        for node in self.nodes.iter_mut().filter(|node| Some(node.place) != away) {
             node.disk_factor = 1;
             node.doomed = false;
             node.start(&mut self.core)?;
         }
-        self.core.after(SECOND / 2, Event::CheckPeace);
         Ok(())
+    }
+
+    /// As many serve as can; then the last node comes back, too.
+    fn check_majority(&mut self) -> Verdict {
+        let Some(away) = self.core.away else { return Ok(()) };
+        let (core, nodes) = (&mut self.core, &self.nodes);
+        let unserved = (0..core.plan.groups).filter(|group| core.oracle.history.served_since_heal(*group).is_none());
+        let wanted = unserved.filter(|group| majority::must_serve(core, nodes, *group, away)).collect();
+        core.wanted = wanted;
+        let waited = core.now - self.healed_at;
+        match core.wanted.first() {
+            None => self.heal(),
+            Some(group) if waited > serves_within(core.plan.groups) => {
+                let state = liveness::describe(core, nodes, *group);
+                Err(majority::broken(*group, away, waited, &state))
+            }
+            Some(_) => {
+                core.after(200 * MILLISECOND, Event::CheckMajority);
+                Ok(())
+            }
+        }
     }
 
     /// First every group serves; then clients stop, and everything comes to rest.
@@ -214,8 +266,7 @@ impl World {
         let groups = 0..self.core.plan.groups;
         let unserved = groups.clone().find(|group| self.core.oracle.history.served_since_heal(*group).is_none());
         if let Some(group) = unserved {
-            let tried = TRIED_WITHIN_US * Time::try_from(self.core.plan.groups).unwrap_or(Time::MAX);
-            if waited > SERVES_WITHIN_US.saturating_add(tried) {
+            if waited > serves_within(self.core.plan.groups) {
                 let state = liveness::describe(&self.core, &self.nodes, group);
                 return Err(liveness::broken(Some(group), waited, &format!("it does not serve{state}")));
             }

@@ -1,9 +1,11 @@
 //! Seeds as tests: worlds that must hold, the same world twice, and worlds with a mistake that the oracle must find.
 
+use sim::case::Case;
 use sim::event::Event;
 use sim::faults::Fault;
-use sim::plan::{self, Mutant, SECOND};
-use sim::runner::{run_many, run_twice};
+use sim::plan::{self, SECOND};
+use sim::runner::{Many, run_many, run_twice};
+use sim::shrink::shrink;
 use sim::world::World;
 
 const JOBS: usize = 2;
@@ -16,22 +18,14 @@ fn quiet() {
 /// Panics with the story of the first failing seed.
 fn hold(first: u64, seeds: u64) {
     quiet();
-    let summary = run_many(first, seeds, JOBS, None, 1, &|_, _| {});
-    if let Some(failure) = summary.failures.first() {
+    let many = Many { first, seeds, jobs: JOBS, like: Case::default(), most_failures: 1 };
+    let summary = run_many(&many, &|_, _| {});
+    if let Some(failure) = summary.failures.into_iter().next() {
+        let failure = shrink(failure, 100, 80);
         drop(std::panic::take_hook());
         panic!("{failure}");
     }
     assert!(summary.stats.counts["operations"] > seeds * 100, "{:?}", summary.stats);
-}
-
-/// Some seed among the first ones fails, by one of these invariants.
-fn bitten(mutant: Mutant, by: &[&str]) {
-    const SEEDS: u64 = 300;
-    quiet();
-    let summary = run_many(1, SEEDS, JOBS, Some(mutant), 1, &|_, _| {});
-    let Some(failure) = summary.failures.first() else { panic!("{mutant:?} survives {SEEDS} seeds") };
-    let invariant = failure.broken.invariant;
-    assert!(by.contains(&invariant), "{mutant:?} was found by another invariant: {failure}");
 }
 
 #[test]
@@ -73,44 +67,4 @@ fn a_majority_writes_again_three_seconds_after_a_partition() {
         .collect();
     silences.sort_unstable();
     assert!(silences[98] <= 3 * SECOND, "microseconds: {:?}", &silences[75..]);
-}
-
-#[test]
-fn a_log_that_answers_before_it_syncs_is_found() {
-    bitten(Mutant::AckUnsynced, &["durability"]);
-}
-
-#[test]
-fn an_applied_mark_ahead_of_its_items_is_found() {
-    bitten(Mutant::MarkBeforeItems, &["state machine equality"]);
-}
-
-#[test]
-fn descriptors_that_lie_about_zones_are_found() {
-    bitten(Mutant::WrongZones, &["durability"]);
-}
-
-#[test]
-fn strong_reads_that_nobody_confirmed_are_found() {
-    bitten(Mutant::ReadUnconfirmed, &["linearizability"]);
-}
-
-#[test]
-fn a_snapshot_without_one_of_its_items_is_found() {
-    bitten(Mutant::SnapshotLosesItem, &["state machine equality"]);
-}
-
-#[test]
-fn a_retired_replica_that_comes_back_is_found() {
-    bitten(Mutant::ForgetRetired, &["identity"]);
-}
-
-#[test]
-fn an_apply_that_skips_a_write_is_found() {
-    bitten(Mutant::ApplySkips, &["state machine equality"]);
-}
-
-#[test]
-fn votes_that_a_crash_forgets_are_found() {
-    bitten(Mutant::ForgetVotes, &["one vote", "election safety"]);
 }

@@ -87,6 +87,8 @@ pub struct Engine {
     unflushed: VecDeque<(usize, Operation)>,
     /// A broken engine, for the test of the tests: marks are durable before the items they speak of.
     pub marks_first: bool,
+    /// Another: an ingest does not wait for what was written before it.
+    pub ingests_unflushed: bool,
 }
 
 impl Engine {
@@ -140,7 +142,9 @@ impl Engine {
 
     /// Replaces a group by a snapshot: everything before it is flushed, then it is durable itself.
     pub fn ingest(&mut self, group: usize, contents: &Contents) {
-        self.flush(self.unflushed.len());
+        if !self.ingests_unflushed {
+            self.flush(self.unflushed.len());
+        }
         self.replace(group, contents);
     }
 

@@ -7,7 +7,7 @@
 //! The durable-through mark of a batch travels in the next one: only the last batch can be ambiguous, and a batch that
 //! cannot be read makes the tails of the node's replicas uncertain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use model::ReplicaId;
@@ -131,6 +131,9 @@ pub enum Operation {
     },
 }
 
+/// What a log that does not sync leaves to the operating system.
+const LAZY_BATCHES: usize = 3;
+
 /// Changes that are written and synced together.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -161,6 +164,9 @@ pub struct Log {
     open: Batch,
     /// Groups whose tail was cut and whose replica has not voted in a newer term since, having what it lost; kept durably.
     pub uncertain: BTreeSet<usize>,
+    /// A broken log, for the test of the tests: a sync does nothing, and batches reach the disk by and by.
+    pub lazy: bool,
+    unwritten: VecDeque<Batch>,
     /// A synced batch was once unreadable here.
     pub rotted: bool,
 }
@@ -196,6 +202,13 @@ impl Log {
     pub fn synced(&mut self) -> Vec<Waiter> {
         let Some(mut batch) = self.syncing.take() else { return Vec::new() };
         let waiters = std::mem::take(&mut batch.waiters);
+        if self.lazy {
+            self.unwritten.push_back(batch);
+            if self.unwritten.len() <= LAZY_BATCHES {
+                return waiters;
+            }
+            batch = self.unwritten.pop_front().unwrap_or_default();
+        }
         self.settle_last();
         self.last = batch;
         waiters
@@ -241,6 +254,7 @@ impl Log {
     /// The process is gone; what is left is what the next start finds.
     pub fn crash(&mut self, last: LastBatch) {
         let syncing = self.syncing.take();
+        self.unwritten.clear();
         self.open = Batch::default();
         match (last, syncing) {
             (LastBatch::Rotten, _) => self.last = Batch::default(),

@@ -15,9 +15,11 @@ use crate::disk::engine::Applied;
 use crate::disk::log::Operation;
 use crate::event::{Event, Frame, Group, Parcel, Place, Reply, Waiter};
 use crate::host::{Asked, Node, Running};
-use crate::invariant::{Broken, Verdict};
+use crate::invariant::{Broken, Verdict, routing, truncation};
+use crate::mover;
+use crate::mutant::Mutant;
 use crate::oracle::{Outcome, Seen};
-use crate::plan::{Mutant, SECOND};
+use crate::plan::SECOND;
 use crate::trace::At;
 
 /// A commit index that rides on no append for so long is told by itself, as the node does.
@@ -58,7 +60,6 @@ impl Node {
             self.append(core, group, running, append)?;
         }
         let status = running.replica.status();
-        let descriptor = running.replica.descriptor().cloned();
         core.oracle.stepped(&Seen {
             now: core.now,
             group,
@@ -66,12 +67,11 @@ impl Node {
             before: &running.status,
             status: &status,
             descriptor_before: running.descriptor.as_ref(),
-            descriptor: descriptor.as_ref(),
+            descriptor: running.replica.descriptor(),
             log: &self.log.current[group],
             installing: install.is_some() || running.installing.is_some(),
         })?;
-        running.status = status;
-        running.descriptor = descriptor;
+        running.now_is(status);
         for envelope in send {
             self.route(core, group, running, envelope, frames)?;
         }
@@ -160,7 +160,7 @@ impl Node {
         let must_sync = append.must_sync;
         let waiter = Waiter::Persisted { seat: self.seat(group, running.id), number };
         let at_once = !must_sync && append_is_bare(&append) && self.log.waiting() == 0 && !self.log.is_syncing();
-        if core.plan.mutant == Some(Mutant::AckUnsynced) || at_once && core.rng.permille(500) {
+        if core.plan.has(Mutant::AckUnsynced) || at_once && core.rng.permille(500) {
             core.after(1, Event::Done(self.seat(group, running.id), Box::new(Input::Persisted { number })));
             self.log.submit(group, Operation::Append(Rc::new(append)), must_sync, None);
         } else {
@@ -264,10 +264,7 @@ impl Node {
 
     fn truncate(&mut self, core: &mut Core, group: Group, index: u64) -> Verdict {
         let flushed = self.engine.flushed_index(group).unwrap_or(0);
-        if index > flushed {
-            let what = format!("the log is to be truncated at {index}, but a crash keeps only {flushed} applied");
-            return Err(Broken::new("truncation", group, what));
-        }
+        truncation::check(group, index, flushed)?;
         core.note(At::seat(self.place, group), "truncate (index)", [index, 0, 0, 0]);
         core.stats.count("log truncations");
         self.log.submit(group, Operation::Truncate(index), false, None);
@@ -286,6 +283,7 @@ impl Node {
             Change::Serving { term } => {
                 core.note(at, "serving (term replica)", [term, running.id.0, 0, 0]);
                 core.registry.lead(group, term, self.place, running.id);
+                mover::swing_back(core, group, self.place);
             }
             Change::Descriptor(descriptor) => {
                 core.note(at, "descriptor (epoch me)", [descriptor.epoch, running.id.0, 0, 0]);
@@ -318,12 +316,16 @@ fn answered(
         return Err(Broken::new("answers", group, format!("{token:?} answered twice or never asked: {answer:?}")));
     };
     match asked {
-        Asked::Client { client, attempt, operation, .. } => {
-            core.note(At::seat(place, group), answer_name(&answer), [operation, client as u64, 0, 0]);
+        Asked::Client { client, attempt, operation, epochs, .. } => {
+            let at = At { key: core.oracle.history.key_of(operation), ..At::seat(place, group) };
+            core.note(at, answer_name(&answer), [operation, client as u64, 0, 0]);
+            if !matches!(answer, Answer::Refused(_)) {
+                routing::served(group, operation, epochs, running.epoch())?;
+            }
             core.oracle.answered(operation, core.now, Outcome::of(&answer));
             reply(core, client, attempt, Reply::Answer(answer));
         }
-        Asked::Admin => {
+        Asked::Admin | Asked::Transfer => {
             core.note(At::seat(place, group), answer_name(&answer), [0; 4]);
             core.stats.count(if answer == Answer::Done { "admin done" } else { "admin refused" });
         }
@@ -342,10 +344,10 @@ pub(super) fn reply(core: &mut Core, client: usize, attempt: u64, reply: Reply) 
 
 fn answer_name(answer: &Answer) -> &'static str {
     match answer {
-        Answer::Written { .. } => "answer: written (op)",
-        Answer::ConditionFailed { .. } => "answer: condition (op)",
-        Answer::Invalid { .. } => "answer: invalid (op)",
-        Answer::Done => "answer: done",
-        Answer::Refused(_) => "answer: refused (op)",
+        Answer::Written { .. } => "answers: written (op client)",
+        Answer::ConditionFailed { .. } => "answers: condition failed (op client)",
+        Answer::Invalid { .. } => "answers: invalid (op client)",
+        Answer::Done => "answers: done",
+        Answer::Refused(_) => "answers: refused (op client)",
     }
 }

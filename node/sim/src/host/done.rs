@@ -10,9 +10,10 @@ use crate::event::{Event, Group, Reply, Seat, Waiter};
 use crate::faults::Fault;
 use crate::host::carry::reply;
 use crate::host::{Asked, Node};
-use crate::invariant::{Broken, Verdict};
+use crate::invariant::{Broken, Verdict, routing};
+use crate::mutant::Mutant;
 use crate::oracle::Outcome;
-use crate::plan::{MILLISECOND, Mutant};
+use crate::plan::MILLISECOND;
 use crate::trace::At;
 
 impl Node {
@@ -66,7 +67,7 @@ impl Node {
             "applied (index writes)",
             [index, applied.batch.writes.len() as u64, 0, 0],
         );
-        if core.plan.mutant == Some(Mutant::ApplySkips) && index % 37 == 5 {
+        if core.plan.has(Mutant::ApplySkips) && index % 37 == 5 {
             let mut batch = applied.batch.clone();
             batch.writes.pop();
             let skipped = Applied { batch, mark: applied.mark, state: applied.state.clone() };
@@ -141,13 +142,16 @@ impl Node {
         let Some(asked) = running.asked.remove(&token) else {
             return Err(Broken::new("answers", group, format!("{token:?} confirmed twice or never asked")));
         };
-        let Asked::Client { client, attempt, operation, key } = asked else {
+        let epoch = running.epoch();
+        let Asked::Client { client, attempt, operation, key, epochs } = asked else {
             return Err(Broken::new("answers", group, format!("{token:?} was no read")));
         };
         let items = &self.engine.current[group].items;
         let record = items.get(&(replica::entry::SPACE_ITEMS, key)).cloned();
         let position = record.as_ref().map_or(0, |record| record.log_position);
-        core.note(At::seat(self.place, group), "answer: read (op position)", [operation, position, client as u64, 0]);
+        let at = At { key: core.oracle.history.key_of(operation), ..At::seat(self.place, group) };
+        core.note(at, "answers: read (op client position)", [operation, client as u64, position, 0]);
+        routing::served(group, operation, epochs, epoch)?;
         core.oracle.answered(operation, core.now, Outcome::Read { position });
         reply(core, client, attempt, Reply::Value(record));
         Ok(())

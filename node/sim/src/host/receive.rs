@@ -10,7 +10,8 @@ use crate::event::{Ask, Command, Event, Frame, Group, Parcel, Reply, Request, Wa
 use crate::host::carry::reply;
 use crate::host::{Asked, Node};
 use crate::invariant::Verdict;
-use crate::plan::Mutant;
+use crate::invariant::routing::Epochs;
+use crate::mutant::Mutant;
 use crate::trace::At;
 
 impl Node {
@@ -66,7 +67,7 @@ impl Node {
         core.stats.count("replicas retired");
         core.note(At::seat(self.place, group), "retired (replica)", [running.id.0, 0, 0, 0]);
         let mut lowest = newer.map_or(running.id.0 + 1, |replica| replica.0);
-        if core.plan.mutant == Some(Mutant::ForgetRetired) {
+        if core.plan.has(Mutant::ForgetRetired) {
             lowest = 0;
         }
         self.log.submit(group, Operation::Retire { lowest }, true, Some(Waiter::Retired(group, running.id)));
@@ -86,14 +87,18 @@ impl Node {
         core.oracle.arrived(operation, core.now);
         let (key, input) = match ask {
             Ask::Write(request) => (request.key.clone(), Some(Input::Write { token, epoch, request })),
-            Ask::Read(key) if core.plan.mutant == Some(Mutant::ReadUnconfirmed) => {
+            Ask::Read(key) if core.plan.has(Mutant::ReadUnconfirmed) => {
                 core.after(1, Event::Look { seat, token });
                 (key, None)
             }
             Ask::Read(key) => (key, Some(Input::Confirm { token, epoch })),
         };
         if let Some(running) = self.running[group].as_mut() {
-            running.asked.insert(token, Asked::Client { client, attempt, operation, key });
+            let at_arrival = running.epoch();
+            // Nobody looks at the epoch of a read that nobody confirms: that is not what is to be found.
+            let named = if core.plan.has(Mutant::ReadUnconfirmed) { at_arrival } else { epoch };
+            let epochs = Epochs { named, at_arrival };
+            running.asked.insert(token, Asked::Client { client, attempt, operation, key, epochs });
         }
         if let Some(input) = input {
             self.give(core, group, input);
@@ -113,7 +118,8 @@ impl Node {
                 return;
             }
         };
-        running.asked.insert(token, Asked::Admin);
+        let asked = if matches!(input, Input::Transfer { .. }) { Asked::Transfer } else { Asked::Admin };
+        running.asked.insert(token, asked);
         self.give(core, group, input);
     }
 
@@ -131,44 +137,47 @@ impl Node {
 fn note_message(core: &mut Core, place: usize, parcel: &Parcel) {
     let Parcel { group, from: _, envelope } = parcel;
     let at = At::seat(place, *group);
-    let (from, to) = (envelope.from.0, envelope.to.0);
+    let from = envelope.from.0;
     match &envelope.body {
         MessageBody::Raft(message) => {
             let detail = match message.msg_type {
                 MessageType::MsgAppend => message.entries.len() as u64,
-                MessageType::MsgAppendResponse | MessageType::MsgRequestVoteResponse => message.reject.into(),
+                MessageType::MsgAppendResponse
+                | MessageType::MsgRequestVoteResponse
+                | MessageType::MsgRequestPreVoteResponse => message.reject.into(),
                 _ => message.commit,
             };
-            core.note(at, message_name(message.msg_type), [(from << 8) | to, message.term, message.index, detail]);
+            core.note(at, message_name(message.msg_type), [from, message.term, message.index, detail]);
         }
-        MessageBody::TailAsked { question } => core.note(at, "< TailAsked", [from, to, *question, 0]),
+        MessageBody::TailAsked { question } => {
+            core.note(at, "hears TailAsked (from question)", [from, *question, 0, 0]);
+        }
         MessageBody::TailTold { question: _, term: _, last_index, last_term, commit } => {
-            core.note(at, "< TailTold", [from, *last_index, *last_term, *commit]);
+            core.note(at, "hears TailTold (from last last_term commit)", [from, *last_index, *last_term, *commit]);
         }
     }
 }
 
-/// From (times 256) and to, term, index follow; then how many entries, whether it rejects, or the commit index.
 fn message_name(kind: MessageType) -> &'static str {
     match kind {
-        MessageType::MsgHup => "< Hup",
-        MessageType::MsgBeat => "< Beat",
-        MessageType::MsgPropose => "< Propose",
-        MessageType::MsgAppend => "< Append",
-        MessageType::MsgAppendResponse => "< AppendResponse",
-        MessageType::MsgRequestVote => "< RequestVote",
-        MessageType::MsgRequestVoteResponse => "< VoteResponse",
-        MessageType::MsgSnapshot => "< Snapshot",
-        MessageType::MsgHeartbeat => "< Heartbeat",
-        MessageType::MsgHeartbeatResponse => "< HeartbeatResponse",
-        MessageType::MsgUnreachable => "< Unreachable",
-        MessageType::MsgSnapStatus => "< SnapStatus",
-        MessageType::MsgCheckQuorum => "< CheckQuorum",
-        MessageType::MsgTransferLeader => "< TransferLeader",
-        MessageType::MsgTimeoutNow => "< TimeoutNow",
-        MessageType::MsgReadIndex => "< ReadIndex",
-        MessageType::MsgReadIndexResp => "< ReadIndexResp",
-        MessageType::MsgRequestPreVote => "< RequestPreVote",
-        MessageType::MsgRequestPreVoteResponse => "< PreVoteResponse",
+        MessageType::MsgHup => "hears Hup (from)",
+        MessageType::MsgBeat => "hears Beat (from)",
+        MessageType::MsgPropose => "hears Propose (from)",
+        MessageType::MsgAppend => "hears Append (from term after entries)",
+        MessageType::MsgAppendResponse => "hears AppendResponse (from term index rejects)",
+        MessageType::MsgRequestVote => "hears RequestVote (from term last)",
+        MessageType::MsgRequestVoteResponse => "hears VoteResponse (from term _ rejects)",
+        MessageType::MsgSnapshot => "hears Snapshot (from term)",
+        MessageType::MsgHeartbeat => "hears Heartbeat (from term _ commit)",
+        MessageType::MsgHeartbeatResponse => "hears HeartbeatResponse (from term)",
+        MessageType::MsgUnreachable => "hears Unreachable (from)",
+        MessageType::MsgSnapStatus => "hears SnapStatus (from)",
+        MessageType::MsgCheckQuorum => "hears CheckQuorum (from)",
+        MessageType::MsgTransferLeader => "hears TransferLeader (from)",
+        MessageType::MsgTimeoutNow => "hears TimeoutNow (from term)",
+        MessageType::MsgReadIndex => "hears ReadIndex (from)",
+        MessageType::MsgReadIndexResp => "hears ReadIndexResp (from)",
+        MessageType::MsgRequestPreVote => "hears RequestPreVote (from term last)",
+        MessageType::MsgRequestPreVoteResponse => "hears PreVoteResponse (from term _ rejects)",
     }
 }

@@ -10,9 +10,11 @@ use crate::core::Core;
 use crate::disk::engine::Contents;
 use crate::disk::log::{Operation, Received};
 use crate::event::{Event, Frame, Group, Parcel, Place, Seat, Waiter};
+use crate::faults::Fault;
 use crate::host::{Node, Running};
 use crate::invariant::{Broken, Verdict};
-use crate::plan::{MILLISECOND, Mutant, SECOND};
+use crate::mutant::Mutant;
+use crate::plan::{MILLISECOND, SECOND};
 use crate::trace::At;
 
 /// A transfer that stands still so long is given up.
@@ -23,7 +25,7 @@ const KEPT: usize = 4;
 impl Node {
     pub fn build_snapshot(&mut self, core: &mut Core, seat: Seat, to: ReplicaId) {
         let mut contents = self.engine.current[seat.group].clone();
-        if core.plan.mutant == Some(Mutant::SnapshotLosesItem) {
+        if core.plan.has(Mutant::SnapshotLosesItem) {
             Rc::make_mut(&mut contents.items).pop_first();
         }
         let Some(running) = self.seated(seat) else { return };
@@ -146,6 +148,11 @@ impl Node {
         let received = Rc::new(Received { install, contents });
         running.installing = Some(Rc::clone(&received));
         running.received.clear();
+        if core.plan.has(Mutant::IngestUnmarked) {
+            let due = running.apply_at.max(core.now) + 1;
+            core.queue.at(due, Event::Ingest(self.seat(group, running.id), received));
+            return Ok(());
+        }
         let waiter = Waiter::Receiving(self.seat(group, running.id), Rc::clone(&received));
         self.log.submit(group, Operation::Receiving(received), true, Some(waiter));
         Ok(())
@@ -157,6 +164,12 @@ impl Node {
             return;
         }
         core.stats.count("snapshots installed");
+        if !core.healed && core.rng.permille(100) {
+            // The cruellest moment: what was received is in the engine, and the log does not say so yet.
+            core.stats.count("crashes after an ingest");
+            let soon = core.rng.range(0, 2 * core.plan.disk.sync_us);
+            core.after(soon, Event::Fault(Fault::Stop(self.place)));
+        }
         self.engine.ingest(seat.group, &received.contents);
         let Install { index, term, hard_state, .. } = &received.install;
         let operation = Operation::Installed { index: *index, term: *term, hard_state: hard_state.clone() };

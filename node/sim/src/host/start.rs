@@ -11,7 +11,7 @@ use crate::disk::log::{GroupLog, Operation};
 use crate::event::{Event, Group};
 use crate::host::{Node, Running};
 use crate::invariant::{Broken, Verdict};
-use crate::plan::Mutant;
+use crate::mutant::Mutant;
 use crate::trace::At;
 
 impl Node {
@@ -66,7 +66,10 @@ impl Node {
         let log = &self.log.current[group];
         let mut log_start = log_start(log, mark.map_or(log.truncated_index, |mark| mark.index));
         log_start.tail_uncertain = self.log.uncertain.contains(&group);
-        if core.plan.mutant == Some(Mutant::ForgetVotes) {
+        if core.plan.has(Mutant::TornTailVotes) {
+            log_start.tail_uncertain = false;
+        }
+        if core.plan.has(Mutant::ForgetVotes) {
             log_start.hard_state.vote = 0;
         }
         let options = core.options(group);

@@ -173,11 +173,17 @@ impl History {
 
     pub fn heal(&mut self, now: Time) {
         self.healed_at = Some(now);
+        self.served.clear();
     }
 
     /// Whether a write and a strong read that began after the healing were answered.
     pub fn served_since_heal(&self, group: Group) -> Option<()> {
         matches!(self.served.get(&group), Some((true, true))).then_some(())
+    }
+
+    /// The key that an operation is about.
+    pub fn key_of(&self, id: u64) -> Option<usize> {
+        self.operations.get(&id).map(|operation| operation.key)
     }
 
     pub fn len(&self) -> usize {
@@ -243,8 +249,12 @@ impl History {
     fn check_versions(&self, group: Group, versions: &[Version]) -> Verdict {
         for (before, version) in versions.iter().zip(versions.iter().skip(1)) {
             let Some(id) = version.operation else { continue };
-            let fail = |what: String| Err(Broken::new("conditional writes", group, format!("operation {id}: {what}")));
-            let Some(operation) = self.operations.get(&id) else {
+            let known = self.operations.get(&id);
+            let fail = |what: String| {
+                let broken = Broken::new("conditional writes", group, format!("operation {id}: {what}"));
+                Err(broken.of(known))
+            };
+            let Some(operation) = known else {
                 return fail(String::from("nobody asked for it"));
             };
             if !holds(operation.expect, before.after.as_ref()) {
@@ -304,8 +314,10 @@ impl History {
     /// The version that an operation made or saw, not before `newest`.
     fn name(&self, group: Group, versions: &[Version], id: u64, newest: usize) -> Result<Option<usize>, Broken> {
         let operation = &self.operations[&id];
-        let fail =
-            |what: String| Broken::new("linearizability", group, format!("operation {id} {operation:?}: {what}"));
+        let fail = |what: String| {
+            let broken = Broken::new("linearizability", group, format!("operation {id} {operation:?}: {what}"));
+            broken.of(Some(operation))
+        };
         if let Some(made) = self.made.get(&id) {
             if *made <= newest {
                 return Err(fail(format!("made version {made}, though {newest} was named before it began")));
@@ -329,6 +341,14 @@ impl History {
             Outcome::Read { position: 0 } => sees(&|version| version.after.is_none()),
             Outcome::Read { position } => sees(&|version| version.index == *position && version.after.is_some()),
         }
+    }
+}
+
+impl Broken {
+    /// It is about this operation.
+    fn of(self, operation: Option<&Operation>) -> Broken {
+        let Some(operation) = operation else { return self };
+        Broken { key: Some(operation.key), at: Some(operation.returned.max(operation.invoked)), ..self }
     }
 }
 

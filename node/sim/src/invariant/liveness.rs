@@ -7,13 +7,17 @@ use crate::event::Group;
 use crate::host::Node;
 use crate::invariant::Broken;
 
+/// An administrative entry in every group after the healing: proposals of every kind go on.
+pub const LAST_TABLE_VERSION: u64 = 1_000;
+
 /// What one group still lacks; none when it is at peace.
 pub fn lacks(core: &Core, nodes: &[Node], group: Group) -> Option<String> {
     let descriptor = &core.registry.descriptors[group];
     if core.oracle.history.served_since_heal(group).is_none() {
         return Some(String::from("no write and strong read was answered since the healing"));
     }
-    if core.plan.mover_us > 0 || core.plan.wipes > 0 {
+    let moved = core.plan.is_moved();
+    if moved {
         let voters = descriptor.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter).count();
         if voters != 3 || descriptor.replicas.len() != 3 {
             return Some(String::from("not three voters and nothing else"));
@@ -33,6 +37,9 @@ pub fn lacks(core: &Core, nodes: &[Node], group: Group) -> Option<String> {
         }
         if running.descriptor.as_ref() != Some(descriptor) {
             return Some(format!("replica {} has not the newest descriptor", replica.id));
+        }
+        if moved && running.replica.table().is_none_or(|table| table.version < LAST_TABLE_VERSION) {
+            return Some(format!("replica {} has not the table's last version", replica.id));
         }
         applied.push((status.applied, status.committed, status.last_index));
     }
@@ -64,5 +71,6 @@ pub fn unanswered(nodes: &[Node]) -> usize {
 }
 
 pub fn broken(group: Option<Group>, after_us: u64, what: &str) -> Broken {
-    Broken { invariant: "liveness", group, what: format!("{} s after the healing: {what}", after_us / 1_000_000) }
+    let what = format!("{} s after the healing: {what}", after_us / 1_000_000);
+    Broken { group, ..Broken::somewhere("liveness", what) }
 }
