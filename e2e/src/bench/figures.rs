@@ -93,6 +93,14 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// The mean of a figure per operation over all operations of all runs. Flushes and compactions come in lumps, which the median
+/// of a few runs would hide.
+pub fn mean_of(runs: &[Figures], of: impl Fn(&Figures) -> f64) -> f64 {
+    let operations = |run: &Figures| run.counts.ok as f64;
+    let sum: f64 = runs.iter().map(operations).sum();
+    runs.iter().map(|run| of(run) * operations(run)).sum::<f64>() / sum.max(1.0)
+}
+
 /// The median of a figure over runs.
 pub fn median_of(runs: &[Figures], of: impl Fn(&Figures) -> f64) -> f64 {
     median(runs.iter().map(of).collect())
@@ -132,6 +140,14 @@ mod tests {
         assert_eq!((figures.memory, figures.leaderships, figures.role(Who::Router)), (2.0, 1, 20.0));
         assert_eq!(figures.by_thread, BTreeMap::from([((Who::Node, "worker".into()), 50.0)]));
         assert_eq!(Figures::of(&outcome, None).written, None);
+    }
+
+    #[test]
+    fn a_lump_in_one_run_is_laid_upon_all_operations() {
+        let run = |servers, ok| Figures { servers, counts: Counts { ok, ..Counts::default() }, ..Figures::default() };
+        let runs = [run(50.0, 1_000), run(50.0, 2_000), run(200.0, 1_000)];
+        assert_eq!(mean_of(&runs, |run| run.servers), 87.5);
+        assert_eq!(mean_of(&[], |run| run.servers), 0.0);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub fn describe(data: &Path) -> anyhow::Result<String> {
     let hypervisor = if info.contains(" hypervisor") { ", virtual machine" } else { "" };
     let memory_gib = field(&text("/proc/meminfo"), "MemTotal").map_or(0, gib);
     let kernel = text("/proc/sys/kernel/osrelease");
+    let load = text("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or_default();
     let congestion = text("/proc/sys/net/ipv4/tcp_congestion_control");
     fs::create_dir_all(data).context("create the data folder")?;
     let folder = fs::canonicalize(data).context("resolve the data folder")?;
@@ -25,7 +27,7 @@ pub fn describe(data: &Path) -> anyhow::Result<String> {
     let sync = sync_time(&folder).context("measure a sync")?;
     Ok(format!(
         "{processors} processors ({model}{hypervisor}), {memory_gib} GiB, Linux {}, data on {system}, fdatasync of 4 KiB {:.0} µs \
-         (p99 {:.0}), TCP {}",
+         (p99 {:.0}), TCP {}; load average {load} before",
         kernel.trim(),
         sync.quantile(500).as_secs_f64() * 1e6,
         sync.quantile(990).as_secs_f64() * 1e6,

@@ -1,10 +1,11 @@
-//! The tables that people read, in Markdown: one line per load, the median of its runs.
+//! The tables that people read, in Markdown: one line per load. Rates and latencies are medians of its runs; what an operation
+//! costs is the mean over all runs.
 
 use std::collections::BTreeMap;
 
 use super::accounts::Who;
 use super::driver::Counts;
-use super::figures::{Figures, median, median_of};
+use super::figures::{Figures, mean_of, median, median_of};
 
 /// A table: its heading, then its lines.
 #[derive(Clone, Debug, Default)]
@@ -61,27 +62,28 @@ pub fn cost_table() -> Table {
 }
 
 pub fn cost_cells(name: &str, connections: u64, runs: &[Figures]) -> Vec<String> {
-    let [nodes, router, memds, parent] = Who::TRIVET.map(|who| one(median_of(runs, |run| run.role(who))));
-    let written = runs.iter().filter_map(|run| run.written).collect::<Vec<f64>>();
+    let [nodes, router, memds, parent] = Who::TRIVET.map(|who| one(mean_of(runs, |run| run.role(who))));
+    let writes = runs.iter().any(|run| run.written.is_some());
+    let written = mean_of(runs, |run| run.written.unwrap_or(0.0));
     vec![
         name.to_owned(),
         connections.to_string(),
         with_range(runs, 0, |run| run.per_second),
         errors(runs).to_string(),
-        with_range(runs, 1, |run| run.servers),
-        one(median_of(runs, |run| run.machine)),
+        mean_with_range(runs, |run| run.servers),
+        one(mean_of(runs, |run| run.machine)),
         nodes,
         router,
         memds,
         parent,
-        one(median_of(runs, |run| run.client)),
+        one(mean_of(runs, |run| run.client)),
         two(median_of(runs, |run| run.p50)),
         two(median_of(runs, |run| run.p99)),
         two(median_of(runs, |run| run.p999)),
-        two(median_of(runs, |run| run.switches)),
-        two(median_of(runs, |run| run.faults)),
-        format!("{:.3}", median_of(runs, |run| run.syncs)),
-        if written.is_empty() { "–".to_owned() } else { one(median(written)) },
+        two(mean_of(runs, |run| run.switches)),
+        two(mean_of(runs, |run| run.faults)),
+        format!("{:.3}", mean_of(runs, |run| run.syncs)),
+        if writes { one(written) } else { "–".to_owned() },
         format!("{:.0}", median_of(runs, |run| run.memory)),
     ]
 }
@@ -119,9 +121,9 @@ pub fn latency_cells(name: &str, per_second: f64, percent: u64, runs: &[Figures]
         with_range(runs, 2, |run| run.p50),
         with_range(runs, 2, |run| run.p99),
         with_range(runs, 2, |run| run.p999),
-        one(median_of(runs, |run| run.servers)),
-        one(median_of(runs, |run| run.machine)),
-        one(median_of(runs, |run| run.client)),
+        one(mean_of(runs, |run| run.servers)),
+        one(mean_of(runs, |run| run.machine)),
+        one(mean_of(runs, |run| run.client)),
         format!("{:.0}", median_of(runs, |run| run.memory)),
         leaderships.to_string(),
     ]
@@ -174,17 +176,17 @@ pub fn comparison_table(other: &str) -> Table {
 }
 
 pub fn comparison_cells(name: &str, connections: u64, ours: &[Figures], theirs: &[Figures]) -> Vec<String> {
-    let ratio = |of: fn(&Figures) -> f64| two(median_of(ours, of) / median_of(theirs, of).max(f64::MIN_POSITIVE));
+    let rate = |runs| median_of(runs, |run| run.per_second);
     let latencies = |runs| format!("{}, {}", two(median_of(runs, |run| run.p50)), two(median_of(runs, |run| run.p99)));
     vec![
         name.to_owned(),
         connections.to_string(),
         with_range(ours, 0, |run| run.per_second),
         with_range(theirs, 0, |run| run.per_second),
-        ratio(|run| run.per_second),
-        with_range(ours, 1, |run| run.servers),
-        with_range(theirs, 1, |run| run.servers),
-        ratio(|run| run.servers),
+        two(rate(ours) / rate(theirs).max(f64::MIN_POSITIVE)),
+        mean_with_range(ours, |run| run.servers),
+        mean_with_range(theirs, |run| run.servers),
+        two(mean_of(ours, |run| run.servers) / mean_of(theirs, |run| run.servers).max(f64::MIN_POSITIVE)),
         latencies(ours),
         latencies(theirs),
     ]
@@ -204,7 +206,7 @@ pub fn threads(loads: &[(String, Vec<Figures>)]) -> String {
     let mut table = Table::new(&columns);
     let mut text = vec![table.heading()];
     for (name, runs) in loads {
-        let us = |thread: &(Who, String)| one(median_of(runs, |run| run.by_thread.get(thread).copied().unwrap_or(0.0)));
+        let us = |thread: &(Who, String)| one(mean_of(runs, |run| run.by_thread.get(thread).copied().unwrap_or(0.0)));
         text.push(table.push([name.clone()].into_iter().chain(shown.iter().map(|(thread, _)| us(thread))).collect()));
     }
     text.join("\n")
@@ -238,11 +240,19 @@ fn two(number: f64) -> String {
 /// The median; of several runs their range, too.
 fn with_range(runs: &[Figures], decimals: usize, of: impl Fn(&Figures) -> f64) -> String {
     let values: Vec<f64> = runs.iter().map(of).collect();
+    ranged(median(values.clone()), &values, decimals)
+}
+
+/// The mean over all operations; of several runs the range of theirs, too.
+fn mean_with_range(runs: &[Figures], of: impl Fn(&Figures) -> f64) -> String {
+    let values: Vec<f64> = runs.iter().map(&of).collect();
+    ranged(mean_of(runs, of), &values, 1)
+}
+
+fn ranged(middle: f64, values: &[f64], decimals: usize) -> String {
     let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = values.iter().copied().fold(0.0, f64::max);
-    let alone = values.len() < 2;
-    let middle = median(values);
-    if alone {
+    if values.len() < 2 {
         format!("{middle:.decimals$}")
     } else {
         format!("{middle:.decimals$} ({lowest:.decimals$}–{highest:.decimals$})")

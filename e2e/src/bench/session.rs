@@ -207,34 +207,36 @@ impl<'a> Session<'a> {
             OTHERS_SHARE * 100.0,
             table.heading()
         ));
-        for (name, hammered) in [
+        let besides = [
             ("nothing", None),
             ("64 connections, spread over the same partitions", Some(TABLE)),
             ("64 connections, on one other partition", Some(HOT_TABLE)),
-        ] {
-            let (mut others, mut hammer) = (Vec::new(), Vec::new());
-            for run in 0..self.settings.runs {
-                let base = self.load(self.subject, Scenario::Put, OPEN_CONNECTIONS)?;
-                let seed = self.settings.seed + run;
-                let mut loads = vec![Load { pace: Pace::Poisson { per_second }, seed, ..base.clone() }];
-                if let Some(hammered) = hammered {
-                    let kinds = [self.shape.items.puts(&signer(self.subject), hammered)?];
-                    loads.push(Load {
-                        kinds: Arc::new(kinds),
-                        connections: PEAK_CONNECTIONS,
-                        seed: seed + 1_000,
-                        ..base
-                    });
-                }
-                let outcome = load::measure(self.subject, &loads, self.settings.span()).await?;
+        ];
+        let mut found: [[Vec<Figures>; 2]; 3] = Default::default();
+        for run in 0..self.settings.runs {
+            for ((_, hammered), [others, hammer]) in besides.iter().zip(&mut found) {
+                let outcome = self.beside_others(*hammered, per_second, self.settings.seed + run).await?;
                 others.push(Figures::of_part(&outcome.parts[0], &outcome));
                 hammer.extend(outcome.parts.get(1).map(|part| Figures::of_part(part, &outcome)));
             }
-            (self.say)(&table.push(report::fairness_cells(name, per_second, &others, &hammer)));
-            self.wrongs.extend(report::wrongs(&format!("others beside {name}"), &others));
-            self.wrongs.extend(report::wrongs(&format!("beside others: {name}"), &hammer));
+        }
+        for ((name, _), [others, hammer]) in besides.iter().zip(&found) {
+            (self.say)(&table.push(report::fairness_cells(name, per_second, others, hammer)));
+            self.wrongs.extend(report::wrongs(&format!("others beside {name}"), others));
+            self.wrongs.extend(report::wrongs(&format!("beside others: {name}"), hammer));
         }
         Ok(())
+    }
+
+    /// Puts to all partitions as they arrive, and a closed loop of puts to this table.
+    async fn beside_others(&mut self, hammered: Option<&str>, per_second: f64, seed: u64) -> anyhow::Result<Outcome> {
+        let base = self.load(self.subject, Scenario::Put, OPEN_CONNECTIONS)?;
+        let mut loads = vec![Load { pace: Pace::Poisson { per_second }, seed, ..base.clone() }];
+        if let Some(hammered) = hammered {
+            let kinds = Arc::new([self.shape.items.puts(&signer(self.subject), hammered)?]);
+            loads.push(Load { kinds, connections: PEAK_CONNECTIONS, seed: seed + 1_000, ..base });
+        }
+        load::measure(self.subject, &loads, self.settings.span()).await
     }
 
     /// A closed loop. Signatures grow old, so they are made again.
@@ -261,7 +263,12 @@ impl<'a> Session<'a> {
     fn runs_name(&self) -> String {
         let Settings { runs, seconds, warm_up, .. } = self.settings;
         let (seconds, warm_up) = (seconds.as_secs_f64(), warm_up.as_secs_f64());
-        let how = if *runs == 1 { "one run".to_owned() } else { format!("median (and range) of {runs} runs") };
+        let how = match runs {
+            1 => "one run".to_owned(),
+            _ => format!(
+                "{runs} runs: medians (and ranges) of rates and latencies, means of what an operation costs; each"
+            ),
+        };
         format!("{how} of {seconds} s after {warm_up} s")
     }
 }
