@@ -23,14 +23,22 @@ use house::House;
 
 /// Runs until ctrl-C or SIGTERM.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    crate::process::runtime()?.block_on(serve(config, crate::process::asked_to_stop()))
+}
+
+/// Runs until `stop`, or until a part cannot go on.
+pub async fn serve(config: Config, stop: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let folder = Folder::open(&config.data)?;
     let house = Arc::new(House::plan(&config, &folder)?);
     house.write_addresses().context("write the addresses")?;
-    let runtime = crate::process::runtime()?;
-    runtime.block_on(serve(config, house))
+    serve_house(config, house, stop).await
 }
 
-async fn serve(config: Config, house: Arc<House>) -> anyhow::Result<()> {
+async fn serve_house(
+    config: Config,
+    house: Arc<House>,
+    asked_to_stop: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let control = tokio::spawn(serve_control(Arc::clone(&house), stopped.clone()));
     let greet = tokio::spawn(ready::greet(Arc::clone(&house), config.clone()));
@@ -43,7 +51,7 @@ async fn serve(config: Config, house: Arc<House>) -> anyhow::Result<()> {
     // Whichever comes first: the user's word, or a part that cannot go on.
     let ended = tokio::select! {
         biased;
-        signal = crate::process::asked_to_stop() => signal.map(|()| None)?,
+        asked = asked_to_stop => asked.map(|()| None)?,
         ended = &mut rest => Some(ended),
     };
     greet.abort();

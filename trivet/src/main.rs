@@ -1,10 +1,7 @@
 //! The one binary: each subcommand starts one process of Trivet, `local` the whole house on one machine.
 
-mod admin;
-mod local;
-mod process;
-
 use clap::{Parser, Subcommand};
+use trivet::{admin, local, process};
 
 /// DynamoDB's architecture on your own machines: three synced replicas of every partition in three zones.
 #[derive(Parser)]

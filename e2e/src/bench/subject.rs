@@ -157,7 +157,8 @@ fn who(role: Role) -> Who {
     }
 }
 
-async fn scrape(address: SocketAddr) -> anyhow::Result<String> {
+/// The metrics that a process serves there.
+pub async fn scrape(address: SocketAddr) -> anyhow::Result<String> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: node\r\n\r\n").await?;
@@ -169,7 +170,7 @@ async fn scrape(address: SocketAddr) -> anyhow::Result<String> {
 }
 
 /// The value of a sample without labels in Prometheus' text format.
-fn sample(text: &str, name: &str) -> Option<u64> {
+pub fn sample(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 

@@ -34,7 +34,7 @@ pub struct NodePlace {
     pub zone: String,
     pub folder: PathBuf,
     pub port: Port,
-    /// Where its metrics are, if it is a process of its own.
+    /// Where its metrics are.
     pub metrics: Port,
 }
 
@@ -142,9 +142,10 @@ impl House {
         arguments
     }
 
-    /// For `trivet admin --data`: one line per node, name and address.
+    /// For `trivet admin --data`: one line per node, with its name, its address, and where its metrics are.
     pub fn write_addresses(&self) -> std::io::Result<()> {
-        let lines = self.nodes.iter().map(|node| format!("{} {}\n", node.name, node.port.address()));
+        let line = |node: &NodePlace| format!("{} {} {}\n", node.name, node.port.address(), node.metrics.address());
+        let lines = self.nodes.iter().map(line);
         std::fs::write(self.folder.join("addresses"), lines.collect::<String>())
     }
 }
