@@ -12,6 +12,11 @@ use crate::mutant::Mutant;
 use crate::plan::{MILLISECOND, SECOND};
 use crate::trace::At;
 
+pub mod rot;
+
+/// Attempts in a world where a batch may rot; the first that succeeds is the last.
+pub const CRUEL_ROTS: u64 = 4;
+
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// A process dies, and comes back.
@@ -24,6 +29,9 @@ pub enum Fault {
     Stop(Place),
     /// A process dies, and its last synced batch cannot be read.
     Rot(Place),
+    /// The same where it hurts most.
+    CruelRot,
+    RotWhenItHurts(rot::Cruelty),
     Partition,
     /// One node hears nobody, and nobody it, until the healing.
     CutOff(Place),
@@ -50,6 +58,7 @@ pub fn schedule(core: &mut Core) {
         (Fault::SlowDisk, plan.slow_disks),
         (Fault::ClockJump, plan.clock_jumps),
         (Fault::Wipe, plan.wipes),
+        (Fault::CruelRot, if plan.rot && plan.cruel_rot { CRUEL_ROTS } else { 0 }),
     ];
     let mut number = 0;
     for (fault, times) in kinds {
@@ -100,12 +109,14 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
             core.after(later, Event::Fault(Fault::Stop(place)));
         }
         Fault::Stop(place) => crash(core, &mut nodes[place]),
-        Fault::Rot(place) if core.plan.rot && nodes[place].up && nodes[place].log.may_rot() => {
+        Fault::Rot(place) if core.plan.rots_anywhere() && nodes[place].up && nodes[place].log.may_rot() => {
             core.stats.count("rotten batches");
             core.plan.rot = false;
             die(core, &mut nodes[place], LastBatch::Rotten);
         }
         Fault::Rot(_) => {}
+        Fault::CruelRot => rot::prepare(core, nodes),
+        Fault::RotWhenItHurts(cruelty) => rot::strike(core, nodes, cruelty),
         Fault::PowerCut => {
             core.stats.count("power cuts");
             for node in nodes.iter_mut() {
@@ -173,7 +184,7 @@ fn crash(core: &mut Core, node: &mut Node) {
         return;
     }
     let last = match (node.log.is_syncing(), core.rng.range(0, 3)) {
-        (_, 2) if core.plan.rot && node.log.may_rot() => {
+        (_, 2) if core.plan.rots_anywhere() && node.log.may_rot() => {
             core.stats.count("rotten batches");
             core.plan.rot = false;
             LastBatch::Rotten
@@ -191,23 +202,8 @@ fn crash(core: &mut Core, node: &mut Node) {
 fn die(core: &mut Core, node: &mut Node, last: LastBatch) {
     node.crash(core, last);
     node.paused_until = 0;
-    let mut longest = 6 * SECOND;
-    if last == LastBatch::Rotten {
-        behead(core, node.place);
-        longest = SECOND / 2;
-    }
-    let back = core.rng.range(MILLISECOND, longest);
+    let back = core.rng.range(MILLISECOND, 6 * SECOND);
     core.after(back, Event::Fault(Fault::Restart(node.place)));
-}
-
-/// What a node has just forgotten is worst missed when the leader that counted on it is gone, too.
-fn behead(core: &mut Core, place: Place) {
-    let leaders: Vec<Place> =
-        core.registry.leaders.iter().flatten().map(|(_, leads, _)| *leads).filter(|leads| *leads != place).collect();
-    if let Some(leads) = core.rng.pick(&leaders).copied() {
-        let soon = core.rng.range(0, SECOND / 10);
-        core.after(soon, Event::Fault(Fault::Stop(leads)));
-    }
 }
 
 /// A process stands still. Often its links come back later than it does, as with a machine that is frozen and moved.

@@ -3,6 +3,7 @@
 use replica::Options;
 
 use crate::case::{Case, Numbers, Smaller};
+use crate::faults::CRUEL_ROTS;
 use crate::mutant::Mutant;
 use crate::rng::{Rng, mix};
 
@@ -42,6 +43,8 @@ pub struct Plan {
     pub wipes: u64,
     /// A crash may find even a synced last batch unreadable, once in this world.
     pub rot: bool,
+    /// And only where it hurts most.
+    pub cruel_rot: bool,
     /// Between two attempts to change a group's membership or leader, on average; 0 for none.
     pub mover_us: u64,
     /// Client's pause between two operations, at most.
@@ -99,10 +102,16 @@ impl Plan {
         self.mover_us > 0 || self.wipes > 0
     }
 
+    /// A batch may rot at any time.
+    pub fn rots_anywhere(&self) -> bool {
+        self.rot && !self.cruel_rot
+    }
+
     /// How many misfortunes are drawn.
     pub fn misfortunes(&self) -> usize {
-        let Plan { crashes, power_cuts, partitions, pauses, slow_disks, clock_jumps, wipes, .. } = self;
+        let Plan { crashes, power_cuts, partitions, pauses, slow_disks, clock_jumps, wipes, rot, cruel_rot, .. } = self;
         let all = crashes + crashes / 4 + power_cuts + partitions + pauses + slow_disks + clock_jumps + wipes;
+        let all = all + if *rot && *cruel_rot { CRUEL_ROTS } else { 0 };
         usize::try_from(all).expect("tens of misfortunes")
     }
 
@@ -115,7 +124,7 @@ impl Plan {
         let chance = |r: &mut Rng, permille: u64, low: u64, high: u64| {
             if r.permille(permille) { r.range(low, high) } else { 0 }
         };
-        let rot = r.permille(200);
+        let (rot, cruel_rot) = (r.permille(250), r.permille(500));
         let disk = draw_disk(r);
         let plan = Plan {
             seed,
@@ -142,6 +151,7 @@ impl Plan {
             // A torn tail next to a lost disk may be two losses: nobody can tell, and the group rightly waits for ever.
             wipes: if rot || disk.torn { 0 } else { chance(r, 500, 1, 4) },
             rot,
+            cruel_rot,
             mover_us: chance(r, 900, 50, 1500) * MILLISECOND,
             think_us: r.range(2, 100) * MILLISECOND,
             client_timeout_us: r.range(1, 5) * SECOND,

@@ -136,6 +136,11 @@ fn votes_that_a_crash_forgets_are_found() {
 }
 
 #[test]
+fn a_torn_tail_that_votes_is_found() {
+    bitten(Mutant::TornTailVotes);
+}
+
+#[test]
 fn an_ingest_before_its_flush_is_found() {
     bitten(Mutant::IngestUnflushed);
 }

@@ -285,6 +285,13 @@ impl Log {
         self.last.operations.iter().all(|(_, operation)| plain(operation))
     }
 
+    /// Whether the last synced batch holds entries of the group.
+    pub fn last_appends_to(&self, group: usize) -> bool {
+        let appends =
+            |operation: &Operation| matches!(operation, Operation::Append(append) if !append.entries.is_empty());
+        self.last.operations.iter().any(|(of, operation)| *of == group && appends(operation))
+    }
+
     /// Whether the last synced batch holds a vote.
     pub fn last_voted(&self) -> bool {
         let votes = |operation: &Operation| match operation {

@@ -40,7 +40,7 @@ impl Node {
                 Waiter::Installed { seat, index } => self.installed(core, seat, index)?,
             }
         }
-        if core.plan.rot && self.log.may_rot() && self.log.last_voted() && core.rng.permille(40) {
+        if core.plan.rots_anywhere() && self.log.may_rot() && self.log.last_voted() && core.rng.permille(40) {
             // The cruellest moment: what was promised a moment ago is forgotten.
             let soon = core.rng.range(0, 20 * MILLISECOND);
             core.after(soon, Event::Fault(Fault::Rot(self.place)));
