@@ -28,7 +28,7 @@ local: setup
 test: setup setup-test lint unit
 	e2e/sdk/run $(BIN)/trivet
 	$(BIN)/crash --trivet $(BIN)/trivet --kills $(TEST_KILLS) --gap-ms 15000
-	$(BIN)/bench --trivet $(BIN)/trivet --young --runs 1 --seconds 0.3 --warm-up 0 --connections 8 --items 400 --open 50,200
+	$(BIN)/bench --trivet $(BIN)/trivet --young --runs 1 --seconds 0.3 --warm-up 0 --connections 8 --items 400 --open 200 --open-scenario put
 
 # The read-only gate of a change: the tests, and the licences of what we link.
 verify: test deny

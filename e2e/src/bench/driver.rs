@@ -24,6 +24,9 @@ pub const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long after a failure to connect it is tried again.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// A listener's queue holds a thousand or so, and whoever finds it full tries again after seconds.
+const CONNECTED_AT_ONCE: usize = 200;
+const ACCEPTED_WITHIN: Duration = Duration::from_millis(20);
 /// How often a sleeping driver looks whether it is to stop.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
@@ -191,6 +194,9 @@ impl<'a> Driver<'a> {
         };
         for slot in 0..connections {
             driver.connect(slot)?;
+            if slot % CONNECTED_AT_ONCE == CONNECTED_AT_ONCE - 1 {
+                std::thread::park_timeout(ACCEPTED_WITHIN);
+            }
         }
         driver.source.begin();
         Ok(driver)
