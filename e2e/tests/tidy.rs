@@ -33,7 +33,7 @@ const TOP: [&str; 20] = [
 ];
 
 /// Which of our crates each of our crates may name (ARCHITECTURE.md, code map).
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("placement", &["model"]),
     ("wire", &["model"]),
@@ -45,6 +45,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("control", &["model", "placement", "wire"]),
     ("trivet", &["control", "memds", "model", "node", "placement", "router", "wire"]),
     ("e2e", &["control", "memds", "model", "node", "router", "wire"]),
+    ("fuzz", &[]),
 ];
 
 /// Libraries that belong to one room each.

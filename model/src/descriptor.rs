@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::id::{NodeId, PartitionId, ReplicaId, TableId, Zone};
 use crate::key::KeyRange;
+use crate::limits::TAGS;
 
 /// The type of a key attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,9 +338,13 @@ fn read_key_attribute(input: &mut Reader) -> Result<KeyAttribute, DecodeError> {
 }
 
 fn read_tags(input: &mut Reader) -> Result<Vec<(String, String)>, DecodeError> {
+    let count = input.varint()?;
+    if usize::try_from(count).map_or(true, |count| count > TAGS) {
+        return Err(DecodeError::Malformed("tags: more than there may be"));
+    }
     // No room ahead of what is read: a count may lie.
     let mut tags = Vec::new();
-    for _ in 0..input.varint()? {
+    for _ in 0..count {
         tags.push((input.string()?, input.string()?));
     }
     Ok(tags)

@@ -7,8 +7,9 @@
 //! operand    := tag u8, body     step   := 0 u8, name str  |  1 u8, index varint
 //! constant   := a value; where one is used stands its place among the constants, as a varint
 //! ```
-//! A value that is used often is written once. Reading never recurses deeper than the parser would, and trusts no count
-//! beyond the bytes that are there.
+//! A value that is used often is written once. Reading never recurses deeper than the parser would, trusts no count beyond
+//! the bytes that are there, and reads no more parts than a text could have written: a part is a byte or two here, and a
+//! hundred bytes of memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use super::update::{Action, Sum, Term};
 use super::{Path, Step};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::item::{decode_value, encode_value};
-use crate::limits::PATH_ELEMENTS;
+use crate::limits::{EXPRESSION_BYTES, PATH_ELEMENTS};
 use crate::value::Value;
 
 const FORMAT: u8 = 1;
@@ -40,6 +41,8 @@ pub(super) struct Encoder {
 pub(super) struct Decoder {
     input: Reader,
     constants: Vec<Arc<Value>>,
+    /// How many parts may still come: each was a byte of the text at least.
+    parts_left: usize,
 }
 
 /// All bytes of an expression whose tree is what `write` writes.
@@ -62,7 +65,7 @@ pub(super) fn decode<T>(bytes: Bytes, read: impl FnOnce(&mut Decoder) -> Decoded
         FORMAT => {}
         other => return Err(DecodeError::UnknownFormat(other)),
     }
-    let mut decoder = Decoder { input, constants: Vec::new() };
+    let mut decoder = Decoder { input, constants: Vec::new(), parts_left: EXPRESSION_BYTES };
     decoder.constants = decoder.all(|decoder| decode_value(&mut decoder.input).map(Arc::new))?;
     let decoded = read(&mut decoder)?;
     decoder.input.finish()?;
@@ -272,6 +275,8 @@ impl Decoder {
         if count > self.input.left() {
             return Err(DecodeError::Truncated);
         }
+        self.parts_left =
+            self.parts_left.checked_sub(count).ok_or(DecodeError::Malformed("expression: too many parts"))?;
         let mut elements = Vec::new();
         for _ in 0..count {
             elements.push(read(self)?);
