@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tokio_stream::wrappers::TcpListenerStream;
 use wire::control::control_server::ControlServer;
 
 use crate::cluster::Cluster;
@@ -27,9 +26,9 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: impl Future<
         wake: Arc::clone(&wake),
     };
     let driver = tokio::spawn(Driver { config, resources, cluster, wake }.run());
-    let served = tonic::transport::Server::builder()
+    let served = wire::door::server()
         .add_service(ControlServer::new(service))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown)
+        .serve_with_incoming_shutdown(wire::door::guests(listener), shutdown)
         .await;
     driver.abort();
     served.context("serve the control service")

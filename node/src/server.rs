@@ -15,8 +15,6 @@ use anyhow::Context as _;
 use model::{NodeId, PartitionId};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::config::Config;
 use crate::context::Context;
@@ -239,13 +237,12 @@ async fn serve(listener: TcpListener, services: Services, mut serving: watch::Re
             return;
         }
     };
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let ended = async move { while serving.changed().await.is_ok() {} };
-    let server = Server::builder()
+    let server = wire::door::server()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .add_routes(services.routes())
-        .serve_with_incoming_shutdown(incoming, ended);
+        .serve_with_incoming_shutdown(wire::door::guests(listener), ended);
     if let Err(error) = server.await {
         tracing::error!(%error, "failed to serve");
     }

@@ -12,6 +12,9 @@
     reason = "the code below is generated"
 )]
 
+pub mod door;
+pub mod frugal;
+
 /// Routers ↔ nodes: clients' operations.
 pub mod data {
     tonic::include_proto!("trivet.data.v1");

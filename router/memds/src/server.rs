@@ -12,7 +12,6 @@ use futures::{FutureExt, Stream, StreamExt};
 use model::TableId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 use wire::memds::mem_ds_server::{MemDs, MemDsServer};
 use wire::memds::{
@@ -201,13 +200,11 @@ pub async fn serve(
         .max_encoding_message_size(FRAME_BYTES_MAX);
     let mut stopped = stopping;
     let signal = async move { stopped.wait_for(|stopping| *stopping).await.map(|_| ()).unwrap_or_default() };
-    let server = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
+    let server = wire::door::server()
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
-        .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), signal)
+        .serve_with_incoming_shutdown(wire::door::guests(listener), signal)
         .fuse();
     let shutdown = shutdown.fuse();
     tokio::pin!(server, shutdown);
