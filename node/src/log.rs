@@ -9,6 +9,8 @@
 
 mod files;
 mod format;
+#[cfg(test)]
+mod fuzz;
 mod purge;
 mod read;
 mod recovery;
