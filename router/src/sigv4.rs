@@ -11,6 +11,7 @@ pub mod signing;
 mod tests;
 pub mod time;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -56,6 +57,11 @@ impl Verifier {
         let timestamp = check_time(&authorization, now)?;
         if !authorization.signed_headers().any(|name| name.eq_ignore_ascii_case("host")) {
             return Err(Error::InvalidSignature("'Host' must be a 'SignedHeader' in the AWS Authorization.".into()));
+        }
+        // Each of them stands in what is signed with its values, so that many times one long header would be very much.
+        let names: BTreeSet<&str> = authorization.signed_headers().collect();
+        if names.len() != authorization.signed_headers().count() {
+            return Err(Error::InvalidSignature("A header is named twice in the 'SignedHeaders'.".into()));
         }
         if authorization.algorithm != ALGORITHM {
             let found = &authorization.algorithm;

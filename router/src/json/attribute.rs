@@ -1,7 +1,6 @@
 //! Attribute values: `{"S": "text"}` and the like, read straight into `model`'s values.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,7 +12,7 @@ use model::{Item, Number, Value};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::field::{Flag, Named, Text, wrong_list, wrong_map, wrong_member, wrong_scalar};
-use super::shape::{Found, Nullable, Of, Shape, read};
+use super::shape::{Found, Nullable, Of, Shape, push_slowly, read};
 
 /// Why a well-typed value is not valid: DynamoDB's sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +22,18 @@ pub struct Invalid(pub Cow<'static, str>);
 pub type Checked<T> = Result<T, Invalid>;
 
 /// An item or a key; or the first of its attributes that is not valid, and its name.
+///
+/// What is wrong stands in a box: a hostile request has many empty keys, three bytes each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attributes(pub Result<Item, (String, Invalid)>);
+pub struct Attributes(pub Result<Item, Box<(String, Invalid)>>);
 
 impl Attributes {
     /// The item, or DynamoDB's refusal.
     pub fn checked(self) -> Result<Item, crate::error::Error> {
-        self.0.map_err(|(_, Invalid(sentence))| crate::error::Error::Validation(sentence))
+        self.0.map_err(|fault| {
+            let (_, Invalid(sentence)) = *fault;
+            crate::error::Error::Validation(sentence)
+        })
     }
 }
 
@@ -139,9 +143,9 @@ impl OneValue {
                 Flag(true) => Ok(Value::Null),
                 Flag(false) => invalid_parameter("Null attribute value types must have the value of true"),
             }),
-            Tag::Ss => entries.next_value_seed(Nullable(Members(|| Of::<Text>::NEW)))?.map(string_set),
-            Tag::Ns => entries.next_value_seed(Nullable(Members(|| NumberText)))?.map(number_set),
-            Tag::Bs => entries.next_value_seed(Nullable(Members(|| Blob)))?.map(binary_set),
+            Tag::Ss => entries.next_value_seed(Nullable(Members(|| Of::<Text>::NEW, string_member)))?.map(string_set),
+            Tag::Ns => entries.next_value_seed(Nullable(Members(|| NumberText, number_member)))?.map(number_set),
+            Tag::Bs => entries.next_value_seed(Nullable(Members(|| Blob, binary_member)))?.map(binary_set),
             Tag::M | Tag::L => match self.levels.checked_sub(1) {
                 None => {
                     entries.next_value::<IgnoredAny>()?;
@@ -149,7 +153,7 @@ impl OneValue {
                 }
                 Some(levels) if matches!(tag, Tag::M) => {
                     let inner = entries.next_value_seed(Nullable(Entries { levels }))?;
-                    inner.map(|map| map.map(Value::M).map_err(|(_, invalid)| invalid))
+                    inner.map(|map| map.map(Value::M).map_err(|fault| fault.1))
                 }
                 Some(levels) => entries.next_value_seed(Nullable(Elements { levels }))?.map(|list| list.map(Value::L)),
             },
@@ -212,12 +216,12 @@ impl<'de> Shape<'de> for Blob {
     }
 }
 
-/// A set's members; the function makes the shape of each.
+/// A set's members. The first function makes the shape of each, the second says whether it may be one.
 #[derive(Clone, Copy)]
-struct Members<F>(F);
+struct Members<F, C>(F, C);
 
-impl<'de, S: Shape<'de>, F: Fn() -> S> Shape<'de> for Members<F> {
-    type Value = Vec<Option<S::Value>>;
+impl<'de, S: Shape<'de>, T, F: Fn() -> S, C: Fn(Option<S::Value>) -> Checked<T>> Shape<'de> for Members<F, C> {
+    type Value = Checked<Vec<T>>;
 
     fn wrong(&self, found: Found) -> Cow<'static, str> {
         wrong_list(found)
@@ -225,63 +229,83 @@ impl<'de, S: Shape<'de>, F: Fn() -> S> Shape<'de> for Members<F> {
 
     fn array<A: SeqAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut set = Vec::new();
+        let mut fault = None;
         while let Some(member) = members.next_element_seed(Nullable((self.0)()))? {
-            set.push(member);
+            match (self.1)(member) {
+                Ok(member) if fault.is_none() => push_slowly(&mut set, member),
+                Ok(_) => {}
+                Err(invalid) => drop(fault.get_or_insert(invalid)),
+            }
         }
-        Ok(set)
+        Ok(fault.map_or(Ok(set), Err))
     }
 }
 
-/// Sorts a set; false if two of its members are equal.
-fn sort_distinct<T>(members: &mut [T], compare: impl Fn(&T, &T) -> Ordering) -> bool {
-    members.sort_unstable_by(&compare);
-    members.windows(2).all(|pair| compare(&pair[0], &pair[1]) != Ordering::Equal)
+fn string_member(member: Option<Text>) -> Checked<String> {
+    match member {
+        Some(Text(text)) => Ok(text),
+        None => invalid_parameter("An string set may not have a null string as a member"),
+    }
 }
 
-fn string_set(members: Vec<Option<Text>>) -> Checked<Value> {
+fn number_member(member: Option<Checked<Number>>) -> Checked<Number> {
+    member.unwrap_or_else(|| invalid("The parameter cannot be converted to a numeric value"))
+}
+
+fn binary_member(member: Option<Bytes>) -> Checked<Bytes> {
+    member.map_or_else(|| invalid_parameter("Binary sets may not contain null"), Ok)
+}
+
+/// Sorts what are indexes of `members`; false if two members are equal.
+fn sorted_indexes<T: Ord>(members: &[T]) -> Option<Vec<u32>> {
+    let mut indexes: Vec<u32> = (0..).zip(members).map(|(index, _)| index).collect();
+    let member = |index: &u32| usize::try_from(*index).ok().and_then(|index| members.get(index));
+    indexes.sort_unstable_by(|a, b| member(a).cmp(&member(b)));
+    let distinct = indexes.windows(2).all(|pair| member(&pair[0]) != member(&pair[1]));
+    distinct.then_some(indexes)
+}
+
+/// The members in the order of `indexes`, each of which is there once.
+fn in_order<T: Default>(mut members: Vec<T>, indexes: Vec<u32>) -> Vec<T> {
+    let take = |index: u32| members.get_mut(usize::try_from(index).ok()?).map(std::mem::take);
+    indexes.into_iter().filter_map(take).collect()
+}
+
+fn string_set(members: Checked<Vec<String>>) -> Checked<Value> {
+    let members = members?;
     if members.is_empty() {
         return invalid_parameter("An string set  may not be empty");
     }
-    let Some(members) = members.into_iter().map(|member| member.map(|text| text.0)).collect::<Option<Vec<_>>>() else {
-        return invalid_parameter("An string set may not have a null string as a member");
-    };
-    let mut sorted = members.clone();
-    if !sort_distinct(&mut sorted, String::cmp) {
-        return invalid_parameter(&format!("Input collection [{}] contains duplicates.", members.join(", ")));
+    match sorted_indexes(&members) {
+        Some(indexes) => Ok(Value::Ss(in_order(members, indexes))),
+        None => invalid_parameter(&format!("Input collection [{}] contains duplicates.", members.join(", "))),
     }
-    Ok(Value::Ss(sorted))
 }
 
-fn number_set(members: Vec<Option<Checked<Number>>>) -> Checked<Value> {
+fn number_set(members: Checked<Vec<Number>>) -> Checked<Value> {
+    let mut members = members?;
     if members.is_empty() {
         return invalid_parameter("An number set  may not be empty");
     }
-    let mut set = Vec::with_capacity(members.len());
-    for member in members {
-        let Some(number) = member else {
-            return invalid("The parameter cannot be converted to a numeric value");
-        };
-        set.push(number?);
-    }
-    if !sort_distinct(&mut set, Number::cmp) {
+    members.sort_unstable();
+    if members.windows(2).any(|pair| pair[0] == pair[1]) {
         return invalid("Input collection contains duplicates");
     }
-    Ok(Value::Ns(set))
+    Ok(Value::Ns(members))
 }
 
-fn binary_set(members: Vec<Option<Bytes>>) -> Checked<Value> {
+fn binary_set(members: Checked<Vec<Bytes>>) -> Checked<Value> {
+    let members = members?;
     if members.is_empty() {
         return invalid_parameter("Binary sets should not be empty");
     }
-    let Some(members) = members.into_iter().collect::<Option<Vec<_>>>() else {
-        return invalid_parameter("Binary sets may not contain null");
-    };
-    let mut sorted = members.clone();
-    if !sort_distinct(&mut sorted, Bytes::cmp) {
-        let texts: Vec<String> = members.iter().map(|bytes| STANDARD.encode(bytes)).collect();
-        return invalid_parameter(&format!("Input collection [{}]of type BS contains duplicates.", texts.join(", ")));
+    match sorted_indexes(&members) {
+        Some(indexes) => Ok(Value::Bs(in_order(members, indexes))),
+        None => {
+            let texts: Vec<String> = members.iter().map(|bytes| STANDARD.encode(bytes)).collect();
+            invalid_parameter(&format!("Input collection [{}]of type BS contains duplicates.", texts.join(", ")))
+        }
     }
-    Ok(Value::Bs(sorted))
 }
 
 /// A map of attribute values.
@@ -291,7 +315,7 @@ struct Entries {
 }
 
 impl<'de> Shape<'de> for Entries {
-    type Value = Result<BTreeMap<String, Value>, (String, Invalid)>;
+    type Value = Result<BTreeMap<String, Value>, Box<(String, Invalid)>>;
 
     fn wrong(&self, found: Found) -> Cow<'static, str> {
         wrong_map("AttributeValue", found)
@@ -303,7 +327,7 @@ impl<'de> Shape<'de> for Entries {
         while let Some(name) = entries.next_key::<String>()? {
             match entries.next_value_seed(OneValue { levels: self.levels })? {
                 Ok(value) => drop(map.insert(name, value)),
-                Err(invalid) => drop(fault.get_or_insert((name, invalid))),
+                Err(invalid) => drop(fault.get_or_insert_with(|| Box::new((name, invalid)))),
             }
         }
         Ok(fault.map_or(Ok(map), Err))
@@ -328,7 +352,7 @@ impl<'de> Shape<'de> for Elements {
         let mut fault = None;
         while let Some(member) = members.next_element_seed(OneValue { levels: self.levels })? {
             match member {
-                Ok(value) => list.push(value),
+                Ok(value) => push_slowly(&mut list, value),
                 Err(invalid) => drop(fault.get_or_insert(invalid)),
             }
         }

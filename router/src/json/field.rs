@@ -6,12 +6,18 @@ use std::collections::BTreeMap;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess};
 
-use super::shape::{Found, Of, Shape, read};
+use super::shape::{Found, Of, Shape, push_slowly, read};
 
 /// What DynamoDB (that is, the Java beneath it) calls a type in its errors.
 pub trait Named {
     const NAME: &'static str;
+    /// How many of them a map keeps.
+    const KEPT: usize = KEPT;
 }
+
+/// How many members of a list, or structures of a map, are kept. What has more is refused for it by every operation, and is
+/// still long enough for that; the others are read, and dropped, so that small JSON does not become large memory.
+const KEPT: usize = 128;
 
 const STRUCTURE_NOT_EXPECTED: &str = "Start of structure or map found where not expected";
 const UNEXPECTED_FIELD: &str = "Unexpected field type";
@@ -80,6 +86,7 @@ pub struct Text(pub String);
 
 impl Named for Text {
     const NAME: &'static str = "java.lang.String";
+    const KEPT: usize = usize::MAX;
 }
 
 impl<'de> Shape<'de> for Of<Text> {
@@ -207,7 +214,9 @@ impl<'de, T: Deserialize<'de>> Shape<'de> for Of<List<T>> {
     fn array<A: SeqAccess<'de>>(self, mut members: A) -> Result<List<T>, A::Error> {
         let mut list = Vec::new();
         while let Some(member) = members.next_element()? {
-            list.push(member);
+            if list.len() < KEPT {
+                push_slowly(&mut list, member);
+            }
         }
         Ok(List(list))
     }
@@ -233,7 +242,9 @@ impl<'de, T: Deserialize<'de> + Named> Shape<'de> for Of<Map<T>> {
     fn object<A: MapAccess<'de>>(self, mut entries: A) -> Result<Map<T>, A::Error> {
         let mut map = BTreeMap::new();
         while let Some((key, value)) = entries.next_entry::<String, T>()? {
-            map.insert(key, value);
+            if map.len() < T::KEPT || map.contains_key(&key) {
+                map.insert(key, value);
+            }
         }
         Ok(Map(map))
     }

@@ -176,3 +176,12 @@ pub struct Of<T>(pub PhantomData<T>);
 impl<T> Of<T> {
     pub const NEW: Of<T> = Of(PhantomData);
 }
+
+/// Appends; the vector grows by a quarter, not to twice its length, since what stands in three bytes of a request takes ten
+/// times as many in memory.
+pub fn push_slowly<T>(list: &mut Vec<T>, member: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / 4 + 4);
+    }
+    list.push(member);
+}

@@ -32,11 +32,12 @@ struct Request {
     return_item_collection_metrics: Option<Text>,
 }
 
+/// In boxes: a hostile request has many empty ones, three bytes each.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Write {
-    put_request: Option<Field<PutRequest>>,
-    delete_request: Option<Field<DeleteRequest>>,
+    put_request: Option<Box<Field<PutRequest>>>,
+    delete_request: Option<Box<Field<DeleteRequest>>>,
 }
 
 #[derive(Deserialize)]
@@ -134,10 +135,10 @@ fn check_shape(request: &Request) -> Result<(), Error> {
         for (name, List(writes)) in tables {
             for (number, Member(write)) in (1..).zip(writes) {
                 let path = format!("requestItems.{name}.member.{number}.member");
-                if let Some(Field(delete)) = &write.delete_request {
+                if let Some(Field(delete)) = write.delete_request.as_deref() {
                     violations.not_null(&format!("{path}.deleteRequest.key"), delete.key.is_some());
                 }
-                if let Some(Field(put)) = &write.put_request {
+                if let Some(Field(put)) = write.put_request.as_deref() {
                     violations.not_null(&format!("{path}.putRequest.item"), put.item.is_some());
                 }
             }
@@ -154,12 +155,14 @@ fn check_shape(request: &Request) -> Result<(), Error> {
 
 fn check(write: Write) -> Result<Asked, Error> {
     match (write.put_request, write.delete_request) {
-        (Some(Field(put)), None) => {
+        (Some(put), None) => {
+            let Field(put) = *put;
             let item = put.item.map(Attributes::checked).transpose()?.unwrap_or_default();
             keys::check_item(&item)?;
             Ok(Asked::Put(item))
         }
-        (None, Some(Field(delete))) => {
+        (None, Some(delete)) => {
+            let Field(delete) = *delete;
             Ok(Asked::Delete(delete.key.map(Attributes::checked).transpose()?.unwrap_or_default()))
         }
         // DynamoDB's sentence for neither is the same.

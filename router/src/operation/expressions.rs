@@ -70,7 +70,8 @@ fn checked_values(values: Option<Attributes>) -> Result<Item, Error> {
     let Some(Attributes(values)) = values else {
         return Ok(Item::new());
     };
-    let values = values.map_err(|(name, Invalid(sentence))| {
+    let values = values.map_err(|fault| {
+        let (name, Invalid(sentence)) = *fault;
         Error::validation(format!("ExpressionAttributeValues contains invalid value: {sentence} for key {name}"))
     })?;
     if values.is_empty() {

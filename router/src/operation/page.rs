@@ -77,7 +77,8 @@ pub fn start_key(key: Option<Attributes>) -> Result<Option<Item>, Error> {
             .iter()
             .any(|part| sentence.contains(part))
     };
-    key.map(Some).map_err(|(_, Invalid(sentence))| {
+    key.map(Some).map_err(|fault| {
+        let (_, Invalid(sentence)) = *fault;
         let prefix = if bare(&sentence) { "" } else { STARTING_KEY_INVALID_COLON };
         Error::validation(format!("{prefix}{sentence}"))
     })

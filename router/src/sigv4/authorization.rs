@@ -91,7 +91,7 @@ impl Scope<'_> {
 /// The one signature of a request, all its parts there.
 pub fn find(parts: &Parts) -> Result<Authorization, Error> {
     let header = parts.headers.get(AUTHORIZATION).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let query = Query(parts.uri.query().unwrap_or_default());
     match (header, query.get("X-Amz-Algorithm").is_some()) {
         (Some(_), true) => Err(Error::InvalidSignature(
             "Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header.".into(),
@@ -146,19 +146,19 @@ fn from_header(header: &str, parts: &Parts) -> Result<Authorization, Error> {
     })
 }
 
-fn from_query(query: &Query) -> Result<Authorization, Error> {
+fn from_query(query: &Query<'_>) -> Result<Authorization, Error> {
     const NAMES: [&str; 5] =
         ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date"];
     let missing: String = NAMES
         .iter()
-        .filter(|name| query.get(name).is_none_or(str::is_empty))
+        .filter(|name| query.get(name).is_none_or(|value| value.is_empty()))
         .map(|name| format!("AWS query-string parameters must include '{name}'. "))
         .collect();
     if !missing.is_empty() {
         return Err(Error::IncompleteSignature(format!("{missing}Re-examine the query-string parameters.").into()));
     }
     let [algorithm, credential, signature, signed_headers, date] =
-        NAMES.map(|name| query.get(name).unwrap_or_default().to_owned());
+        NAMES.map(|name| query.get(name).unwrap_or_default());
     // AWS: at most seven days.
     let expires = query.get("X-Amz-Expires").map(|text| text.parse::<u64>().unwrap_or(0).min(7 * 24 * 3600));
     Ok(Authorization {
@@ -173,20 +173,15 @@ fn from_query(query: &Query) -> Result<Authorization, Error> {
     })
 }
 
-/// A query, decoded.
-struct Query(Vec<(String, String)>);
+/// A query, decoded where it is asked.
+struct Query<'a>(&'a str);
 
-impl Query {
-    fn parse(query: &str) -> Query {
-        if query.is_empty() {
-            return Query(Vec::new());
-        }
+impl Query<'_> {
+    fn get(&self, name: &str) -> Option<String> {
         let decode = |text: &str| String::from_utf8_lossy(&decode_percent(text)).into_owned();
-        let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        Query(pairs.map(|(name, value)| (decode(name), decode(value))).collect())
-    }
-
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        let pairs = self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        // A name is longer than what it stands for, if it is not the same.
+        let mut found = pairs.filter(|(found, _)| found.len() >= name.len() && decode(found) == name);
+        found.next().map(|(_, value)| decode(value))
     }
 }

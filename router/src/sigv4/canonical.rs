@@ -80,15 +80,25 @@ fn query(query: &str, signed_in_query: bool, out: &mut Vec<u8>) {
     if query.is_empty() {
         return;
     }
-    let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = query
+    let pairs = query
         .split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .filter(|(name, _)| !(signed_in_query && *name == "X-Amz-Signature"))
-        .map(|(name, value)| (encoded(&decode_percent(name)), encoded(&decode_percent(value))))
-        .collect();
-    pairs.sort_unstable();
-    for (at, (name, value)) in pairs.iter().enumerate() {
+        .filter(|(name, _)| !(signed_in_query && *name == "X-Amz-Signature"));
+    // All in one buffer: a hostile query has thousands of pairs.
+    let mut encoded = Vec::with_capacity(query.len());
+    let mut places = Vec::with_capacity(pairs.clone().count());
+    for (name, value) in pairs {
+        let start = encoded.len();
+        encode(&decode_percent(name), &mut encoded);
+        let middle = encoded.len();
+        encode(&decode_percent(value), &mut encoded);
+        places.push((start, middle, encoded.len()));
+    }
+    let pair = |&(start, middle, end): &(usize, usize, usize)| (&encoded[start..middle], &encoded[middle..end]);
+    places.sort_unstable_by(|a, b| pair(a).cmp(&pair(b)));
+    for (at, place) in places.iter().enumerate() {
+        let (name, value) = pair(place);
         if at > 0 {
             out.push(b'&');
         }
@@ -96,12 +106,6 @@ fn query(query: &str, signed_in_query: bool, out: &mut Vec<u8>) {
         out.push(b'=');
         out.extend_from_slice(value);
     }
-}
-
-fn encoded(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    encode(bytes, &mut out);
-    out
 }
 
 /// Percent-encodes all but RFC 3986's unreserved characters.
