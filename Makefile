@@ -10,11 +10,13 @@ SEEDS ?= 2000
 KILLS ?= 200
 # How many of them every change must survive.
 TEST_KILLS ?= 15
+# How long each target is fed hostile input; a second of it is part of `unit`.
+FUZZ_MS ?= 60000
 LISTEN ?= 127.0.0.1:8000
 DATA ?= ./trivet-data
 DYNALITE_FOLDER := $(CARGO_TARGET_DIR)/dynalite
 
-.PHONY: local test verify fix lint unit sdk sim mutants crash bench profile deny advisories setup setup-test setup-profile \
+.PHONY: local test verify fix lint unit sdk sim mutants fuzz crash bench profile deny advisories setup setup-test setup-profile \
 	setup-dynalite image
 
 # Starts Trivet: three zones, DynamoDB's API on LISTEN, data in DATA.
@@ -61,6 +63,10 @@ sim: setup
 # Every known mistake, and what found it in how many seeds.
 mutants: setup
 	$(CARGO) run $(RELEASE) -p sim --features mutants -- --mutants
+
+# Hostile input for everything that reads, a minute for each target: `make fuzz FUZZ_MS=60000`.
+fuzz: setup
+	BOLERO_RANDOM_TEST_TIME_MS=$(FUZZ_MS) $(CARGO) test $(RELEASE) --workspace --lib --test fuzz --test hostile hostile_
 
 # Real processes, killed at random under a checking client: `make crash KILLS=200`.
 crash: setup

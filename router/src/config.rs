@@ -43,12 +43,16 @@ pub struct Config {
     /// default if not given.
     #[arg(long, env = "TRIVET_DEFAULT_PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub default_partitions: Option<u32>,
-    /// Most connections at once; others wait to be accepted.
+    /// Most connections at once. For a new one those are closed that have waited longest for a request; while all are at
+    /// work, it waits.
     #[arg(long, env = "TRIVET_MAX_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
     /// Most bytes of request bodies in memory at once; others wait to be read.
     #[arg(long, env = "TRIVET_MAX_BODY_MEMORY_BYTES", default_value_t = 128 * 1024 * 1024)]
     pub max_body_memory_bytes: usize,
+    /// Most bytes of answers that clients have not taken yet. Who does not read is closed for others' answers.
+    #[arg(long, env = "TRIVET_MAX_ANSWER_MEMORY_BYTES", default_value_t = 256 * 1024 * 1024)]
+    pub max_answer_memory_bytes: usize,
 }
 
 /// What operations need to know of the configuration.

@@ -250,6 +250,16 @@ fn not_found(request_id: &Bytes) -> Response<Body> {
     plain(StatusCode::NOT_FOUND, b"<UnknownOperationException/>\n".to_vec(), request_id)
 }
 
+/// An answer that there was no memory for: what was asked may have been done.
+pub fn no_memory(answer: Response<Body>) -> Response<Body> {
+    let error = Error::Internal("Internal server error: too many answers have not been read".into());
+    let body = error.body();
+    let mut response = answer.map(|_| Body::empty());
+    *response.status_mut() = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert("x-amz-crc32", HeaderValue::from(crc32fast::hash(&body)));
+    response.map(|_| Body::from(body))
+}
+
 /// The body was not read, so the connection cannot be used again.
 fn too_large(request_id: &Bytes) -> Response<Body> {
     let mut response = plain(StatusCode::PAYLOAD_TOO_LARGE, Vec::new(), request_id);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Whose doing an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,10 @@ pub struct Metrics {
     answers: IntCounterVec,
     /// Seconds from a request's head to its answer, by operation.
     seconds: HistogramVec,
+    /// Connections now.
+    connections: IntGauge,
+    /// Connections that we closed, by reason.
+    closed: IntCounterVec,
 }
 
 impl Metrics {
@@ -53,9 +57,29 @@ impl Metrics {
                 .buckets(prometheus::exponential_buckets(0.000_5, 2.0, 16)?),
             &["operation"],
         )?;
+        let connections = IntGauge::new("router_connections", "Connections of clients now.")?;
+        let closed = IntCounterVec::new(
+            Opts::new("router_connections_closed_total", "Connections that the router closed, by reason."),
+            &["reason"],
+        )?;
         registry.register(Box::new(answers.clone()))?;
+        registry.register(Box::new(connections.clone()))?;
+        registry.register(Box::new(closed.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
-        Ok(Metrics { answers, seconds })
+        Ok(Metrics { answers, seconds, connections, closed })
+    }
+
+    /// A connection was accepted; the gauge counts it until [`Metrics::left`].
+    pub fn entered(&self) {
+        self.connections.inc();
+    }
+
+    pub fn left(&self) {
+        self.connections.dec();
+    }
+
+    pub fn closed(&self, reason: &'static str) {
+        self.closed.with_label_values(&[reason]).inc();
     }
 
     pub fn answered(&self, operation: &'static str, table: &str, status: u16, took: Duration) {

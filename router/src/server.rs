@@ -1,28 +1,41 @@
 //! The listening side: connections with their limits, and a stop that lets requests end.
 
+mod answer;
+mod connections;
+mod socket;
+
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use prometheus::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::backend::Backend;
 use crate::config::Config;
 use crate::http::{self, Front};
 use crate::metrics::Metrics;
+use answer::Answer;
+use connections::{Connections, Entry, Work};
+use socket::Socket;
 
 /// Most bytes of a request's head: DynamoDB's own need about 1 KiB; signatures and tracing headers fit many times.
 const HEAD_BYTES: usize = 32 * 1024;
 const HEADERS: usize = 100;
-/// How long a head may take to arrive, and an idle connection to stay: longer than SDKs keep theirs in the pool.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// How often it is looked who owes a head, or does not take an answer: about how exact those times are.
+const SWEEP: Duration = Duration::from_secs(1);
 /// How long requests may go on after the stop was asked for.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// After a failed accept (no file descriptors left) the next try waits, or it would spin.
@@ -43,63 +56,125 @@ pub async fn serve<B: Backend>(
 ) -> anyhow::Result<()> {
     let verifier = config.verifier()?;
     let metrics = Metrics::new(registry).context("register metrics")?;
-    let front = Front::new(backend, config, verifier, metrics);
+    let front = Front::new(backend, config, verifier, metrics.clone());
     let app = app(Arc::new(front));
-    let room = Arc::new(Semaphore::new(usize::try_from(config.max_connections).unwrap_or(usize::MAX)));
+    let mut acceptor = Acceptor {
+        listener,
+        app,
+        room: Arc::new(Semaphore::new(usize::try_from(config.max_connections).unwrap_or(usize::MAX))),
+        connections: Connections::new(config.max_answer_memory_bytes, metrics),
+        tasks: JoinSet::new(),
+        newcomer: None,
+    };
     let (stop, stopping) = watch::channel(());
-    let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             () = &mut shutdown => break,
-            accepted = accept(&listener, &room) => accepted,
-        };
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((stream, permit)) => {
-                connections.spawn(connection(stream, app.clone(), stopping.clone(), permit));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            _ = sweep.tick() => acceptor.sweep(),
+            () = acceptor.turn(&stopping) => {}
         }
     }
-    drop(listener);
     drop(stop);
-    let ended = tokio::time::timeout(STOP_GRACE, async { while connections.join_next().await.is_some() {} }).await;
-    if ended.is_err() {
-        tracing::warn!(left = connections.len(), "connections were cut at the stop");
-    }
+    acceptor.end().await;
     Ok(())
 }
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a client is gone before it was served");
-    }
-    Ok((stream, permit))
+/// Who takes connections in.
+struct Acceptor {
+    listener: TcpListener,
+    app: Router,
+    room: Arc<Semaphore>,
+    connections: Arc<Connections>,
+    tasks: JoinSet<()>,
+    /// Accepted, and there is no room yet.
+    newcomer: Option<TcpStream>,
 }
 
-/// One connection, until it ends or, once `stopping` is closed, its request has been answered.
-async fn connection(stream: TcpStream, app: Router, mut stopping: watch::Receiver<()>, _permit: OwnedSemaphorePermit) {
+impl Acceptor {
+    fn sweep(&mut self) {
+        self.connections.sweep(Instant::now());
+        if self.newcomer.is_some() {
+            self.connections.make_room();
+        }
+    }
+
+    /// Takes in one connection. Whatever came is kept if this is given up.
+    async fn turn(&mut self, stopping: &watch::Receiver<()>) {
+        if self.newcomer.is_none() {
+            match self.listener.accept().await {
+                Ok((stream, _)) => self.newcomer = Some(stream),
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    self.connections.make_room();
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    return;
+                }
+            }
+            if self.room.available_permits() == 0 {
+                self.connections.make_room();
+            }
+        }
+        let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return };
+        while self.tasks.try_join_next().is_some() {}
+        let Some(stream) = self.newcomer.take() else { return };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a client is gone before it was served");
+        }
+        self.tasks.spawn(connection(stream, self.app.clone(), stopping.clone(), self.connections.enter(), permit));
+    }
+
+    /// Lets what is under way end.
+    async fn end(mut self) {
+        drop(self.listener);
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_GRACE, ended).await.is_err() {
+            tracing::warn!(left = self.tasks.len(), "connections were cut at the stop");
+        }
+    }
+}
+
+/// One connection, until it ends or is cut or, once `stopping` is closed, its request has been answered.
+async fn connection(
+    stream: TcpStream,
+    app: Router,
+    mut stopping: watch::Receiver<()>,
+    entry: Entry,
+    _permit: OwnedSemaphorePermit,
+) {
+    let app = TowerToHyperService::new(app);
+    let service = service_fn(|request: Request<Incoming>| {
+        let work = entry.begin();
+        let answering = app.call(request);
+        async move { answering.await.map(|response| carry(response, work)) }
+    });
     let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        .serve_connection(TokioIo::new(Socket::new(stream, Arc::clone(&entry.connection))), service);
     tokio::pin!(serving);
+    let cut = entry.connection.cut();
+    tokio::pin!(cut);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
+        () = cut.as_mut() => return,
         _ = stopping.changed() => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            tokio::select! {
+                ended = serving => ended,
+                () = cut => return,
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
     }
+}
+
+/// The answer with the work that it ends.
+fn carry(response: Response<Body>, work: Work) -> Response<Answer> {
+    Answer::carry(response, work, http::no_memory)
 }
