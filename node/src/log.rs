@@ -18,6 +18,7 @@ mod recovery;
 mod tests;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -185,13 +186,15 @@ pub struct Log {
 }
 
 struct Inner {
+    /// Of all logs that this process has opened.
+    number: u64,
     engine: Arc<Engine>,
     queue: Arc<Queue>,
     purge: Arc<Purge>,
     shared: Arc<Shared>,
     syncs: Arc<Syncs>,
     /// Groups whose tail was uncertain when the log was opened.
-    uncertain: Vec<PartitionId>,
+    uncertain: BTreeSet<PartitionId>,
     /// What was cut off may have been all there was of a group.
     end: recovery::End,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -214,7 +217,8 @@ impl Log {
         let engine = Arc::new(engine);
         let node = read::node_records(&engine);
         let tails = read::tails(&engine);
-        let uncertain = recovery::settle(&engine, &options, end, &tails, &node.uncertain)?;
+        let known = recovery::Known { tails: &tails, records: &node };
+        let uncertain = recovery::settle(&engine, &options, end, &known)?;
         let shared = Arc::new(Shared::default());
         *shared.accept_from.lock().unwrap_or_else(PoisonError::into_inner) = node.accept_from;
         if let Some(number) = options.fail_sync {
@@ -223,6 +227,7 @@ impl Log {
         let mark = recovery::read_mark(&engine, key);
         let start = Start { tails, end, mark, key, lazy_after: options.lazy_after, uncertain };
         let inner = Inner {
+            number: read::next_number(),
             queue: Arc::default(),
             end,
             purge: Arc::new(Purge::new(options.file_bytes / 2)),
@@ -244,21 +249,26 @@ impl Log {
 
     /// What a replica starts from; `applied` is the engine's mark. An empty log for a group that has none.
     pub fn start_of(&self, partition: PartitionId, applied: u64) -> Result<LogStart, LogError> {
-        let mut start = read::start_of(&self.inner.engine, partition, applied)?;
-        start.tail_uncertain = self.inner.end == recovery::End::Uncertain || self.inner.uncertain.contains(&partition);
+        let engine = &self.inner.engine;
+        let mut start = read::apart(self.inner.number, || read::start_of(engine, partition, applied))?;
+        start.tail_uncertain = self.doubts(partition);
         Ok(start)
     }
 
     /// What a replica starts from that nobody here knows of. It may have voted all the same, if the log has lost its end:
     /// `Work::AcceptFrom` keeps that for later starts.
-    pub fn empty_start(&self) -> LogStart {
-        LogStart { tail_uncertain: self.inner.end == recovery::End::Uncertain, ..LogStart::default() }
+    pub fn empty_start(&self, partition: PartitionId) -> LogStart {
+        LogStart { tail_uncertain: self.doubts(partition), ..LogStart::default() }
+    }
+
+    fn doubts(&self, partition: PartitionId) -> bool {
+        self.inner.end == recovery::End::Uncertain || self.inner.uncertain.contains(&partition)
     }
 
     /// Entries read back, at least one, up to the request's bytes. Reads the disk: for a pool, not a worker.
     pub fn fetch(&self, partition: PartitionId, request: &FetchRequest) -> Result<Vec<eraftpb::Entry>, LogError> {
         let FetchRequest { low, high, max_bytes, to: _ } = request;
-        read::fetch(&self.inner.engine, partition, *low..*high, *max_bytes)
+        read::apart(self.inner.number, || read::fetch(&self.inner.engine, partition, *low..*high, *max_bytes))
     }
 
     /// Hands jobs over, in order; they are told to the listener when durable.

@@ -1,5 +1,7 @@
 //! The items on a real RocksDB.
 
+mod refinement;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -130,6 +132,10 @@ fn a_touch_raises_the_timestamp_and_keeps_the_item() {
     assert_eq!(header(b"a"), expected(1200, 11));
     assert_eq!(header(b"b"), expected(1500, 14));
     assert_eq!(header(b"none"), None);
+    // Two in one batch: the later one brings an earlier time.
+    let at = |version_timestamp_us, write: AppliedWrite| AppliedWrite { version_timestamp_us, ..write };
+    apply(&items, TABLE, PARTITION, vec![at(9000, touch(16, b"a")), at(8000, touch(17, b"a"))]);
+    assert_eq!(header(b"a"), expected(9000, 11));
 }
 
 #[test]

@@ -57,21 +57,19 @@ impl Items {
     fn touched(&self, table: TableId, batch: &ApplyBatch, at: usize) -> Result<Option<Vec<u8>>, ItemsError> {
         let touch = &batch.writes[at];
         let same = |write: &&AppliedWrite| write.space == touch.space && write.key == touch.key;
-        let raised = |header: RecordHeader, attributes: &[u8]| {
-            let version_timestamp_us = header.version_timestamp_us.max(touch.version_timestamp_us);
-            Some(encode_record(RecordHeader { version_timestamp_us, ..header }, attributes))
-        };
-        let before = batch.writes[..at].iter().filter(same);
-        match before.rev().find(|write| write.kind != WriteKind::Touch) {
-            Some(write) if write.kind == WriteKind::Put => Ok(raised(header(write), &write.attributes)),
-            Some(_) => Ok(None),
-            None => {
-                let key = item_key(table, touch.space, &touch.key);
-                let Some(record) = self.inner.db.get_pinned(key).map_err(failed("read"))? else { return Ok(None) };
-                let (header, attributes) = decode_record(&Bytes::copy_from_slice(&record)).map_err(malformed_record)?;
-                Ok(raised(header, &attributes))
+        let mut version_timestamp_us = touch.version_timestamp_us;
+        for write in batch.writes[..at].iter().filter(same).rev() {
+            match write.kind {
+                WriteKind::Put => return Ok(Some(raised(header(write), version_timestamp_us, &write.attributes))),
+                WriteKind::Delete => return Ok(None),
+                // The earlier touch is not in the engine yet.
+                WriteKind::Touch => version_timestamp_us = version_timestamp_us.max(write.version_timestamp_us),
             }
         }
+        let key = item_key(table, touch.space, &touch.key);
+        let Some(record) = self.inner.db.get_pinned(key).map_err(failed("read"))? else { return Ok(None) };
+        let (header, attributes) = decode_record(&Bytes::copy_from_slice(&record)).map_err(malformed_record)?;
+        Ok(Some(raised(header, version_timestamp_us, &attributes)))
     }
 
     /// The records with which groups are born, durable when it returns.
@@ -96,6 +94,11 @@ impl Items {
         }
         self.inner.db.write_opt(batch, &self.inner.patient).map_err(failed(verb))
     }
+}
+
+fn raised(header: RecordHeader, version_timestamp_us: u64, attributes: &[u8]) -> Vec<u8> {
+    let version_timestamp_us = header.version_timestamp_us.max(version_timestamp_us);
+    encode_record(RecordHeader { version_timestamp_us, ..header }, attributes)
 }
 
 fn header(write: &AppliedWrite) -> RecordHeader {

@@ -12,6 +12,8 @@ use super::writer::{AbortOnPanic, Engine};
 pub struct Purge {
     state: Mutex<State>,
     wake: Condvar,
+    /// Told when a purge is done.
+    rest: Condvar,
     every_bytes: u64,
 }
 
@@ -19,11 +21,12 @@ pub struct Purge {
 struct State {
     bytes: u64,
     closed: bool,
+    busy: bool,
 }
 
 impl Purge {
     pub fn new(every_bytes: u64) -> Purge {
-        Purge { state: Mutex::default(), wake: Condvar::new(), every_bytes }
+        Purge { state: Mutex::default(), wake: Condvar::new(), rest: Condvar::new(), every_bytes }
     }
 
     pub fn written(&self, bytes: u64) {
@@ -42,11 +45,23 @@ impl Purge {
     /// False when it is closed.
     fn wait(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.busy = false;
+        self.rest.notify_all();
         while state.bytes < self.every_bytes && !state.closed {
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.bytes = 0;
-        !state.closed
+        state.busy = !state.closed;
+        state.busy
+    }
+
+    /// Until everything that was written so far has been looked at: the files stand still then.
+    #[cfg(test)]
+    pub fn wait_until_idle(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while (state.bytes >= self.every_bytes || state.busy) && !state.closed {
+            state = self.rest.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     pub fn run(&self, engine: &Engine, listener: &dyn LogListener) {

@@ -2,8 +2,11 @@
 //!
 //! Every entry's checksum is verified; what is read must be in sequence and of the terms that the group's record tells.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use model::{PartitionId, ReplicaId};
 use replica::LogStart;
@@ -12,6 +15,30 @@ use replica::eraftpb::{Entry, HardState};
 use super::format::{self, HARD_STATE, LOG_GROUP, NodeKey, RECEIVING, TAIL, Tail};
 use super::writer::{Engine, EntryExt};
 use super::{LogError, LogGroup};
+
+/// Logs are numbered as they are opened.
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// The number of the log that this thread has read last.
+    static READ_LAST: Cell<u64> = const { Cell::new(0) };
+}
+
+pub fn next_number() -> u64 {
+    OPENED.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+/// Reads that see no other log. raft-engine keeps the last block of entries that a thread has read, by file number and
+/// place and nothing else: on a thread that has read another log it would take that one's block for its own.
+pub fn apart<T: Send>(log: u64, read: impl FnOnce() -> T + Send) -> T {
+    let last = READ_LAST.get();
+    if last == 0 || last == log {
+        READ_LAST.set(log);
+        return read();
+    }
+    let read = thread::scope(|scope| scope.spawn(read).join());
+    read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
 
 /// Read at once while a replica starts.
 const CHUNK_BYTES: u64 = 4 << 20;

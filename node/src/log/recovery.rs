@@ -4,7 +4,7 @@
 //! tail is examined on a copy first, because raft-engine cuts it silently. The copy tells the last readable batch; the
 //! marks in the damaged file's bytes tell up to which batch everything was synced. Unreadable and synced is corruption.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -16,13 +16,14 @@ use raft_engine::{Config, LogBatch, RecoveryMode};
 
 use super::files::{Syncs, WatchedFiles};
 use super::format::{LOG_GROUP, MARK, Mark, MarkKey, Tail, uncertain_key};
+use super::read::NodeRecords;
 use super::writer::{Engine, Uncertain};
 use super::{LogError, LogOptions};
 
 const FILE_MAGIC: &[u8] = b"RAFT-LOG-FILE-HEADER-9986AB3E47F320B394C8E84916EB0ED5";
 /// Magic, version and alignment of raft-engine's file format 2.
-const FILE_HEADER_LEN: u64 = FILE_MAGIC.len() as u64 + 8 + 8;
-const BATCH_HEADER_LEN: u64 = 16;
+pub const FILE_HEADER_LEN: u64 = FILE_MAGIC.len() as u64 + 8 + 8;
+pub const BATCH_HEADER_LEN: u64 = 16;
 /// Beside raft-engine's files, which it is older than.
 const KEY_FILE: &str = "mark-key";
 
@@ -45,8 +46,12 @@ pub fn open(options: &LogOptions, syncs: &Arc<Syncs>) -> Result<Opened, LogError
     fs::create_dir_all(&options.dir).map_err(|source| io_error("make", &options.dir, source))?;
     let key = mark_key(&options.dir)?;
     for queue in ["raftlog", "rewrite"] {
-        if let Some(last) = files(&options.dir, queue)?.pop() {
-            cut_zeros(&last).map_err(|source| io_error("cut zeros off", &last, source))?;
+        let files = files(&options.dir, queue)?;
+        for file in &files {
+            mend_alignment(file).map_err(|source| io_error("mend the header of", file, source))?;
+        }
+        if let Some(last) = files.last() {
+            cut_zeros(last).map_err(|source| io_error("cut zeros off", last, source))?;
         }
         sync_folder(&options.dir)?;
     }
@@ -164,19 +169,33 @@ fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, LogError> {
     Ok(files)
 }
 
+/// No file here is aligned. raft-engine believes a damaged header that says otherwise, and asks for as much memory as it
+/// says: the process would end at every start.
+fn mend_alignment(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut head = vec![0; usize::try_from(FILE_HEADER_LEN).expect("a header is short")];
+    if file.metadata()?.len() < FILE_HEADER_LEN {
+        return Ok(());
+    }
+    file.read_exact_at(&mut head, 0)?;
+    if header_len(&head) != Some(FILE_HEADER_LEN) || head.ends_with(&[0; 8]) {
+        return Ok(());
+    }
+    tracing::warn!(?path, "the header of a log file is damaged, and mended");
+    file.write_all_at(&[0; 8], FILE_HEADER_LEN - 8)?;
+    file.sync_all()
+}
+
 /// Cuts the file behind its last batch, if nothing but zeros stands there. Whatever else is wrong is left alone.
 fn cut_zeros(path: &Path) -> io::Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let len = file.metadata()?.len();
-    if only_zeros(&file, 0, len.min(FILE_HEADER_LEN))? && only_zeros(&file, 0, len)? {
-        // A header is synced before the first batch: nothing was ever written here.
-        return fs::remove_file(path);
-    }
-    let mut magic = vec![0; FILE_MAGIC.len()];
-    if len < FILE_HEADER_LEN || file.read_exact_at(&mut magic, 0).is_err() || magic != FILE_MAGIC {
-        return Ok(());
-    }
-    let mut end = FILE_HEADER_LEN;
+    let mut head = vec![0; usize::try_from(len.min(FILE_HEADER_LEN)).expect("a header is short")];
+    file.read_exact_at(&mut head, 0)?;
+    let Some(mut end) = header_len(&head) else {
+        // A header is synced before the first batch: nothing was ever written behind one that is not whole.
+        return if only_zeros(&file, FILE_HEADER_LEN, len)? { fs::remove_file(path) } else { Ok(()) };
+    };
     while end + BATCH_HEADER_LEN <= len {
         let mut header = [0; 8];
         file.read_exact_at(&mut header, end)?;
@@ -191,6 +210,17 @@ fn cut_zeros(path: &Path) -> io::Result<()> {
         file.sync_all()?;
     }
     Ok(())
+}
+
+/// Of raft-engine's file header, if it is whole. A file whose header was lost gets one of format 1 when its tail is cut: it
+/// has no alignment.
+pub fn header_len(head: &[u8]) -> Option<u64> {
+    let version = head.strip_prefix(FILE_MAGIC)?.first_chunk::<8>()?;
+    match u64::from_be_bytes(*version) {
+        1 => Some(FILE_HEADER_LEN - 8),
+        2 => Some(FILE_HEADER_LEN).filter(|len| u64::try_from(head.len()).is_ok_and(|found| found >= *len)),
+        _ => None,
+    }
 }
 
 fn only_zeros(file: &File, from: u64, to: u64) -> io::Result<bool> {
@@ -218,18 +248,19 @@ fn io_error(verb: &'static str, path: &Path, source: io::Error) -> LogError {
     LogError::Io { verb, path: path.to_owned(), source }
 }
 
-/// Remembers, synced, which groups' tails are uncertain: now, or since an earlier start. With the vote each had when it
-/// became so.
-pub fn settle(
-    engine: &Engine,
-    options: &LogOptions,
-    end: End,
-    tails: &HashMap<PartitionId, Tail>,
-    known: &[PartitionId],
-) -> Result<Uncertain, LogError> {
-    let mut groups = known.to_vec();
+/// What the log knows of groups when it is opened.
+pub struct Known<'a> {
+    pub tails: &'a HashMap<PartitionId, Tail>,
+    pub records: &'a NodeRecords,
+}
+
+/// Remembers, synced, which groups' tails are uncertain: now, or since an earlier start. With the vote each has now. A group
+/// of which only the id stands here may have lost its vote, and all else, with the log's end.
+pub fn settle(engine: &Engine, options: &LogOptions, end: End, known: &Known<'_>) -> Result<Uncertain, LogError> {
+    let Known { tails, records } = known;
+    let mut groups: BTreeSet<PartitionId> = records.uncertain.iter().copied().collect();
     if end == End::Uncertain {
-        groups.extend(tails.keys().filter(|partition| !known.contains(partition)));
+        groups.extend(tails.keys().chain(records.accept_from.keys()));
         let mut batch = LogBatch::default();
         for partition in &groups {
             batch.put(LOG_GROUP, uncertain_key(*partition), vec![1]).expect("our keys are not raft-engine's own");

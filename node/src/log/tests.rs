@@ -1,5 +1,7 @@
 //! The log on real files: what is told durable is there again, whatever happened to the rest.
 
+mod refinement;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -264,24 +266,69 @@ fn a_group_that_was_lost_with_the_logs_end_begins_uncertain_until_it_votes() {
     let (live, copy) = (dir.path().join("live"), dir.path().join("copy"));
     let log = open(&live);
     log.run(OTHER, birth());
-    assert!(!log.empty_start().tail_uncertain);
+    assert!(!log.empty_start(PARTITION).tail_uncertain);
     // All there is of the group stands in the last batch; a vote would stand beside it.
     log.run(PARTITION, Work::AcceptFrom { replica: ReplicaId(u64::from_be_bytes(*b"accepted")) });
     crash(&live, &copy);
     overwrite(&last_file(&copy), find(&copy, "accepted"), b"excepted");
     let log = open(&copy);
     assert_eq!(log.groups().len(), 1, "nothing is left of it");
-    assert!(log.empty_start().tail_uncertain && log.start_of(PARTITION, 0).unwrap().tail_uncertain);
+    assert!(log.empty_start(PARTITION).tail_uncertain && log.start_of(PARTITION, 0).unwrap().tail_uncertain);
     log.run(PARTITION, Work::AcceptFrom { replica: ReplicaId(3) });
     log.run(PARTITION, birth());
     drop(log);
     let log = open(&copy);
-    assert!(!log.empty_start().tail_uncertain, "the log is certain again");
+    assert!(!log.empty_start(PartitionId(5)).tail_uncertain, "the log is certain again");
     assert!(log.start_of(PARTITION, 10).unwrap().tail_uncertain, "the group is not");
     log.run(PARTITION, append(1, Vec::new(), Some(hard_state(5, 3, 10))));
     log.run(PARTITION, append(2, Vec::new(), Some(hard_state(6, 3, 10))));
     drop(log);
     assert!(!open(&copy).start_of(PARTITION, 10).unwrap().tail_uncertain);
+}
+
+#[test]
+fn a_group_that_has_lost_all_but_its_id_stays_uncertain_beyond_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, copy) = (dir.path().join("live"), dir.path().join("copy"));
+    let log = open(&live);
+    log.run(PARTITION, Work::AcceptFrom { replica: ReplicaId(3) });
+    // Told to be synced, and used; then the disk loses it.
+    let hard_state = |term, vote| Some(HardState { term, vote, ..HardState::default() });
+    let vote = |number, hard_state| {
+        Work::Append(Append { number, entries: Vec::new(), hard_state, must_sync: true, doubted: false })
+    };
+    log.run(PARTITION, vote(1, hard_state(6, 3)));
+    crash(&live, &copy);
+    let bytes = fs::read(last_file(&copy)).unwrap();
+    let batches = refinement::crash::batches(&bytes);
+    let (start, end) = batches.last().unwrap();
+    overwrite(&last_file(&copy), u64::try_from(start + 30).unwrap(), &vec![0xee; end - start - 30]);
+    let log = open(&copy);
+    assert!(log.empty_start(PARTITION).tail_uncertain);
+    // Nobody speaks to it in this life.
+    drop(log);
+    let log = open(&copy);
+    assert!(!log.empty_start(OTHER).tail_uncertain, "the log is certain again");
+    assert!(log.empty_start(PARTITION).tail_uncertain, "the group is not: it may have voted");
+    log.run(PARTITION, vote(1, hard_state(7, 2)));
+    drop(log);
+    assert!(!open(&copy).start_of(PARTITION, 0).unwrap().tail_uncertain);
+}
+
+#[test]
+fn logs_that_are_read_on_one_thread_do_not_see_each_others_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = ["first", "other"].map(|text| {
+        let log = open(&dir.path().join(text));
+        log.run(PARTITION, birth());
+        log.run(PARTITION, append(1, vec![Entry { data: text.into(), ..entry(11, 5) }], None));
+        (text, log)
+    });
+    for (text, log) in &logs {
+        assert_eq!(log.start_of(PARTITION, 10).unwrap().entries[0].data, text.as_bytes());
+        let request = FetchRequest { low: 11, high: 12, max_bytes: 1, to: ReplicaId(2) };
+        assert_eq!(log.fetch(PARTITION, &request).unwrap()[0].data, text.as_bytes());
+    }
 }
 
 #[test]
@@ -541,9 +588,51 @@ fn a_new_file_without_a_header_is_no_damage() {
         drop(log);
         let new = dir.path().join("0000000000000002.raftlog");
         fs::File::create(&new).unwrap().set_len(len).unwrap();
-        let start = open(dir.path()).start_of(PARTITION, 10).unwrap();
-        assert_eq!((start.truncated_index, start.tail_uncertain), (10, false));
+        // Nor is one with a part of it.
+        for header in [b"".as_slice(), b"RAFT-LOG-FILE-HEADER-99"] {
+            fs::File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&new)
+                .unwrap()
+                .write_all_at(header, 0)
+                .unwrap();
+            let start = open(dir.path()).start_of(PARTITION, 10).unwrap();
+            assert_eq!((start.truncated_index, start.tail_uncertain), (10, false));
+        }
     }
+}
+
+#[test]
+fn a_damaged_header_does_not_end_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    log.run(PARTITION, birth());
+    log.run(PARTITION, append(1, entries(11, &[5]), None));
+    drop(log);
+    let alignment = recovery::FILE_HEADER_LEN - 8;
+    overwrite(&last_file(dir.path()), alignment, &[0x03, 0xbf, 0x3a, 0x19, 0x76, 0xbe, 0x02, 0x51]);
+    // Behind the batches stands what looks like no batch, so that raft-engine looks for the next aligned one.
+    let len = fs::metadata(last_file(dir.path())).unwrap().len();
+    overwrite(&last_file(dir.path()), len, &[0xff; 40]);
+    assert_eq!(open(dir.path()).start_of(PARTITION, 10).unwrap().last_index, 11);
+}
+
+#[test]
+fn a_file_that_lost_its_header_does_not_make_every_later_start_uncertain() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, copy) = (dir.path().join("live"), dir.path().join("copy"));
+    open(&live).run(PARTITION, birth());
+    fs::write(live.join("0000000000000002.raftlog"), [7; 200]).unwrap();
+    let log = open(&live);
+    assert!(log.empty_start(OTHER).tail_uncertain);
+    log.run(PARTITION, append(1, entries(11, &[5]), None));
+    // Killed: what was allocated ahead stands behind the last batch.
+    crash(&live, &copy);
+    let log = open(&copy);
+    assert!(!log.empty_start(OTHER).tail_uncertain, "nothing was lost this time");
+    assert_eq!(log.start_of(PARTITION, 10).unwrap().last_index, 11);
 }
 
 #[test]

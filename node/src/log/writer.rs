@@ -346,9 +346,9 @@ impl Writer {
         }
         // After a sync its mark waits for the next batch; after an unsynced write nothing waits.
         self.unwritten = sync;
-        self.shared.batches.fetch_add(1, Ordering::Relaxed);
-        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.purge.written(bytes);
+        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.batches.fetch_add(1, Ordering::Relaxed);
     }
 
     fn tell(&mut self) {

@@ -43,7 +43,7 @@ impl Worker {
         if refused {
             return false;
         }
-        let start = empty_start(&context, partition, replica, context.log.empty_start());
+        let start = empty_start(&context, partition, replica, context.log.empty_start(partition));
         let started = match Replica::start(start) {
             Ok(started) => started,
             Err(error) => {

@@ -80,7 +80,7 @@ pub struct Applied {
 }
 
 /// The engine of one node.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Engine {
     pub current: Vec<Contents>,
     flushed: Vec<Contents>,

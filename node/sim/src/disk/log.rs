@@ -7,7 +7,7 @@
 //! The durable-through mark of a batch travels in the next one: only the last batch can be ambiguous, and a batch that
 //! cannot be read makes the tails of the node's replicas uncertain.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use model::ReplicaId;
@@ -164,6 +164,8 @@ pub struct Log {
     open: Batch,
     /// Groups whose tail was cut and whose replica has not voted in a newer term since, having what it lost; kept durably.
     pub uncertain: BTreeSet<usize>,
+    /// The term of each of them at the last start.
+    uncertain_since: BTreeMap<usize, u64>,
     /// A broken log, for the test of the tests: a sync does nothing, and batches reach the disk by and by.
     pub lazy: bool,
     unwritten: VecDeque<Batch>,
@@ -216,15 +218,28 @@ impl Log {
 
     fn settle_last(&mut self) {
         for (group, operation) in std::mem::take(&mut self.last).operations {
-            if let Operation::Append(append) = &operation
-                && let Some(hard_state) = &append.hard_state
-                && hard_state.vote != 0
-                && !append.doubted
-                && hard_state.term > self.settled[group].hard_state.term
-            {
+            if self.ends_doubt(group, &operation) {
                 self.uncertain.remove(&group);
             }
             self.settled[group].carry_out(&operation);
+            if let Operation::Installed { hard_state, .. } = &operation {
+                self.uncertain_since.insert(group, hard_state.term);
+            }
+        }
+    }
+
+    /// A vote in a later term than it started with; or its end: nobody asks what a retired replica voted.
+    fn ends_doubt(&self, group: usize, operation: &Operation) -> bool {
+        match operation {
+            Operation::Append(append) => {
+                let since = self.uncertain_since.get(&group).copied().unwrap_or_default();
+                let voted = append.hard_state.as_ref().is_some_and(|hard| hard.vote != 0 && hard.term > since);
+                voted && !append.doubted
+            }
+            Operation::Retire { .. } => true,
+            Operation::Truncate(_) | Operation::Identity(_) | Operation::Receiving(_) | Operation::Installed { .. } => {
+                false
+            }
         }
     }
 
@@ -272,6 +287,8 @@ impl Log {
             let here = (0..self.settled.len()).filter(|group| self.settled[*group].identity.is_some());
             self.uncertain.extend(here);
         }
+        let term = |group: &usize| (*group, self.settled[*group].hard_state.term);
+        self.uncertain_since = self.uncertain.iter().map(term).collect();
     }
 
     /// Whether a batch is being written.
