@@ -5,5 +5,9 @@
 
 mod group;
 mod limits;
+mod many;
 mod moves;
 mod world;
+
+/// Of each node; `two_workers` runs the same tests with more.
+const WORKERS: usize = 1;

@@ -63,7 +63,7 @@ pub fn config(folder: &TempDir, number: usize, seeds: Vec<String>) -> Config {
         metrics_listen: None,
         memds: Vec::new(),
         seeds,
-        workers: 1,
+        workers: crate::WORKERS,
         read_threads: 1,
         cache: ByteSize(32 << 20),
         reserve: ByteSize(1 << 20),
@@ -126,9 +126,12 @@ impl World {
     }
 
     pub async fn group(&self, number: usize) -> Option<GroupStatus> {
+        self.groups(number).await.into_iter().find(|group| group.partition == PARTITION.0)
+    }
+
+    pub async fn groups(&self, number: usize) -> Vec<GroupStatus> {
         let request = Request::new(ListGroupsRequest { table: 0 });
-        let answer = self.node(number).services().admin.list_groups(request).await.unwrap();
-        answer.into_inner().groups.into_iter().find(|group| group.partition == PARTITION.0)
+        self.node(number).services().admin.list_groups(request).await.unwrap().into_inner().groups
     }
 
     /// The number of the node that leads and serves.
@@ -203,16 +206,21 @@ impl Client {
 
     /// All in one frame; answers in the order of the requests.
     pub async fn ask(&self, epoch: u64, operations: Vec<Operation>) -> Vec<Outcome> {
+        self.ask_each(epoch, operations.into_iter().map(|operation| (PARTITION, operation)).collect()).await
+    }
+
+    /// The same, of several partitions.
+    pub async fn ask_each(&self, epoch: u64, operations: Vec<(PartitionId, Operation)>) -> Vec<Outcome> {
         let mut answers = Vec::new();
         let mut requests = Vec::new();
-        for operation in operations {
+        for (partition, operation) in operations {
             let id = self.ids.fetch_add(1, Ordering::Relaxed);
             let (answer, answered) = oneshot::channel();
             self.waiting.lock().unwrap().insert(id, answer);
             answers.push(answered);
             requests.push(data::Request {
                 id,
-                partition: PARTITION.0,
+                partition: partition.0,
                 epoch,
                 deadline_ms: 30_000,
                 table_version: 4,
