@@ -172,6 +172,17 @@ impl Core {
         self.settle();
     }
 
+    /// A follower of this term tells how far it knows the log to be committed. A leader that started with an older commit index
+    /// would have to commit an entry of its own first, and may have to do it in a configuration that the others have left:
+    /// where that one lacks a quorum, they would wait for ever. Whatever is committed stands in every leader's log.
+    pub(crate) fn learn_commit(&mut self, message: &Message) {
+        let answers =
+            matches!(message.get_msg_type(), MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse);
+        if answers && self.leads() && message.term == self.term() && message.commit > self.committed() {
+            self.node.raft.raft_log.commit_to(message.commit);
+        }
+    }
+
     /// Appends the entries to the log of this leader, all or none. Returns the index of the first.
     pub(crate) fn propose(&mut self, entries: Vec<Entry>) -> Result<u64, Refused> {
         if !self.leads() && !self.flaw.forwards() {

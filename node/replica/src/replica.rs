@@ -256,6 +256,7 @@ impl Replica {
         {
             leading.oversight.heard(from, self.clock.ticks);
         }
+        self.core.learn_commit(&message);
         self.core.step(message);
     }
 

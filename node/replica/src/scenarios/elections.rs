@@ -223,6 +223,27 @@ fn all_replicas_unsure_of_their_tails_find_a_leader_again() {
 }
 
 #[test]
+fn a_leader_learns_from_its_followers_what_was_committed_before_it_led() {
+    let mut cluster = Cluster::led(&["a", "b", "a"]);
+    cluster.write(1, put("k", "v"));
+    cluster.tick(4);
+    // It starts with a commit index that was not written, and without the zone that could commit anything new.
+    (1..=3).for_each(|id| cluster.crash(id));
+    let disk = &mut cluster.host(1).disk;
+    disk.hard_state.commit = crate::state::BIRTH_INDEX;
+    disk.mark = Some(crate::AppliedMark::birth().encode());
+    disk.items.clear();
+    cluster.start(1, false);
+    cluster.start(3, false);
+    for _ in 0..24 {
+        cluster.tick_once(&[2, 3]);
+        cluster.settle();
+    }
+    let (leads, follows) = (cluster.replica(1).status(), cluster.replica(3).status());
+    assert!(cluster.host(1).disk.items.contains_key(&Bytes::from_static(b"k")), "{leads:?} {follows:?}");
+}
+
+#[test]
 fn followers_hear_of_a_commit_with_the_next_tick() {
     let mut cluster = Cluster::led(&ZONES);
     cluster.tick(4);
