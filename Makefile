@@ -84,6 +84,10 @@ profile: setup setup-profile
 	$(CARGO) build $(RELEASE) -p trivet -p e2e
 	$(BIN)/profile --trivet $(BIN)/trivet --out ./profile $(LOAD)
 
+# What the parts cost, each by itself, with its allocations. The profile is named, or RocksDB would compile once more.
+bench-rooms: setup
+	$(CARGO) bench --profile release -p model -p replica --bench items --bench step
+
 # Licences, sources and duplicates of what we link.
 deny:
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
