@@ -121,6 +121,7 @@ impl Node {
         engine.ingests_unflushed = mutant == Some(Mutant::IngestUnflushed);
         let mut log = Log::new(groups);
         log.lazy = mutant == Some(Mutant::EmptySync);
+        log.votes_end_doubt = mutant == Some(Mutant::DoubtEndsEarly);
         Node {
             place,
             id,

@@ -34,6 +34,7 @@ pub enum Mutant {
     ApplySkips,
     ForgetVotes,
     TornTailVotes,
+    DoubtEndsEarly,
     IngestUnflushed,
     BatchedAppends,
 }
@@ -52,7 +53,7 @@ const fn known(mutant: Mutant, seeds: u64, found_by: &'static [&'static str], mi
     Known { mutant, mistake, found_by, seeds }
 }
 
-pub const KNOWN: [Known; 25] = [
+pub const KNOWN: [Known; 26] = [
     known(Mutant::AckUnsynced, 20, &["durability"], "the log answers before it has synced"),
     known(Mutant::EmptySync, 20, &["durability"], "the log's sync does nothing, as raft-engine's `sync()`"),
     known(
@@ -112,6 +113,12 @@ pub const KNOWN: [Known; 25] = [
         "a replica whose log lost its end votes at once (raft's panic on it is off)",
     ),
     known(
+        Mutant::DoubtEndsEarly,
+        300,
+        &["leader completeness", "commitment", "durability"],
+        "a vote ends the doubt of a torn tail, though the replica still lacks what it lost",
+    ),
+    known(
         Mutant::IngestUnflushed,
         100,
         &["state machine equality", "start"],
@@ -159,6 +166,7 @@ impl Mutant {
             | Mutant::SnapshotLosesItem
             | Mutant::ApplySkips
             | Mutant::ForgetVotes
+            | Mutant::DoubtEndsEarly
             | Mutant::IngestUnflushed => return replica::Flaw::default(),
         };
         replica::Flaw::of(inside)

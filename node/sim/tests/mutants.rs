@@ -141,6 +141,11 @@ fn a_torn_tail_that_votes_is_found() {
 }
 
 #[test]
+fn a_doubt_that_ends_with_any_vote_is_found() {
+    bitten(Mutant::DoubtEndsEarly);
+}
+
+#[test]
 fn an_ingest_before_its_flush_is_found() {
     bitten(Mutant::IngestUnflushed);
 }

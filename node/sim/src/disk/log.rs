@@ -169,6 +169,8 @@ pub struct Log {
     /// A broken log, for the test of the tests: a sync does nothing, and batches reach the disk by and by.
     pub lazy: bool,
     unwritten: VecDeque<Batch>,
+    /// Another: any vote ends the doubt of a tail.
+    pub votes_end_doubt: bool,
     /// A synced batch was once unreadable here.
     pub rotted: bool,
 }
@@ -234,7 +236,7 @@ impl Log {
             Operation::Append(append) => {
                 let since = self.uncertain_since.get(&group).copied().unwrap_or_default();
                 let voted = append.hard_state.as_ref().is_some_and(|hard| hard.vote != 0 && hard.term > since);
-                voted && !append.doubted
+                voted && (!append.doubted || self.votes_end_doubt)
             }
             Operation::Retire { .. } => true,
             Operation::Truncate(_) | Operation::Identity(_) | Operation::Receiving(_) | Operation::Installed { .. } => {

@@ -55,9 +55,24 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], mut cruelty: Cruelty) {
         die(core, &mut nodes[forgets], LastBatch::Rotten);
         let soon = core.rng.range(MILLISECOND, SECOND / 5);
         core.after(soon, Event::Fault(Fault::Restart(forgets)));
+        if core.rng.permille(500) {
+            strike_again(core, leads, forgets);
+        }
     }
     let back = core.rng.range(0, SECOND / 5);
     core.after(back, Event::Fault(Fault::Join(directions(nodes, lags))));
+}
+
+/// The leader is back at once, so that the follower hears what it lacks; before it has it, both die again.
+fn strike_again(core: &mut Core, leads: Place, forgets: Place) {
+    core.stats.count("rotten batches that hurt twice");
+    let returns = core.rng.range(60, 150) * MILLISECOND;
+    core.after(returns, Event::Fault(Fault::Restart(leads)));
+    let again = core.rng.range(SECOND / 2, SECOND * 3 / 2);
+    core.after(again, Event::Fault(Fault::Stop(leads)));
+    core.after(again, Event::Fault(Fault::Stop(forgets)));
+    let soon = core.rng.range(MILLISECOND, SECOND / 5);
+    core.after(again + soon, Event::Fault(Fault::Restart(forgets)));
 }
 
 fn directions(nodes: &[Node], place: Place) -> Vec<(Place, Place)> {
