@@ -20,8 +20,10 @@ pub fn must_serve(core: &Core, nodes: &[Node], group: Group, away: Place) -> boo
         let Some(place) = core.registry.places.get(&voter.node).filter(|place| **place != away) else { continue };
         let node = &nodes[*place];
         let Some(running) = node.running[group].as_ref().filter(|running| running.id == voter.id) else { continue };
-        // A joint change may need the node that is away; a torn tail may wait for what only it knows.
-        if running.status.in_joint_change || node.log.uncertain.contains(&group) {
+        // A change that nobody remembers to be committed, or a joint one, may need the node that is away; a torn tail may wait
+        // for what only it knows.
+        let behind = running.epoch() < descriptor.epoch;
+        if behind || running.status.in_joint_change || node.log.uncertain.contains(&group) {
             return false;
         }
         here += 1;
