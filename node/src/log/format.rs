@@ -204,6 +204,7 @@ impl Tail {
         bytes
     }
 
+    /// A record without runs says that there are no entries, and is right: whoever appends to an empty log writes another.
     pub fn decode(bytes: Vec<u8>, last_index: Option<u64>) -> Result<Tail, DecodeError> {
         let mut input = Reader::new(Bytes::from(bytes));
         let format = input.u8()?;
@@ -215,7 +216,8 @@ impl Tail {
         while input.left() > 0 {
             runs.push((input.u64()?, input.u64()?));
         }
-        Ok(Tail { truncated_index, truncated_term, runs, last_index: last_index.unwrap_or(truncated_index) })
+        let last_index = last_index.filter(|_| !runs.is_empty()).unwrap_or(truncated_index);
+        Ok(Tail { truncated_index, truncated_term, runs, last_index })
     }
 }
 

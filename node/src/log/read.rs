@@ -133,7 +133,9 @@ fn tail(engine: &Engine, partition: PartitionId) -> Result<Tail, LogError> {
         Some(bytes) => Tail::decode(bytes, last).map_err(|source| LogError::Decode { partition, source })?,
         None => Tail { last_index: last.unwrap_or(0), ..Tail::default() },
     };
-    let first = engine.first_index(partition.0);
+    // raft-engine brings back what a shorter append had overwritten, if all of that was truncated in the file of the append.
+    let brought_back = |first: u64| tail.runs.is_empty() && first > tail.truncated_index;
+    let first = engine.first_index(partition.0).filter(|first| !brought_back(*first));
     if first.is_some_and(|first| first != tail.truncated_index + 1)
         || tail.runs.first().map(|(index, _)| *index) != first
         || tail.runs.last().is_some_and(|(index, _)| *index > tail.last_index)

@@ -19,7 +19,7 @@ use draw::Drawn;
 /// One more than there are: operations of the last one only stand for a sync.
 const GROUPS: usize = 4;
 const STEPS: usize = 120;
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 14;
 
 fn partition(group: usize) -> PartitionId {
     PartitionId(0x100 + u64::try_from(group).unwrap())
