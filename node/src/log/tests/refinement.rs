@@ -95,6 +95,10 @@ impl World {
         if fate == Fate::Rots && (!must_sync || self.idle) {
             fate = Fate::DiesMeanwhile;
         }
+        if fate == Fate::DiesMeanwhile && self.idle && self.batches == 0 {
+            // It has written nothing in this life: there is no mark to tear.
+            fate = Fate::GoesOn;
+        }
         match fate {
             Fate::GoesOn => self.settle(must_sync),
             Fate::Closes => self.close(),
