@@ -9,3 +9,4 @@ pub mod history;
 pub mod process;
 pub mod profile;
 pub mod random;
+pub mod small_disk;
