@@ -49,6 +49,9 @@ pub struct Config {
     /// Free space below which the node hands its leaders on; below half of it, writes are refused.
     #[arg(long, env = "TRIVET_NODE_RESERVE", default_value = "512MiB")]
     pub reserve: ByteSize,
+    /// Nodes that share the disk, this one among them: what is on its way to the disk counts so many times.
+    #[arg(long, env = "TRIVET_NODE_SHARERS", default_value_t = 1)]
+    pub sharers: u64,
     /// The unit of every time-out of replication.
     #[arg(long, env = "TRIVET_NODE_TICK", default_value = "100ms")]
     pub tick: Milliseconds,
@@ -73,6 +76,8 @@ pub enum ConfigError {
     NoThreads,
     #[error("a node needs a zone")]
     NoZone,
+    #[error("a disk has at least one node")]
+    NoSharers,
     #[error("an election must take at least three heartbeats: {election} and {heartbeat} ticks")]
     ElectionTooShort { election: usize, heartbeat: usize },
 }
@@ -85,6 +90,9 @@ impl Config {
         }
         if self.zone.is_empty() {
             return Err(ConfigError::NoZone);
+        }
+        if self.sharers == 0 {
+            return Err(ConfigError::NoSharers);
         }
         if self.heartbeat_ticks == 0 || self.election_ticks < 3 * self.heartbeat_ticks {
             return Err(ConfigError::ElectionTooShort {

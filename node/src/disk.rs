@@ -5,7 +5,7 @@
 //! DIR/identity    node id and zone, written once, synced
 //! DIR/start       how often a process has started on this folder, raised and synced at every start
 //! DIR/lock        held exclusively while a process runs; says its pid
-//! DIR/reserve     bytes kept back, given up when the disk is nearly full so that there is room to shrink
+//! DIR/reserve     bytes kept back, given up in steps where the disk refuses what must be written
 //! DIR/log/        room `log`       DIR/items/  room `items`
 //! DIR/outgoing/, DIR/incoming/     room `snapshot`
 //! ```
@@ -13,6 +13,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -23,6 +24,7 @@ use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 const FORMAT: u32 = 1;
 /// What may stand in a folder that is still blank: what a start that was cut short leaves, and a file system's own.
 const HARMLESS: [&str; 3] = ["lock", "format.new", "lost+found"];
+const RESERVE: &str = "reserve";
 
 /// Whose folder it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,28 +33,15 @@ pub struct Identity {
     pub zone: Zone,
 }
 
-/// Sizes of one disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskOptions {
-    /// Kept back in a file, for the time when the disk is nearly full.
-    pub reserve_bytes: u64,
-    /// With fewer free bytes than this the disk is nearly full: writes are refused.
-    pub nearly_full_bytes: u64,
-}
-
-impl Default for DiskOptions {
-    /// Room for a few log files and flushes.
-    fn default() -> DiskOptions {
-        DiskOptions { reserve_bytes: 64 << 20, nearly_full_bytes: 1 << 30 }
-    }
-}
+/// The reserve is given up in pieces of this: what a start writes (RocksDB's manifest and options, a few records of the
+/// log), and no more than that for whoever fills the disk.
+pub const RESERVE_STEP_BYTES: u64 = 8 << 20;
 
 /// How much room there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     pub total_bytes: u64,
     pub free_bytes: u64,
-    pub nearly_full: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -80,25 +69,22 @@ pub enum DiskError {
 #[derive(Debug)]
 pub struct Disk {
     root: PathBuf,
-    options: DiskOptions,
     identity: Option<Identity>,
     start_number: u64,
     /// Closing it gives the folder free.
     _lock: File,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reserve {
-    Kept,
-    GivenUp,
-}
-
 impl Disk {
-    /// Locks the folder (made if missing) and raises its start number. A folder of another format is left untouched.
-    pub fn open(root: &Path, options: DiskOptions) -> Result<Disk, DiskError> {
+    /// Locks the folder (made if missing) and raises its start number; gives up a part of the reserve where a full disk would
+    /// not let the node start. A folder of another format is left untouched.
+    pub fn open(root: &Path) -> Result<Disk, DiskError> {
         fs::create_dir_all(root).map_err(failed("make", root))?;
         let known = check_format(root)?;
         let lock = take_lock(root)?;
+        if space_of(root)?.free_bytes < RESERVE_STEP_BYTES {
+            shrink_reserve(root, reserve_bytes(root)?.saturating_sub(RESERVE_STEP_BYTES))?;
+        }
         if !known {
             write_synced(&root.join("format"), format!("{FORMAT}\n").as_bytes())?;
         }
@@ -112,8 +98,8 @@ impl Disk {
             None => Some(0),
         };
         let start_number = before.ok_or_else(|| malformed(start.clone()))? + 1;
-        write_synced(&start, format!("{start_number}\n").as_bytes())?;
-        Ok(Disk { root: root.to_owned(), options, identity, start_number, _lock: lock })
+        write_start(&start, format!("{start_number}\n").as_bytes())?;
+        Ok(Disk { root: root.to_owned(), identity, start_number, _lock: lock })
     }
 
     /// None while the folder is blank: a blank folder takes no identity by itself.
@@ -158,32 +144,56 @@ impl Disk {
     }
 
     pub fn space(&self) -> Result<Space, DiskError> {
-        let stat = statvfs(&self.root).map_err(io::Error::from).map_err(failed("ask for the room of", &self.root))?;
-        let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
-        Ok(Space {
-            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
-            free_bytes,
-            nearly_full: free_bytes < self.options.nearly_full_bytes,
-        })
+        space_of(&self.root)
     }
 
-    /// Gives the reserve up (nearly full) or fills it again (room enough).
-    pub fn keep_reserve(&self, keep: Reserve) -> Result<(), DiskError> {
-        let path = self.root.join("reserve");
-        match keep {
-            Reserve::GivenUp => match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
-                Ok(()) | Err(_) => Ok(()),
-            },
-            Reserve::Kept if self.options.reserve_bytes == 0 => Ok(()),
-            Reserve::Kept => {
-                let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-                let file = file.map_err(failed("make", &path))?;
-                fallocate(&file, FallocateFlags::empty(), 0, self.options.reserve_bytes)
-                    .map_err(io::Error::from)
-                    .map_err(failed("reserve room in", &path))
-            }
+    /// Bytes kept back now.
+    pub fn reserve_bytes(&self) -> Result<u64, DiskError> {
+        reserve_bytes(&self.root)
+    }
+
+    /// Keeps so many bytes back, allocated.
+    pub fn fill_reserve(&self, bytes: u64) -> Result<(), DiskError> {
+        let path = self.root.join(RESERVE);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(failed("make", &path))?;
+        fallocate(&file, FallocateFlags::empty(), 0, bytes)
+            .map_err(io::Error::from)
+            .map_err(failed("reserve room in", &path))
+    }
+
+    /// Keeps no more than so many bytes back: the rest is free for whoever writes first.
+    pub fn shrink_reserve(&self, to: u64) -> Result<(), DiskError> {
+        shrink_reserve(&self.root, to)
+    }
+}
+
+fn space_of(root: &Path) -> Result<Space, DiskError> {
+    let stat = statvfs(root).map_err(io::Error::from).map_err(failed("ask for the room of", root))?;
+    Ok(Space {
+        total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+        free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+    })
+}
+
+fn reserve_bytes(root: &Path) -> Result<u64, DiskError> {
+    let path = root.join(RESERVE);
+    match fs::metadata(&path) {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(failed("look at", &path)(error)),
+    }
+}
+
+fn shrink_reserve(root: &Path, to: u64) -> Result<(), DiskError> {
+    let path = root.join(RESERVE);
+    match OpenOptions::new().write(true).open(&path) {
+        Ok(file) if file.metadata().map_err(failed("look at", &path))?.len() > to => {
+            file.set_len(to).map_err(failed("shrink", &path))
         }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("open", &path)(error)),
     }
 }
 
@@ -221,7 +231,11 @@ fn take_lock(root: &Path) -> Result<File, DiskError> {
         }
         Err(error) => return Err(failed("lock", &path)(error.into())),
     }
-    lock.set_len(0).and_then(|()| writeln!(lock, "{}", process::id())).map_err(failed("write", &path))?;
+    // Over what stands there: a full disk has no other block for it.
+    let pid = format!("{}\n", process::id());
+    let written =
+        lock.write_all_at(pid.as_bytes(), 0).and_then(|()| lock.set_len(u64::try_from(pid.len()).unwrap_or(0)));
+    written.map_err(failed("write", &path))?;
     Ok(lock)
 }
 
@@ -260,6 +274,21 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     write().map_err(failed("write", path))
 }
 
+/// All or nothing where there is room for a second file; on a full disk over what stands there: a few bytes of one sector.
+fn write_start(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    match write_synced(path, bytes) {
+        Err(DiskError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull && path.exists() => {
+            let write = || {
+                let file = OpenOptions::new().write(true).open(path)?;
+                file.write_all_at(bytes, 0)?;
+                file.sync_all()
+            };
+            write().map_err(failed("write", path))
+        }
+        other => other,
+    }
+}
+
 fn failed(verb: &'static str, path: &Path) -> impl Fn(io::Error) -> DiskError {
     let path = path.to_owned();
     move |source| DiskError::Io { verb, path: path.clone(), source }
@@ -274,7 +303,7 @@ mod tests {
     use super::*;
 
     fn open(root: &Path) -> Result<Disk, DiskError> {
-        Disk::open(root, DiskOptions { reserve_bytes: 1 << 20, nearly_full_bytes: 1 })
+        Disk::open(root)
     }
 
     fn identity() -> Identity {
@@ -343,16 +372,20 @@ mod tests {
     }
 
     #[test]
-    fn a_reserve_is_kept_and_given_up() {
+    fn a_reserve_is_kept_and_given_up_in_parts() {
         let dir = tempfile::tempdir().unwrap();
         let disk = open(dir.path()).unwrap();
         let space = disk.space().unwrap();
-        assert!(space.total_bytes >= space.free_bytes && !space.nearly_full);
-        disk.keep_reserve(Reserve::Kept).unwrap();
-        disk.keep_reserve(Reserve::Kept).unwrap();
-        assert_eq!(fs::metadata(dir.path().join("reserve")).unwrap().len(), 1 << 20);
-        disk.keep_reserve(Reserve::GivenUp).unwrap();
-        disk.keep_reserve(Reserve::GivenUp).unwrap();
-        assert!(!dir.path().join("reserve").exists());
+        assert!(space.total_bytes >= space.free_bytes);
+        assert_eq!(disk.reserve_bytes().unwrap(), 0);
+        disk.fill_reserve(2 << 20).unwrap();
+        disk.fill_reserve(2 << 20).unwrap();
+        assert_eq!(disk.reserve_bytes().unwrap(), 2 << 20);
+        disk.shrink_reserve(3 << 20).unwrap();
+        assert_eq!(disk.reserve_bytes().unwrap(), 2 << 20);
+        disk.shrink_reserve(1 << 20).unwrap();
+        assert_eq!(disk.reserve_bytes().unwrap(), 1 << 20);
+        disk.shrink_reserve(0).unwrap();
+        assert_eq!(disk.reserve_bytes().unwrap(), 0);
     }
 }

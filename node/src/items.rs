@@ -33,6 +33,8 @@ pub struct ItemsOptions {
     pub dir: PathBuf,
     /// Block cache and memtables together.
     pub memory_bytes: usize,
+    /// Of the disk that is this node's: a small one is not to be filled by one flush.
+    pub disk_bytes: u64,
     /// The node's id: sizes differ a little by node, so that nodes do not flush at once.
     pub seed: u64,
     /// Flush, compaction and snapshots together, bytes per second; 0 for no limit.
@@ -128,6 +130,26 @@ pub enum WriteOutcome {
     Written,
     /// Nothing was written: memtables are full or compaction is behind. Try the same batch again, admit no more writes.
     Stalled,
+    /// Nothing was written: a flush has found no room on the disk. RocksDB tries it again every few seconds, and takes writes
+    /// when it has succeeded; reads go on meanwhile.
+    NoRoom,
+}
+
+/// What RocksDB's error says of a full disk; the crate has no word for it.
+const NO_ROOM: &str = "No space left on device";
+
+impl ItemsError {
+    /// The disk is full: what was asked may be asked again.
+    pub fn is_no_room(&self) -> bool {
+        match self {
+            ItemsError::Open { source, .. } | ItemsError::Engine { source, .. } => is_no_room(source),
+            ItemsError::Decode { .. } | ItemsError::MalformedKey | ItemsError::OtherFormat { .. } => false,
+        }
+    }
+}
+
+fn is_no_room(error: &rocksdb::Error) -> bool {
+    error.kind() == ErrorKind::IOError && error.as_ref().contains(NO_ROOM)
 }
 
 /// The records of one group.
@@ -165,7 +187,13 @@ pub struct Estimate {
 impl ItemsOptions {
     /// 64 MiB in all, no limit on background work: a small node.
     pub fn new(dir: PathBuf, seed: u64) -> ItemsOptions {
-        ItemsOptions { dir, memory_bytes: 64 << 20, seed, background_bytes_per_s: 0, concurrent_writers: false }
+        let (memory_bytes, disk_bytes) = (64 << 20, u64::MAX);
+        ItemsOptions { dir, memory_bytes, disk_bytes, seed, background_bytes_per_s: 0, concurrent_writers: false }
+    }
+
+    /// Room with which the engine gets on its feet again after it had none.
+    pub fn flush_bytes(&self) -> u64 {
+        engine::flush_bytes(self)
     }
 }
 

@@ -5,7 +5,7 @@
 //!                     purge thread: never on the writer
 //! ```
 //! Group commit clocks itself: whatever arrived while the last sync ran is the next batch. A write or sync that fails
-//! ends the process. Must not know what an entry says.
+//! ends the process; one for which the disk has no room waits for it. Must not know what an entry says.
 
 mod files;
 mod format;
@@ -20,7 +20,7 @@ mod writer;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -49,6 +49,13 @@ pub struct LogOptions {
 }
 
 impl LogOptions {
+    /// Smaller where the disk is: a sixteenth of it, since half a gigabyte of log would leave a small one nothing for items.
+    pub fn for_disk(dir: PathBuf, disk_bytes: u64) -> LogOptions {
+        let usual = LogOptions::new(dir);
+        let purge_bytes = (disk_bytes / 16).clamp(LEAST_PURGE_BYTES.min(usual.purge_bytes), usual.purge_bytes);
+        LogOptions { purge_bytes, file_bytes: purge_bytes / 8, ..usual }
+    }
+
     /// Sizes for a node: files of 64 MiB, half a gigabyte of them, batches above 8 KiB compressed.
     pub fn new(dir: PathBuf) -> LogOptions {
         LogOptions {
@@ -61,6 +68,9 @@ impl LogOptions {
         }
     }
 }
+
+/// A log below this is rewritten too often to be worth its bytes.
+const LEAST_PURGE_BYTES: u64 = 16 << 20;
 
 /// One thing to do for one group.
 #[derive(Debug)]
@@ -122,6 +132,9 @@ pub trait LogListener: Send + Sync + 'static {
     fn durable(&self, worker: usize, done: Vec<Done>);
     /// Old files are held by these groups: flush the items, then truncate them.
     fn holds_old_files(&self, groups: Vec<PartitionId>);
+    /// The disk has no room for what must be written: makes some if it can, and waits a moment. False if there will be none:
+    /// the writer gives up, and what waits for it is never durable.
+    fn await_room(&self) -> bool;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -213,7 +226,14 @@ impl Log {
     /// group is told that its tail is uncertain.
     pub fn open(options: LogOptions, listener: Arc<dyn LogListener>) -> Result<Log, LogError> {
         let syncs = Arc::new(Syncs::default());
-        let recovery::Opened { engine, end, key } = recovery::open(&options, &syncs)?;
+        let gave_up = Arc::new(AtomicBool::new(false));
+        let (told, closing) = (Arc::clone(&listener), Arc::clone(&gave_up));
+        let await_room: files::AwaitRoom = Arc::new(move || {
+            let again = told.await_room();
+            closing.fetch_or(!again, Ordering::Relaxed);
+            again
+        });
+        let recovery::Opened { engine, end, key } = recovery::open(&options, &syncs, &await_room)?;
         let engine = Arc::new(engine);
         let node = read::node_records(&engine);
         let tails = read::tails(&engine);
@@ -225,7 +245,7 @@ impl Log {
             syncs.fail_at(number);
         }
         let mark = recovery::read_mark(&engine, key);
-        let start = Start { tails, end, mark, key, lazy_after: options.lazy_after, uncertain };
+        let start = Start { tails, end, mark, key, lazy_after: options.lazy_after, uncertain, gave_up };
         let inner = Inner {
             number: read::next_number(),
             queue: Arc::default(),
@@ -298,6 +318,16 @@ impl Log {
             jobs: jobs.load(Ordering::Relaxed),
             bytes: bytes.load(Ordering::Relaxed),
         }
+    }
+
+    /// Bytes of entries that wait for the writer, or that it is writing.
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.inner.queue.unwritten_bytes()
+    }
+
+    /// Removes old files now if there are more than the log is to have.
+    pub fn purge(&self) {
+        self.inner.purge.wake();
     }
 
     /// Bytes of the log's files.

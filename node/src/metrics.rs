@@ -29,6 +29,8 @@ pub struct Metrics {
     pub raft_dropped: IntCounter,
     /// Messages of replication refused because the disk is full.
     pub disk_full_dropped: IntCounter,
+    /// Writes of log and items for which the disk had no room.
+    pub disk_refusals: IntCounter,
     /// Messages or frames from the network that were refused as garbage.
     pub garbage: IntCounter,
     /// Entries handed to the log.
@@ -84,6 +86,7 @@ impl Metrics {
             raft_messages: counter("raft_messages", "Messages of replication sent")?,
             raft_dropped: counter("raft_messages_dropped", "Messages of replication dropped")?,
             disk_full_dropped: counter("disk_full_dropped", "Messages of replication refused for want of disk")?,
+            disk_refusals: counter("disk_refusals", "Writes of log and items for which the disk had no room")?,
             garbage: counter("garbage", "Messages and frames refused as garbage")?,
             entries: counter("log_entries", "Entries handed to the log")?,
             log_jobs: counter("log_jobs", "Jobs handed to the log")?,

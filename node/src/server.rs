@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::context::Context;
+use crate::error::describe;
 use crate::service::Services;
 use crate::service::admin::AdminService;
 use crate::service::data::DataService;
@@ -131,9 +132,16 @@ impl Node {
         tracing::info!(node = %self.context.node, "stops");
         self.hand_over().await;
         self.end_threads();
-        let flushed = self.context.items.flush().context("flush the items");
+        let flushed = self.context.items.flush();
         self.context.log.close();
-        flushed
+        match flushed {
+            // The log has it.
+            Err(error) if error.is_no_room() => {
+                tracing::warn!(error = describe(&error), "stops without flushing the items");
+                Ok(())
+            }
+            flushed => flushed.context("flush the items"),
+        }
     }
 
     /// Waits until every group that is led here has another leader, or for the time-out: a group without another voter keeps
@@ -166,6 +174,7 @@ impl Node {
         }
         self.serving = None;
         self.context.budget.cancel();
+        self.context.room.close();
         self.context.inboxes.exit();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
@@ -221,6 +230,8 @@ fn services(context: &Arc<Context>) -> Services {
         metrics: Arc::clone(&context.metrics),
         incoming: context.disk.incoming_dir(),
         budget: Arc::clone(&context.budget),
+        room: Arc::clone(&context.room),
+        full_nodes: Arc::clone(&context.full_nodes),
     };
     Services {
         data: DataService::new(context.inboxes.clone(), Arc::clone(&context.metrics)),

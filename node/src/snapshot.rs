@@ -69,6 +69,23 @@ pub enum SnapshotError {
     },
 }
 
+impl SnapshotError {
+    /// The disk is full: what was asked may be asked again.
+    pub fn is_no_room(&self) -> bool {
+        match self {
+            SnapshotError::Items(error) => error.is_no_room(),
+            SnapshotError::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            SnapshotError::NoState { .. }
+            | SnapshotError::Log(_)
+            | SnapshotError::LogClosed
+            | SnapshotError::Decode { .. }
+            | SnapshotError::BadChunk { .. }
+            | SnapshotError::Damaged { .. }
+            | SnapshotError::Cancelled => false,
+        }
+    }
+}
+
 /// Between whom a snapshot goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {

@@ -32,13 +32,12 @@ use replica::{Input, Now};
 
 use crate::context::Context;
 use crate::metrics::count;
+use crate::room::RoomState;
 use crate::worker::desk::{Desk, Undelivered};
 use crate::worker::group::{Group, Phase};
 
 /// A turn ends after this, so that connections are served.
 const TURN: Duration = Duration::from_micros(500);
-/// How soon a batch that would have stalled is tried again.
-const STALL_PAUSE: Duration = Duration::from_millis(1);
 /// A commit index that rides on no append for so long is told by itself.
 const COMMIT_UNTOLD: Duration = Duration::from_millis(5);
 /// Steps of one group in a row, where its reads are answered from memory.
@@ -54,8 +53,10 @@ pub struct Worker {
     /// Groups whose log cannot be read: nothing of them is started, nothing of them made anew.
     pub corrupt: BTreeSet<PartitionId>,
     pub ticks: u64,
-    /// The disk was scarce at the last tick.
-    pub was_scarce: bool,
+    /// The disk's room at the last tick.
+    pub room: RoomState,
+    /// Retired groups for whose clearing the disk had no room.
+    pub uncleared: Vec<PartitionId>,
     pub tick: Duration,
 }
 
@@ -78,7 +79,8 @@ impl Worker {
             births: BTreeSet::new(),
             corrupt,
             ticks: 0,
-            was_scarce: false,
+            room: RoomState::Enough,
+            uncleared: Vec::new(),
             tick,
         }
     }
@@ -91,7 +93,7 @@ impl Worker {
         let mut next_telling: Option<Instant> = None;
         loop {
             if self.active.is_empty() {
-                let until = if self.desk.stalled() { Instant::now() + STALL_PAUSE } else { next_tick };
+                let until = self.desk.retries().map_or(next_tick, |due| due.min(next_tick));
                 let until = until.min(next_telling.unwrap_or(until));
                 tokio::select! {
                     biased;

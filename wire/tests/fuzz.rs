@@ -139,7 +139,8 @@ fn hostile_frames_between_nodes_are_refused_or_read() {
     };
     let make = |random: &mut Random| {
         let (messages, directory) = (some(random, message), some(random, entry));
-        raft::Frame { from_node: random.bits(), to_node: 7, start_number: 3, messages, directory }.encode_to_vec()
+        let (from_node, disk_full) = (random.bits(), random.below(2) == 1);
+        raft::Frame { from_node, to_node: 7, start_number: 3, messages, directory, disk_full }.encode_to_vec()
     };
     let target = |input: &[u8]| {
         read::<raft::Frame>(input);

@@ -13,6 +13,8 @@ const MEMTABLE_BYTES: usize = 64 << 20;
 const MEMTABLES: usize = 4;
 /// Least memory for memtables to be worth a file.
 const LEAST_MEMTABLE_BYTES: usize = 1 << 20;
+/// A disk holds at least so many memtables.
+const MEMTABLES_PER_DISK: u64 = 16;
 const BLOCK_BYTES: usize = 4 << 10;
 const BYTES_PER_SYNC: u64 = 512 << 10;
 const BLOOM_BITS: f64 = 10.0;
@@ -37,9 +39,15 @@ pub fn table_options() -> BlockBasedOptions {
     table
 }
 
-/// A memtable's size: a quarter of what memtables may have, and up to 12 % off by node.
+/// RocksDB goes on after a flush had no room once there is room for a memtable.
+pub fn flush_bytes(options: &ItemsOptions) -> u64 {
+    u64::try_from(memtable_bytes(options)).unwrap_or(u64::MAX)
+}
+
+/// A memtable's size: a quarter of what memtables may have, a small part of the disk, and up to 12 % off by node.
 fn memtable_bytes(options: &ItemsOptions) -> usize {
-    let bytes = (options.memory_bytes / 2 / MEMTABLES).clamp(LEAST_MEMTABLE_BYTES, MEMTABLE_BYTES);
+    let most = usize::try_from(options.disk_bytes / MEMTABLES_PER_DISK).unwrap_or(usize::MAX);
+    let bytes = (options.memory_bytes / 2 / MEMTABLES).min(most).clamp(LEAST_MEMTABLE_BYTES, MEMTABLE_BYTES);
     // 0..=24, by the id's upper bits: ids are random.
     let off = usize::try_from((options.seed >> 32) % 25).expect("below 25");
     bytes / 100 * (88 + off)

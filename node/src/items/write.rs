@@ -8,7 +8,7 @@ use replica::{AppliedWrite, ApplyBatch};
 use rocksdb::{ErrorKind, WriteBatch};
 
 use super::keys::{RecordKind, item_key, record_key, write_item_key};
-use super::{GroupRecords, Items, ItemsError, TurnBatch, WriteOutcome, failed, malformed_record};
+use super::{GroupRecords, Items, ItemsError, TurnBatch, WriteOutcome, failed, is_no_room, malformed_record};
 
 impl Items {
     /// All or nothing, without waiting.
@@ -27,6 +27,7 @@ impl Items {
         match self.inner.db.write_opt(batch, &self.inner.apply) {
             Ok(()) => Ok(WriteOutcome::Written),
             Err(error) if error.kind() == ErrorKind::Incomplete => Ok(WriteOutcome::Stalled),
+            Err(error) if is_no_room(&error) => Ok(WriteOutcome::NoRoom),
             Err(source) => Err(ItemsError::Engine { verb: "write", source }),
         }
     }

@@ -37,6 +37,12 @@ impl Purge {
         }
     }
 
+    /// Looks for old files now.
+    pub fn wake(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).bytes = self.every_bytes;
+        self.wake.notify_one();
+    }
+
     pub fn close(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.wake.notify_one();

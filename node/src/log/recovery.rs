@@ -1,7 +1,7 @@
 //! What an unclean stop leaves at the log's end, and whether it may be cut off.
 //!
 //! raft-engine allocates ahead, so zeros behind the last batch are no damage: they are cut before it opens. Any other bad
-//! tail is examined on a copy first, because raft-engine cuts it silently. The copy tells the last readable batch; the
+//! tail is examined first with raft-engine's hands tied, because it cuts it silently. That tells the last readable batch; the
 //! marks in the damaged file's bytes tell up to which batch everything was synced. Unreadable and synced is corruption.
 
 use std::collections::{BTreeSet, HashMap};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use model::PartitionId;
 use raft_engine::{Config, LogBatch, RecoveryMode};
 
-use super::files::{Syncs, WatchedFiles};
+use super::files::{AwaitRoom, Hands, Syncs, WatchedFiles};
 use super::format::{LOG_GROUP, MARK, Mark, MarkKey, Tail, uncertain_key};
 use super::read::NodeRecords;
 use super::writer::{Engine, Uncertain};
@@ -42,7 +42,7 @@ pub struct Opened {
 }
 
 /// Opens the engine so that nothing is cut off silently.
-pub fn open(options: &LogOptions, syncs: &Arc<Syncs>) -> Result<Opened, LogError> {
+pub fn open(options: &LogOptions, syncs: &Arc<Syncs>, await_room: &AwaitRoom) -> Result<Opened, LogError> {
     fs::create_dir_all(&options.dir).map_err(|source| io_error("make", &options.dir, source))?;
     let key = mark_key(&options.dir)?;
     for queue in ["raftlog", "rewrite"] {
@@ -55,7 +55,8 @@ pub fn open(options: &LogOptions, syncs: &Arc<Syncs>) -> Result<Opened, LogError
         }
         sync_folder(&options.dir)?;
     }
-    match open_engine(options, &options.dir, syncs, RecoveryMode::AbsoluteConsistency) {
+    let files = || WatchedFiles { syncs: Arc::clone(syncs), await_room: Arc::clone(await_room), hands: Hands::Write };
+    match open_engine(options, &options.dir, files(), RecoveryMode::AbsoluteConsistency) {
         Ok(engine) => return Ok(Opened { engine, end: End::Sound, key }),
         Err(raft_engine::Error::Corruption(reason)) => {
             tracing::warn!(reason, "the log's tail is unreadable, examining it");
@@ -63,7 +64,7 @@ pub fn open(options: &LogOptions, syncs: &Arc<Syncs>) -> Result<Opened, LogError
         Err(source) => return Err(LogError::Open { dir: options.dir.clone(), source }),
     }
     examine(options, key)?;
-    let engine = open_engine(options, &options.dir, syncs, RecoveryMode::TolerateTailCorruption)
+    let engine = open_engine(options, &options.dir, files(), RecoveryMode::TolerateTailCorruption)
         .map_err(|source| LogError::Open { dir: options.dir.clone(), source })?;
     Ok(Opened { engine, end: End::Uncertain, key })
 }
@@ -92,7 +93,7 @@ fn mark_key(dir: &Path) -> Result<MarkKey, LogError> {
 fn open_engine(
     options: &LogOptions,
     dir: &Path,
-    syncs: &Arc<Syncs>,
+    files: WatchedFiles,
     recovery_mode: RecoveryMode,
 ) -> raft_engine::Result<Engine> {
     let config = Config {
@@ -106,25 +107,26 @@ fn open_engine(
         prefill_for_recycle: false,
         ..Config::default()
     };
-    Engine::open_with_file_system(config, Arc::new(WatchedFiles { syncs: Arc::clone(syncs) }))
+    Engine::open_with_file_system(config, Arc::new(files))
 }
 
 /// Fails if the unreadable tail was synced.
 fn examine(options: &LogOptions, key: MarkKey) -> Result<(), LogError> {
     let dir = &options.dir;
-    let copy = dir.with_extension("examined");
-    if copy.exists() {
-        fs::remove_dir_all(&copy).map_err(|source| io_error("remove", &copy, source))?;
+    let beside = dir.with_extension("examined");
+    if beside.exists() {
+        fs::remove_dir_all(&beside).map_err(|source| io_error("remove", &beside, source))?;
     }
-    fs::create_dir_all(&copy).map_err(|source| io_error("make", &copy, source))?;
+    fs::create_dir_all(&beside).map_err(|source| io_error("make", &beside, source))?;
     for queue in ["raftlog", "rewrite"] {
-        copy_files(&files(dir, queue)?, &copy)?;
+        link_files(&files(dir, queue)?, &beside)?;
     }
-    let engine = open_engine(options, &copy, &Arc::default(), RecoveryMode::TolerateTailCorruption)
+    let unwatched = WatchedFiles { syncs: Arc::default(), await_room: Arc::new(|| false), hands: Hands::Off };
+    let engine = open_engine(options, &beside, unwatched, RecoveryMode::TolerateTailCorruption)
         .map_err(|source| LogError::Open { dir: dir.clone(), source })?;
     let readable = read_mark(&engine, key).number;
     drop(engine);
-    fs::remove_dir_all(&copy).map_err(|source| io_error("remove", &copy, source))?;
+    fs::remove_dir_all(&beside).map_err(|source| io_error("remove", &beside, source))?;
     let durable = match files(dir, "raftlog")?.pop() {
         Some(last) => {
             let bytes = fs::read(&last).map_err(|source| io_error("read", &last, source))?;
@@ -143,15 +145,11 @@ pub fn read_mark(engine: &Engine, key: MarkKey) -> Mark {
     engine.get(LOG_GROUP, MARK).and_then(|bytes| Mark::decode(&bytes, key)).unwrap_or_default()
 }
 
-/// Only the last file is ever cut: the others are linked.
-fn copy_files(files: &[PathBuf], to: &Path) -> Result<(), LogError> {
-    for (at, file) in files.iter().enumerate() {
+/// Under the same names elsewhere: raft-engine takes a folder, and leaves things in it.
+fn link_files(files: &[PathBuf], to: &Path) -> Result<(), LogError> {
+    for file in files {
         let target = to.join(file.file_name().expect("a listed file has a name"));
-        if at + 1 < files.len() {
-            fs::hard_link(file, &target).map_err(|source| io_error("link", &target, source))?;
-        } else {
-            fs::copy(file, &target).map_err(|source| io_error("write", &target, source))?;
-        }
+        fs::hard_link(file, &target).map_err(|source| io_error("link", &target, source))?;
     }
     Ok(())
 }

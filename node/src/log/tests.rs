@@ -41,6 +41,10 @@ impl LogListener for Told {
     fn holds_old_files(&self, groups: Vec<PartitionId>) {
         self.old_files.lock().unwrap().extend(groups);
     }
+
+    fn await_room(&self) -> bool {
+        false
+    }
 }
 
 impl Told {

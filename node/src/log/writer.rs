@@ -1,12 +1,13 @@
 //! The writer thread: takes every job that waits, writes one batch, syncs once, tells each worker once.
 //!
 //! What need not be synced (a commit index, a truncation) waits in the batch for the next sync, or for a moment without
-//! work. A write that fails ends the process: what is on the disk is unknown then.
+//! work. A write that fails ends the process: what is on the disk is unknown then. Where the disk has no room, it waits
+//! (`files`); if there will be none, the writer ends: what it held was never told to anybody.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -17,7 +18,7 @@ use raft_engine::{Command, LogBatch, MessageExt};
 use replica::state::{BIRTH_INDEX, BIRTH_TERM};
 use replica::{Append, eraftpb};
 
-use super::files::WatchedFiles;
+use super::files::{WatchedFiles, is_no_room};
 use super::format::{self, LOG_GROUP, Mark, MarkKey, Tail};
 use super::purge::Purge;
 use super::recovery::End;
@@ -50,6 +51,8 @@ pub struct Queued {
 pub struct Queue {
     waiting: Mutex<Waiting>,
     wake: Condvar,
+    /// Of what waits, and of what was taken and is not written yet.
+    unwritten_bytes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -71,7 +74,9 @@ impl Queue {
             return;
         }
         let was_empty = waiting.jobs.is_empty();
+        let before = waiting.jobs.len();
         waiting.jobs.extend(jobs);
+        self.unwritten_bytes.fetch_add(bytes_of(&waiting.jobs[before..]), Ordering::Relaxed);
         if was_empty && !waiting.jobs.is_empty() {
             self.wake.notify_one();
         }
@@ -80,6 +85,21 @@ impl Queue {
     pub fn close(&self) {
         self.lock().closed = true;
         self.wake.notify_all();
+    }
+
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.unwritten_bytes.load(Ordering::Relaxed)
+    }
+
+    fn written(&self, bytes: u64) {
+        self.unwritten_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Nobody writes what waits: who waits for it is told by its being dropped.
+    fn abandon(&self) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        waiting.jobs.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -106,6 +126,22 @@ impl Queue {
         mem::swap(jobs, &mut waiting.jobs);
         Taken::Jobs
     }
+}
+
+/// Only entries are worth counting.
+fn bytes_of(jobs: &[Queued]) -> u64 {
+    let entries = jobs.iter().filter_map(|queued| match &queued.job.work {
+        Work::Append(append) => Some(&append.entries),
+        Work::Truncate { .. }
+        | Work::Birth { .. }
+        | Work::Receiving { .. }
+        | Work::Received { .. }
+        | Work::AcceptFrom { .. }
+        | Work::Corrupt
+        | Work::Remove => None,
+    });
+    let bytes = entries.flatten().map(|entry| entry.data.len() + entry.context.len()).sum::<usize>();
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// What others may ask while the writer runs.
@@ -139,6 +175,8 @@ pub struct Start {
     pub mark: Mark,
     pub key: MarkKey,
     pub lazy_after: Duration,
+    /// The listener has said that there will be no room.
+    pub gave_up: Arc<AtomicBool>,
 }
 
 pub struct Writer {
@@ -176,38 +214,48 @@ impl Writer {
 
     pub fn run(mut self) {
         let _abort = AbortOnPanic;
+        if self.work().is_err() {
+            tracing::warn!("the log ends without room for what it held last");
+            self.queue.abandon();
+        }
+    }
+
+    fn work(&mut self) -> Result<(), GaveUp> {
         let queue = Arc::clone(&self.queue);
         let mut jobs = Vec::new();
         loop {
             let idle = self.unwritten.then_some(self.start.lazy_after);
             match queue.take(&mut jobs, idle) {
-                Taken::Jobs => self.process(&mut jobs),
+                Taken::Jobs => {
+                    let bytes = bytes_of(&jobs);
+                    self.process(&mut jobs)?;
+                    queue.written(bytes);
+                }
                 // Files may be deleted for what a batch overwrites or truncates: only a mark goes without a sync.
-                Taken::Idle if self.batch.is_empty() => self.write(Sync::No),
-                Taken::Idle => self.write(Sync::Yes),
-                Taken::Closed => break,
+                Taken::Idle if self.batch.is_empty() => self.write(Sync::No)?,
+                Taken::Idle => self.write(Sync::Yes)?,
+                Taken::Closed if self.unwritten => return self.write(Sync::Yes),
+                Taken::Closed => return Ok(()),
             }
-        }
-        if self.unwritten {
-            self.write(Sync::Yes);
         }
     }
 
-    fn process(&mut self, jobs: &mut Vec<Queued>) {
+    fn process(&mut self, jobs: &mut Vec<Queued>) -> Result<(), GaveUp> {
         self.shared.jobs.fetch_add(u64::try_from(jobs.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let mut must_sync = false;
         for Queued { job, waiter } in jobs.drain(..) {
             must_sync |= self.add(job, waiter);
             if self.batch.approximate_size() > BATCH_BYTES {
-                self.write(Sync::Yes);
+                self.write(Sync::Yes)?;
                 self.tell();
                 must_sync = false;
             }
         }
         if must_sync {
-            self.write(Sync::Yes);
+            self.write(Sync::Yes)?;
         }
         self.tell();
+        Ok(())
     }
 
     /// Whether it must be synced before it is told.
@@ -330,12 +378,13 @@ impl Writer {
             .expect("a hard state of three integers encodes");
     }
 
-    fn write(&mut self, sync: Sync) {
+    fn write(&mut self, sync: Sync) -> Result<(), GaveUp> {
         self.start.mark.number += 1;
         self.put(LOG_GROUP, format::MARK.to_vec(), self.start.mark.encode(self.start.key));
         let sync = sync == Sync::Yes;
         let bytes = match self.engine.write(&mut self.batch, sync) {
             Ok(bytes) => u64::try_from(bytes).unwrap_or(u64::MAX),
+            Err(error) if lacks_room(&error) && self.start.gave_up.load(Ordering::Relaxed) => return Err(GaveUp),
             Err(error) => {
                 tracing::error!(%error, "the log cannot be written");
                 process::abort();
@@ -349,6 +398,7 @@ impl Writer {
         self.purge.written(bytes);
         self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.shared.batches.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     fn tell(&mut self) {
@@ -372,6 +422,17 @@ impl Writer {
 enum Sync {
     Yes,
     No,
+}
+
+/// The listener has said that there will be no room.
+struct GaveUp;
+
+/// raft-engine's word for a second attempt that failed for want of room is "try again".
+fn lacks_room(error: &raft_engine::Error) -> bool {
+    match error {
+        raft_engine::Error::Io(error) => is_no_room(error),
+        other => matches!(other, raft_engine::Error::TryAgain(_)),
+    }
 }
 
 impl Told {

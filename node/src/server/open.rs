@@ -10,15 +10,16 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
-use crate::context::{Context, Room};
+use crate::context::Context;
 use crate::directory::{Directory, DirectoryEntry};
-use crate::disk::{Disk, DiskOptions, Identity};
+use crate::disk::{Disk, Identity, RESERVE_STEP_BYTES};
 use crate::error::describe;
 use crate::items::{GroupRecords, Items, ItemsOptions};
 use crate::log::{Done, Log, LogGroup, LogListener, LogOptions};
 use crate::metrics::Metrics;
 use crate::pool::{Pool, PoolOptions};
 use crate::registry::Registry;
+use crate::room::{CALM, Room, RoomOptions};
 use crate::snapshot::{Budget, SnapshotError};
 use crate::transport::links::{LinksOptions, Sender};
 use crate::transport::{Connector, Links};
@@ -26,8 +27,6 @@ use crate::worker::group::Group;
 use crate::worker::inbox::{Inboxes, Mail};
 use crate::worker::lifecycle;
 
-/// Kept back in a file so that a full disk can be shrunk.
-const RESERVE_FILE_BYTES: u64 = 16 << 20;
 /// Snapshots sent at once: each takes the disk's bandwidth from the foreground.
 const SENDING_AT_ONCE: usize = 2;
 /// Snapshots of a node together: a tenth of a small NVMe volume, a replica of 10 GB in under two minutes.
@@ -63,6 +62,7 @@ pub struct WorkerGroups {
 /// The log tells the workers.
 struct Listener {
     inboxes: Inboxes,
+    room: Arc<Room>,
 }
 
 impl LogListener for Listener {
@@ -73,18 +73,29 @@ impl LogListener for Listener {
     fn holds_old_files(&self, _groups: Vec<PartitionId>) {
         self.inboxes.push(0, Mail::FlushWanted);
     }
+
+    fn await_room(&self) -> bool {
+        self.room.refused();
+        self.room.pause()
+    }
 }
 
 pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
     let Opening { config, address, connector, runtimes } = opening;
-    let disk = open_disk(config)?;
+    let disk = Arc::new(open_disk(config)?);
     let Identity { node, zone } = disk.identity().cloned().context("read the node's identity")?;
     let start_number = disk.start_number();
     let metrics = Arc::new(Metrics::new().context("register metrics")?);
     let inboxes = Inboxes::new(config.workers, Arc::clone(&metrics));
-    let log_options = LogOptions { fail_sync: config.fail_sync, ..LogOptions::new(disk.log_dir()) };
-    let log = Log::open(log_options, Arc::new(Listener { inboxes: inboxes.clone() })).context("open the log")?;
-    let items = Items::open(items_options(config, &disk, node)).context("open the items")?;
+    let disk_bytes = disk.space().context("ask how large the disk is")?.total_bytes / config.sharers;
+    let items_options = items_options(config, &disk, Part { node, disk_bytes });
+    let room_options = room_options(config, &items_options);
+    let room = Arc::new(Room::new(Arc::clone(&disk), room_options, Arc::clone(&metrics)));
+    let log_options = LogOptions { fail_sync: config.fail_sync, ..LogOptions::for_disk(disk.log_dir(), disk_bytes) };
+    let log_bytes = log_options.purge_bytes;
+    let listener = Listener { inboxes: inboxes.clone(), room: Arc::clone(&room) };
+    let log = Log::open(log_options, Arc::new(listener)).context("open the log")?;
+    let items = Items::open(items_options).context("open the items")?;
     let unfinished = crate::snapshot::recover(&disk.outgoing_dir(), &disk.incoming_dir(), &items, &log)
         .context("finish the snapshots that were being installed")?;
     let own = DirectoryEntry { node, zone: zone.clone(), address: (*address).to_owned(), start_number };
@@ -94,6 +105,7 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
         directory: Arc::new(Directory::new(own)),
         connector: (*connector).clone(),
         metrics: Arc::clone(&metrics),
+        room: Arc::clone(&room),
         runtimes: runtimes.to_vec(),
         on_unreachable: Arc::new(move |node| {
             for worker in unreachable.workers() {
@@ -120,19 +132,20 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
         replica_options: Options {
             election_ticks: config.election_ticks,
             heartbeat_ticks: config.heartbeat_ticks,
+            log_bytes: Options::default().log_bytes.min(log_bytes / 2),
             ..Options::default()
         },
-        resign_below_bytes: config.reserve.0,
-        room: Room::default(),
+        room,
+        full_nodes: Arc::default(),
     });
     let groups = start_groups(&context, &unfinished)?;
-    crate::worker::tick::measure_room(&context);
+    context.room.watch(context.log.clone(), context.items.clone());
+    context.room.measure();
     Ok(Opened { context, groups })
 }
 
 fn open_disk(config: &Config) -> anyhow::Result<Disk> {
-    let options = DiskOptions { reserve_bytes: RESERVE_FILE_BYTES, nearly_full_bytes: config.reserve.0 / 2 };
-    let mut disk = Disk::open(&config.data, options).context("open the data folder")?;
+    let mut disk = Disk::open(&config.data).context("open the data folder")?;
     match disk.identity() {
         Some(identity) if identity.zone.0 != config.zone => {
             bail!("the data folder stands in zone {}, not in zone {}", identity.zone, config.zone)
@@ -151,6 +164,15 @@ fn open_disk(config: &Config) -> anyhow::Result<Disk> {
     Ok(disk)
 }
 
+fn room_options(config: &Config, items: &ItemsOptions) -> RoomOptions {
+    RoomOptions {
+        scarce_below_bytes: config.reserve.0,
+        reserve_bytes: items.flush_bytes() + RESERVE_STEP_BYTES,
+        sharers: config.sharers,
+        calm: CALM,
+    }
+}
+
 /// Random and never 0, which stands for no node.
 fn random_id() -> anyhow::Result<NodeId> {
     loop {
@@ -161,10 +183,17 @@ fn random_id() -> anyhow::Result<NodeId> {
     }
 }
 
-fn items_options(config: &Config, disk: &Disk, node: NodeId) -> ItemsOptions {
+/// A node, and how much of the disk is its.
+struct Part {
+    node: NodeId,
+    disk_bytes: u64,
+}
+
+fn items_options(config: &Config, disk: &Disk, Part { node, disk_bytes }: Part) -> ItemsOptions {
     ItemsOptions {
         dir: disk.items_dir(),
         memory_bytes: usize::try_from(config.cache.0).unwrap_or(usize::MAX),
+        disk_bytes,
         seed: node.0,
         background_bytes_per_s: 0,
         concurrent_writers: config.workers > 1,
@@ -258,6 +287,13 @@ fn finish_retirement(context: &Context, found: &LogGroup, records: &GroupRecords
     let nothing = KeyRange { start: descriptor.range.start.clone(), end: Some(descriptor.range.start.clone()) };
     let range = if taken { &nothing } else { &descriptor.range };
     tracing::info!(partition = %found.partition, replica = %state.replica, "finishes a retirement");
-    let cleared = context.items.clear(found.partition, descriptor.table, range);
-    cleared.map_err(|error| anyhow::anyhow!(describe(&error))).context("clear a retired group")
+    match context.items.clear(found.partition, descriptor.table, range) {
+        // What is left is read by nobody; a snapshot of the range or another clearing removes it.
+        Err(error) if error.is_no_room() => {
+            tracing::warn!(partition = %found.partition, error = describe(&error), "no room to finish a retirement");
+            context.room.refused();
+            Ok(())
+        }
+        cleared => cleared.context("clear a retired group"),
+    }
 }

@@ -14,9 +14,10 @@ use wire::admin::{
     ListGroupsRequest, NodeStatus, SetTableRequest, StatusRequest, TransferLeaderRequest,
 };
 
-use crate::context::{Context, RoomState};
+use crate::context::Context;
 use crate::directory::DirectoryEntry;
 use crate::error::describe;
+use crate::room::RoomState;
 use crate::worker::command::{Command, CommandError, Only, Reply};
 use crate::worker::inbox::Mail;
 

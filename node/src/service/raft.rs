@@ -17,7 +17,9 @@ use wire::raft::{Frame, FrameAnswer, SnapshotAnswer, SnapshotChunk, SnapshotHead
 
 use crate::directory::{Directory, DirectoryEntry};
 use crate::error::describe;
+use crate::full_nodes::FullNodes;
 use crate::metrics::{Metrics, count};
+use crate::room::{Room, RoomState};
 use crate::snapshot::{Budget, Incoming};
 use crate::transport::convert;
 use crate::worker::inbox::{Inboxes, Mail};
@@ -39,6 +41,8 @@ pub struct RaftOptions {
     /// Where snapshots are received.
     pub incoming: PathBuf,
     pub budget: Arc<Budget>,
+    pub room: Arc<Room>,
+    pub full_nodes: Arc<FullNodes>,
 }
 
 #[derive(Clone)]
@@ -80,9 +84,9 @@ impl RaftService {
     }
 
     fn frame(&self, frame: Frame) -> Result<(), Status> {
-        let RaftOptions { node, inboxes, directory, metrics, incoming: _, budget: _ } = &*self.options;
+        let RaftOptions { node, inboxes, directory, metrics, full_nodes, .. } = &*self.options;
         metrics.raft_frames_received.inc();
-        let Frame { from_node, to_node, start_number, messages, directory: told } = frame;
+        let Frame { from_node, to_node, start_number, messages, directory: told, disk_full } = frame;
         if to_node != node.0 {
             metrics.garbage.inc();
             return Err(Status::failed_precondition(format!("this is node {node}, not {}", NodeId(to_node))));
@@ -92,6 +96,7 @@ impl RaftService {
             return Err(Status::failed_precondition(format!("node {from} has started anew since")));
         }
         directory.learn(told.into_iter().map(DirectoryEntry::from));
+        full_nodes.told(from, disk_full);
         let mut arrived = Vec::with_capacity(messages.len());
         for message in messages {
             let size = convert::wire_size(&message);
@@ -137,6 +142,10 @@ impl RaftService {
             let Some(Part::Data(data)) = chunk?.part else {
                 return Err(Status::invalid_argument("a snapshot has one header"));
             };
+            self.options.room.spend(count(data.bytes.len()));
+            if self.options.room.get() >= RoomState::Full {
+                return Ok(refused("the disk is nearly full"));
+            }
             incoming = blocking(move || incoming.write(&data).map(|()| incoming)).await?;
         }
         let received = blocking(move || incoming.finish()).await?;

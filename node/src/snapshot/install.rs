@@ -59,9 +59,27 @@ impl Received {
     /// Marks the log, replaces everything of the group in the engine by one ingest, starts the log anew. Durable when it
     /// returns: `Input::Installed`. For the snapshot pool; the group applies nothing meanwhile. After an error the group is
     /// not to be started again before [`recover`] has finished it.
-    pub fn install(self, items: &Items, log: &Log, install: &Install) -> Result<(), SnapshotError> {
-        let manifest = self.prepare(log, install)?;
-        let result = manifest.ingest(&self.folder.0, items).and_then(|()| manifest.begin_log(log));
+    ///
+    /// Where the disk has no room, `again` says whether to try once more.
+    pub fn install(
+        self,
+        items: &Items,
+        log: &Log,
+        install: &Install,
+        mut again: impl FnMut(&SnapshotError) -> bool,
+    ) -> Result<(), SnapshotError> {
+        let attempt = || {
+            let manifest = self.prepare(log, install)?;
+            manifest.ingest(&self.folder.0, items)?;
+            manifest.begin_log(log)
+        };
+        let mut result = attempt();
+        while let Err(error) = &result
+            && error.is_no_room()
+            && again(error)
+        {
+            result = attempt();
+        }
         if result.is_err() {
             // The next start needs the files.
             std::mem::forget(self.folder);

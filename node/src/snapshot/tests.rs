@@ -27,6 +27,9 @@ struct Deaf;
 impl LogListener for Deaf {
     fn durable(&self, _worker: usize, _done: Vec<Done>) {}
     fn holds_old_files(&self, _groups: Vec<PartitionId>) {}
+    fn await_room(&self) -> bool {
+        false
+    }
 }
 
 /// A node's storage in a folder.
@@ -236,7 +239,7 @@ fn a_snapshot_replaces_everything_of_its_range_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, receiver) = (sender(dir.path()), receiver(dir.path()));
     receiver.keys(&STALE);
-    transfer(&sender, &receiver).install(&receiver.items, &receiver.log, &install()).unwrap();
+    transfer(&sender, &receiver).install(&receiver.items, &receiver.log, &install(), |_| false).unwrap();
     receiver.keys(&INSTALLED);
     receiver.is_installed();
     let crashed = receiver.crash(dir.path().join("crashed"));
@@ -368,7 +371,7 @@ fn a_second_snapshot_on_its_way_does_not_touch_the_files_of_the_first() {
     let (sender, receiver) = (sender(dir.path()), receiver(dir.path()));
     let first = transfer(&sender, &receiver);
     drop(transfer(&sender, &receiver));
-    first.install(&receiver.items, &receiver.log, &install()).unwrap();
+    first.install(&receiver.items, &receiver.log, &install(), |_| false).unwrap();
     receiver.keys(&INSTALLED);
     receiver.is_installed();
 }

@@ -12,6 +12,7 @@ use wire::raft::{Frame, Message};
 
 use crate::directory::{Directory, DirectoryEntry};
 use crate::metrics::{Metrics, count};
+use crate::room::{Room, RoomState};
 use crate::transport::connector::{Connector, LinkError};
 use crate::transport::outbox::{OUTBOX_BYTES, Outbox};
 
@@ -35,6 +36,8 @@ pub struct LinksOptions {
     pub directory: Arc<Directory>,
     pub connector: Connector,
     pub metrics: Arc<Metrics>,
+    /// Told to the others with every frame.
+    pub room: Arc<Room>,
     /// Where streams run: each on one of these.
     pub runtimes: Vec<Handle>,
     pub on_unreachable: OnUnreachable,
@@ -125,6 +128,7 @@ fn frames(options: &LinksOptions, node: NodeId, outbox: &Arc<Outbox<Message>>) -
     let Sender { node: from_node, start_number } = options.sender;
     let directory = Arc::clone(&options.directory);
     let metrics = Arc::clone(&options.metrics);
+    let room = Arc::clone(&options.room);
     let mut news = options.directory.watch();
     news.mark_changed();
     let empty = Frame { from_node: from_node.0, to_node: node.0, start_number, ..Default::default() };
@@ -134,14 +138,15 @@ fn frames(options: &LinksOptions, node: NodeId, outbox: &Arc<Outbox<Message>>) -
     });
     stream::select(outbox.stream().map(Some), told.boxed()).map(move |messages| {
         metrics.raft_frames_sent.inc();
+        let empty = Frame { disk_full: room.get() >= RoomState::Full, ..empty.clone() };
         match messages {
             Some(messages) => {
                 metrics.raft_messages.inc_by(count(messages.len()));
-                Frame { messages, ..empty.clone() }
+                Frame { messages, ..empty }
             }
             None => {
                 let directory = directory.entries().into_iter().map(wire::raft::DirectoryEntry::from).collect();
-                Frame { directory, ..empty.clone() }
+                Frame { directory, ..empty }
             }
         }
     })

@@ -7,10 +7,11 @@ use replica::eraftpb::HardState;
 use replica::state::{BIRTH_INDEX, BIRTH_TERM};
 use replica::{AppliedMark, GroupState, Replica, Start};
 
-use crate::context::{Context, RoomState};
+use crate::context::Context;
 use crate::error::describe;
 use crate::items::GroupRecords;
 use crate::log::Work;
+use crate::room::RoomState;
 use crate::worker::Worker;
 use crate::worker::command::{CommandError, Reply};
 use crate::worker::group::{Group, Phase};

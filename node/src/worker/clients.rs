@@ -13,8 +13,8 @@ use wire::data::response::Result as Outcome;
 use wire::data::written::Outcome as WriteOutcome;
 use wire::data::{self, Got, Refused, Response, Written};
 
-use crate::context::RoomState;
 use crate::items::{Lookup, ScanRequest};
+use crate::room::RoomState;
 use crate::service::data::REFUSAL_BYTES;
 use crate::worker::desk::{Asked, Desk, Waiter};
 use crate::worker::group::{Group, Phase, Queued};
@@ -53,7 +53,7 @@ fn admit_one(desk: &mut Desk, group: &mut Group, queued: Queued) {
     let epoch = request.epoch;
     match request.operation {
         Some(Operation::Write(write)) => {
-            if desk.context.room.get() >= RoomState::Full {
+            if !takes_writes(desk, group) {
                 desk.refuse(&connection, id, Reason::DiskFull);
                 return;
             }
@@ -80,6 +80,13 @@ fn admit_one(desk: &mut Desk, group: &mut Group, queued: Queued) {
         }
         None => desk.refuse(&connection, id, Reason::Malformed),
     }
+}
+
+/// Where there is room: here, and where a quorum would need it. Who does not lead says who does.
+fn takes_writes(desk: &Desk, group: &Group) -> bool {
+    let quorum = |descriptor| desk.context.full_nodes.leave_a_quorum(descriptor);
+    let room = || !desk.lacks_room() && desk.context.room.get() < RoomState::Full;
+    !group.leads() || (room() && group.summary.descriptor.as_deref().is_none_or(quorum))
 }
 
 enum Consistency {

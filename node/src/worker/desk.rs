@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use model::{NodeId, PartitionId, ReplicaId};
 use replica::{Envelope, Install, Token};
@@ -17,6 +18,11 @@ use crate::service::data::{Connection, REFUSAL_BYTES, refusal};
 use crate::transport::convert;
 use crate::transport::outbox::Outbox;
 use crate::worker::command::Reply;
+
+/// How soon a batch that would have stalled is tried again.
+const STALL_PAUSE: Duration = Duration::from_millis(1);
+/// The same where the disk had no room: RocksDB looks for some every few seconds.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Who waits for a token.
 pub enum Waiter {
@@ -54,6 +60,15 @@ struct Desktop {
     answers: Vec<(Response, usize)>,
 }
 
+/// Why the items do not take what is to be applied: the batch is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stall {
+    /// A moment: everybody waits.
+    Busy,
+    /// Perhaps for long: reads go on, writes are refused. Not tried again before then.
+    NoRoom { until: Instant },
+}
+
 pub struct Desk {
     pub worker: usize,
     pub context: Arc<Context>,
@@ -63,7 +78,9 @@ pub struct Desk {
     desktops: HashMap<u64, Desktop>,
     jobs: Vec<Job>,
     batch: TurnBatch,
-    stalled: bool,
+    stall: Option<Stall>,
+    /// Bytes of entries in the jobs that gather.
+    handed_over: u64,
     /// Replicas that are no longer in their group.
     pub removed: Vec<PartitionId>,
     /// Groups whose followers may not know how far the log is committed.
@@ -89,7 +106,8 @@ impl Desk {
             desktops: HashMap::new(),
             jobs: Vec::new(),
             batch: TurnBatch::default(),
-            stalled: false,
+            stall: None,
+            handed_over: 0,
             removed: Vec::new(),
             untold: BTreeSet::new(),
             after_write: Vec::new(),
@@ -170,6 +188,7 @@ impl Desk {
     pub fn log(&mut self, partition: PartitionId, work: Work) {
         if let Work::Append(append) = &work {
             self.context.metrics.entries.inc_by(count(append.entries.len()));
+            self.handed_over += append.entries.iter().map(|entry| count(entry.data.len())).sum::<u64>();
         }
         self.jobs.push(Job { worker: self.worker, partition, work });
     }
@@ -179,6 +198,7 @@ impl Desk {
         if !self.jobs.is_empty() {
             self.context.metrics.log_jobs.inc_by(count(self.jobs.len()));
             self.context.log.submit(std::mem::take(&mut self.jobs));
+            self.context.room.spend(std::mem::take(&mut self.handed_over));
         }
     }
 
@@ -186,9 +206,22 @@ impl Desk {
         self.batch.add(partition, table, batch);
     }
 
-    /// The items cannot take more now: the batch is kept, no write is admitted.
+    /// When a batch that was kept is tried again.
+    pub fn retries(&self) -> Option<Instant> {
+        self.stall.map(|stall| match stall {
+            Stall::Busy => Instant::now() + STALL_PAUSE,
+            Stall::NoRoom { until } => until,
+        })
+    }
+
+    /// The items cannot take more for a moment: no request is admitted.
     pub fn stalled(&self) -> bool {
-        self.stalled
+        self.stall == Some(Stall::Busy)
+    }
+
+    /// The items cannot take more while the disk is as it is: no write is admitted.
+    pub fn lacks_room(&self) -> bool {
+        matches!(self.stall, Some(Stall::NoRoom { .. }))
     }
 
     /// What may go on now: everything applied before it is written.
@@ -198,20 +231,26 @@ impl Desk {
 
     /// One write for all groups; what it applied.
     pub fn write_items(&mut self) -> Vec<(PartitionId, u64)> {
-        if self.batch.is_empty() {
+        let too_early = matches!(self.stall, Some(Stall::NoRoom { until }) if Instant::now() < until);
+        if self.batch.is_empty() || too_early {
             return Vec::new();
         }
         match self.context.items.write(&self.batch) {
             Ok(WriteOutcome::Written) => {
-                self.stalled = false;
+                self.stall = None;
                 self.context.metrics.apply_batches.inc();
                 let applied = self.batch.applied().collect();
                 self.batch.clear();
                 applied
             }
             Ok(WriteOutcome::Stalled) => {
-                self.stalled = true;
+                self.stall = Some(Stall::Busy);
                 self.context.metrics.stalls.inc();
+                Vec::new()
+            }
+            Ok(WriteOutcome::NoRoom) => {
+                self.stall = Some(Stall::NoRoom { until: Instant::now() + REFUSED_PAUSE });
+                self.context.room.refused();
                 Vec::new()
             }
             Err(error) => {

@@ -77,6 +77,8 @@ pub enum Mail {
     },
     /// The data of a retired replica is gone.
     Cleared(PartitionId),
+    /// The disk had no room for that.
+    NotCleared(PartitionId),
     /// The records of a new group stand.
     Born(Box<crate::worker::birth::Birth>),
     Command(Command),

@@ -9,9 +9,10 @@ use model::{PartitionId, ReplicaId};
 use replica::{Envelope, LogStart, Replica, Start};
 use wire::data::refused::Reason;
 
-use crate::context::{Context, RoomState};
+use crate::context::Context;
 use crate::error::describe;
 use crate::log::Work;
+use crate::room::RoomState;
 use crate::worker::Worker;
 use crate::worker::command::CommandError;
 use crate::worker::desk::{AfterWrite, Desk, Waiter};
@@ -107,7 +108,7 @@ impl Worker {
         }
     }
 
-    fn clear(&mut self, partition: PartitionId) {
+    pub fn clear(&mut self, partition: PartitionId) {
         let Some(group) = self.groups.get(&partition) else { return };
         let Some(descriptor) = group.summary.descriptor.clone() else {
             self.cleared(partition);
@@ -116,16 +117,23 @@ impl Worker {
         let context = Arc::clone(&self.desk.context);
         let worker = self.desk.worker;
         self.desk.context.background.submit_always(move || {
-            if let Err(error) = context.items.clear(partition, descriptor.table, &descriptor.range) {
-                panic!("cannot clear partition {partition}: {}", describe(&error));
+            match context.items.clear(partition, descriptor.table, &descriptor.range) {
+                Ok(()) => context.inboxes.push(worker, Mail::Cleared(partition)),
+                Err(error) if error.is_no_room() => {
+                    tracing::warn!(%partition, error = describe(&error), "no room to clear a group; tries again");
+                    context.room.refused();
+                    context.inboxes.push(worker, Mail::NotCleared(partition));
+                }
+                Err(error) => panic!("cannot clear partition {partition}: {}", describe(&error)),
             }
-            context.inboxes.push(worker, Mail::Cleared(partition));
         });
     }
 
     pub fn cleared(&mut self, partition: PartitionId) {
         let Some(group) = self.groups.remove(&partition) else { return };
         self.desk.context.registry.remove(partition);
+        // What the log held of it can go, too.
+        self.desk.context.log.purge();
         tracing::info!(%partition, replica = %group.summary.replica, "gone");
         for reply in group.when_gone {
             drop(reply.send(Ok(())));

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use model::{NodeId, PartitionId, ReplicaId};
-use replica::eraftpb::{Entry, EntryType, MessageType};
+use replica::entry::{Body, LogEntry};
+use replica::eraftpb::{Entry, EntryType, Message, MessageType};
 use replica::{Envelope, Input, MessageBody};
 use wire::data::Request;
 use wire::data::refused::Reason;
 
-use crate::context::RoomState;
 use crate::log::{Done, DoneWhat};
+use crate::metrics::count;
+use crate::room::{Room, RoomState};
 use crate::service::data::{Connection, request_size};
 use crate::transport::convert::{self, Parcel};
 use crate::worker::group::{Group, Phase, Queued};
@@ -79,6 +81,7 @@ impl Worker {
             }
             Mail::Installed { partition, index } => self.installed(partition, index),
             Mail::Cleared(partition) => self.cleared(partition),
+            Mail::NotCleared(partition) => self.uncleared.push(partition),
             Mail::Born(birth) => self.born(*birth),
             Mail::Command(command) => self.command(command),
         }
@@ -156,7 +159,7 @@ impl Worker {
         if group.routes.get(&envelope.from) != Some(&from) {
             group.routes.insert(envelope.from, from);
         }
-        if self.desk.context.room.get() == RoomState::Exhausted && takes_room(&envelope) {
+        if self.desk.context.room.get() == RoomState::Exhausted && !has_room_for(&self.desk.context.room, &envelope) {
             // Not answered: raft sends it again, and the group goes on without this replica where it can.
             self.desk.context.metrics.disk_full_dropped.inc();
             return;
@@ -214,16 +217,25 @@ impl Worker {
     }
 }
 
-/// What the log or the items would grow by. Heartbeats, votes, commit indices do not count, nor a new leader's first entry,
-/// which is empty and without which nobody could read, nor changes of membership, which may lead away from here.
-fn takes_room(envelope: &Envelope) -> bool {
+/// On an exhausted disk.
+fn has_room_for(room: &Room, envelope: &Envelope) -> bool {
     match &envelope.body {
-        MessageBody::Raft(message) => {
-            let grows = |entry: &Entry| entry.entry_type == EntryType::EntryNormal && !entry.data.is_empty();
-            message.msg_type == MessageType::MsgSnapshot || message.entries.iter().any(grows)
-        }
-        MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } => false,
+        MessageBody::Raft(message) if message.msg_type == MessageType::MsgSnapshot => false,
+        MessageBody::Raft(message) => room.takes_exhausted(grows_by(message)),
+        MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } => true,
     }
+}
+
+/// What the log and the items would grow by, for clients. Heartbeats, votes, commit indices do not count, nor a new leader's
+/// first entry, which is empty and without which nobody could read, nor what administration wants: a table that goes, a
+/// change of membership that leads away from here.
+fn grows_by(message: &Message) -> u64 {
+    let of_clients = |entry: &&Entry| {
+        entry.entry_type == EntryType::EntryNormal
+            && !entry.data.is_empty()
+            && !matches!(LogEntry::decode(entry.data.clone()), Ok(LogEntry { body: Body::Table(_), .. }))
+    };
+    message.entries.iter().filter(of_clients).map(|entry| count(entry.data.len())).sum()
 }
 
 /// Ids below the descriptor's next one have been given: one that is not among the replicas has been removed for good.

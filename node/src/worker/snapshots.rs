@@ -11,9 +11,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use wire::raft::snapshot_chunk::Part;
 use wire::raft::{SnapshotChunk, SnapshotHeader};
 
-use crate::context::{Context, RoomState};
+use crate::context::Context;
 use crate::error::describe;
-use crate::snapshot::{Outgoing, Received, Route};
+use crate::room::RoomState;
+use crate::snapshot::{Outgoing, Received, Route, SnapshotError};
 use crate::worker::desk::{AfterWrite, Desk};
 use crate::worker::effects::is_snapshot;
 use crate::worker::group::{Group, Phase};
@@ -28,6 +29,11 @@ pub fn build(desk: &Desk, group: &mut Group, to: ReplicaId) {
     let context = Arc::clone(&desk.context);
     let (worker, partition) = (desk.worker, group.partition);
     let route = Route { from_node: context.node, partition, from: group.summary.replica, to };
+    if context.room.get() >= RoomState::Full {
+        tracing::debug!(%partition, "no room to build a snapshot");
+        group.inputs.push(Input::SnapshotFailed { to });
+        return;
+    }
     let build = move || {
         let built = match Outgoing::build(&context.items, &context.disk.outgoing_dir(), route, &context.budget) {
             Ok(outgoing) => {
@@ -223,11 +229,18 @@ pub fn install(desk: &Desk, group: &mut Group, install: Install) {
     };
     let work = move || {
         let index = install.index;
-        if let Err(error) = received.install(&context.items, &context.log, &install) {
+        let again = |error: &SnapshotError| {
+            tracing::warn!(%partition, error = describe(error), "no room to install a snapshot; tries again");
+            context.room.refused();
+            context.room.pause()
+        };
+        match received.install(&context.items, &context.log, &install, again) {
+            Ok(()) => context.inboxes.push(worker, Mail::Installed { partition, index }),
+            // The node stops: its next start goes on with it.
+            Err(error) if error.is_no_room() => (),
             // The group's old items are gone and the new ones not there: the start begins this again.
-            panic!("cannot install a snapshot of partition {partition}: {}", describe(&error));
+            Err(error) => panic!("cannot install a snapshot of partition {partition}: {}", describe(&error)),
         }
-        context.inboxes.push(worker, Mail::Installed { partition, index });
     };
     // The pool takes installs beyond its bound: their number is bounded by the snapshots received at once.
     desk.context.background.submit_always(work);

@@ -52,6 +52,7 @@ fn config(folder: &TempDir) -> Config {
         read_threads: 1,
         cache: ByteSize(32 << 20),
         reserve: ByteSize(1 << 20),
+        sharers: 1,
         tick: Milliseconds(50),
         election_ticks: 10,
         heartbeat_ticks: 2,
@@ -68,6 +69,7 @@ struct Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         let context = &self.worker.desk.context;
+        context.room.close();
         context.reads.close();
         context.background.close();
         context.log.close();

@@ -5,19 +5,16 @@ use std::sync::Arc;
 use model::PartitionId;
 use replica::Input;
 
-use crate::context::{Context, RoomState};
-use crate::disk::Reserve;
+use crate::context::Context;
 use crate::error::describe;
+use crate::room::RoomState;
 use crate::transport::convert;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
 use crate::worker::{Worker, effects, schedule, snapshots};
 
-/// Ticks between looks at the disk's free space.
-const ROOM_TICKS: u64 = 10;
-/// This part of the reserve is not for entries. Leaders stop at half of it: what is under way then still finds room with
-/// the followers, so that groups whose disks fill together are not left with entries that nobody may take.
-const EXHAUSTED_PART: u64 = 4;
+/// Ticks between attempts to make room on a full disk: old log files, retired groups.
+const TIDY_TICKS: u64 = 10;
 /// Ticks between attempts to hand leaders on while the disk is scarce: where all disks of a group are, leadership would
 /// otherwise go in a circle.
 const RESIGN_TICKS: u64 = 600;
@@ -32,9 +29,10 @@ const SILENT_TICKS: u32 = 50;
 impl Worker {
     pub fn tick(&mut self) {
         self.ticks += 1;
-        let scarce = self.desk.context.room.get() != RoomState::Enough;
-        let resign = scarce && (!self.was_scarce || self.ticks.is_multiple_of(RESIGN_TICKS));
-        self.was_scarce = scarce;
+        if self.desk.worker == 0 {
+            self.desk.context.room.measure();
+        }
+        let resign = self.look_at_room();
         for group in self.groups.values_mut() {
             if group.phase == Phase::Retiring {
                 continue;
@@ -57,14 +55,30 @@ impl Worker {
         if self.ticks.is_multiple_of(FLUSHED_TICKS) {
             self.look_at_flushed();
         }
-        if self.desk.worker == 0 {
-            if self.ticks.is_multiple_of(ROOM_TICKS) {
-                measure_room(&self.desk.context);
-            }
-            if self.ticks.is_multiple_of(FLUSH_TICKS) {
+        if self.desk.worker == 0 && self.ticks.is_multiple_of(FLUSH_TICKS) {
+            flush(&self.desk.context);
+        }
+    }
+
+    /// Whether leaders are to be handed on.
+    fn look_at_room(&mut self) -> bool {
+        let room = self.desk.context.room.get();
+        let before = std::mem::replace(&mut self.room, room);
+        if room >= RoomState::Full && self.desk.worker == 0 {
+            if before < RoomState::Full {
+                // While there is still room for it; behind what is flushed the log may go.
                 flush(&self.desk.context);
             }
+            if self.ticks.is_multiple_of(TIDY_TICKS) {
+                self.desk.context.log.purge();
+            }
         }
+        if self.ticks.is_multiple_of(TIDY_TICKS) {
+            for partition in std::mem::take(&mut self.uncleared) {
+                self.clear(partition);
+            }
+        }
+        room != RoomState::Enough && (before == RoomState::Enough || self.ticks.is_multiple_of(RESIGN_TICKS))
     }
 
     fn ask_membership(&mut self) {
@@ -114,49 +128,15 @@ impl Worker {
 pub fn flush(context: &Arc<Context>) {
     let pool = context.background.clone();
     let context = Arc::clone(context);
-    let work = move || {
-        if let Err(error) = context.items.flush() {
-            panic!("cannot flush the items: {}", describe(&error));
+    let work = move || match context.items.flush() {
+        Ok(()) => (),
+        // RocksDB tries it again by itself.
+        Err(error) if error.is_no_room() => {
+            tracing::warn!(error = describe(&error), "no room to flush the items");
+            context.room.refused();
         }
+        Err(error) => panic!("cannot flush the items: {}", describe(&error)),
     };
     // A full pool is busy with work that flushes.
     pool.submit_unless_busy(work);
-}
-
-/// Looks at the disk's free space, on the pool.
-pub fn measure_room(context: &Arc<Context>) {
-    let pool = context.background.clone();
-    let context = Arc::clone(context);
-    pool.submit_unless_busy(move || {
-        let space = match context.disk.space() {
-            Ok(space) => space,
-            Err(error) => {
-                tracing::error!(error = describe(&error), "failed to measure the disk's free space");
-                return;
-            }
-        };
-        context.metrics.free_bytes.set(i64::try_from(space.free_bytes).unwrap_or(i64::MAX));
-        let state = if space.free_bytes < context.resign_below_bytes / EXHAUSTED_PART {
-            RoomState::Exhausted
-        } else if space.nearly_full {
-            RoomState::Full
-        } else if space.free_bytes < context.resign_below_bytes {
-            RoomState::Scarce
-        } else {
-            RoomState::Enough
-        };
-        let before = context.room.get();
-        context.room.set(state);
-        if before == state {
-            return;
-        }
-        tracing::warn!(?before, ?state, free_bytes = space.free_bytes, "the disk's room changed");
-        let reserve = match state {
-            RoomState::Enough => Reserve::Kept,
-            RoomState::Scarce | RoomState::Full | RoomState::Exhausted => Reserve::GivenUp,
-        };
-        if let Err(error) = context.disk.keep_reserve(reserve) {
-            tracing::warn!(error = describe(&error), "failed to keep or give up the reserve");
-        }
-    });
 }

@@ -80,17 +80,19 @@ async fn a_follower_with_a_full_disk_stays_up_and_catches_up_later() {
     world.boot(full);
     eventually(async || (world.node(full).metrics().free_bytes.get() > 0).then_some(())).await;
 
-    let writer = async |name: &str| {
+    let writer = async |name: &str, text: &str| {
         let leader = world.leader_among(&[full]).await;
         let client = world.client(leader).await;
-        is_applied(&client.one(epoch, put(name, "text")).await)
+        is_applied(&client.one(epoch, put(name, text)).await)
     };
+    // It takes a bounded rest of what others have under way, and then nothing.
+    let large = "x".repeat(300 << 10);
     eventually(async || {
-        let written = writer("meanwhile").await;
+        let written = writer("meanwhile", &large).await;
         (written && world.node(full).metrics().disk_full_dropped.get() > 0).then_some(())
     })
     .await;
-    assert!(writer("after").await, "two go on");
+    assert!(writer("after", "text").await, "two go on");
     // It reads what it has, and only that.
     let reader = world.client(full).await;
     assert_eq!(item_of(reader.one(epoch, eventual_get("before")).await), Some(attributes("before", "text")));
@@ -138,7 +140,7 @@ async fn frames_of_garbage_are_refused_and_change_nothing() {
         Message { kind: 55, ..message.clone() },
         Message { kind: 3, entries: vec![entry], ..message },
     ];
-    let frame = Frame { from_node: 1, to_node: node.id().0, start_number: 1, messages, directory: Vec::new() };
+    let frame = Frame { from_node: 1, to_node: node.id().0, start_number: 1, messages, ..Default::default() };
     let raft = node.services().raft.clone();
     raft.receive(futures::stream::iter([Ok(frame.clone())]).boxed()).await.unwrap();
     assert_eq!(garbage() - before, 3);
@@ -157,7 +159,7 @@ async fn a_message_for_a_retired_replica_creates_nothing() {
     let node = world.node(0);
     let vote = |to: u64| {
         let message = Message { partition: PARTITION.0, from: 2, to, kind: 5, term: 9, ..Default::default() };
-        Frame { from_node: 1, to_node: node.id().0, start_number: 1, messages: vec![message], directory: Vec::new() }
+        Frame { from_node: 1, to_node: node.id().0, start_number: 1, messages: vec![message], ..Default::default() }
     };
     let send = async |frame| {
         node.services().raft.clone().receive(futures::stream::iter([Ok(frame)]).boxed()).await.unwrap();

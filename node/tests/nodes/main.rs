@@ -3,10 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics rather than return an error")]
 
+mod full_disk;
 mod group;
 mod limits;
 mod many;
 mod moves;
+#[path = "../../../e2e/src/small_disk.rs"]
+mod small_disk;
 mod world;
 
 /// Of each node; `two_workers` runs the same tests with more.

@@ -1,6 +1,7 @@
 //! Real nodes in one process on real disks in temporary folders, and a client that speaks to them as a router does.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -67,6 +68,7 @@ pub fn config(folder: &TempDir, number: usize, seeds: Vec<String>) -> Config {
         read_threads: 1,
         cache: ByteSize(32 << 20),
         reserve: ByteSize(1 << 20),
+        sharers: 3,
         tick: Milliseconds(50),
         election_ticks: 10,
         heartbeat_ticks: 2,
@@ -77,9 +79,13 @@ pub fn config(folder: &TempDir, number: usize, seeds: Vec<String>) -> Config {
 
 impl World {
     pub fn start(way: Way, nodes: usize) -> World {
-        let folders = (0..nodes).map(|_| TempDir::new().unwrap()).collect();
+        World::on(&std::env::temp_dir(), way, nodes, ByteSize(1 << 20))
+    }
+
+    /// All nodes on one disk, of which each is to keep so much free.
+    pub fn on(disk: &Path, way: Way, nodes: usize, reserve: ByteSize) -> World {
+        let folders = (0..nodes).map(|_| TempDir::new_in(disk).unwrap()).collect();
         let memory = Memory::new(Frameway::Encoded);
-        let reserve = ByteSize(1 << 20);
         let mut world = World { way, memory, folders, reserve, nodes: (0..nodes).map(|_| None).collect() };
         for number in 0..nodes {
             world.boot(number);
