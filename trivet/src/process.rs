@@ -56,6 +56,8 @@ pub fn prepare() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // It would panic where standard error goes to a disk that is full.
+        .log_internal_errors(false)
         .init();
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -1,7 +1,8 @@
 //! The data folder of `trivet local`: its format, and who holds it.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -59,10 +60,14 @@ fn lock(path: &Path) -> anyhow::Result<File> {
         }
         Err(TryLockError::Error(error)) => return Err(error).context("lock the folder"),
     }
-    file.set_len(0).context("empty the lock file")?;
-    file.rewind().context("rewind the lock file")?;
-    writeln!(file, "{}", std::process::id()).context("write who holds the lock")?;
+    overwrite(&file, format!("{}\n", std::process::id()).as_bytes()).context("write who holds the lock")?;
     Ok(file)
+}
+
+/// Replaces what stands there, and cuts it only then: on a full disk nothing comes back for what was cut first.
+pub fn overwrite(file: &File, bytes: &[u8]) -> std::io::Result<()> {
+    file.write_all_at(bytes, 0)?;
+    file.set_len(bytes.len() as u64)
 }
 
 #[cfg(test)]

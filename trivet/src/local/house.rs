@@ -4,6 +4,7 @@
 //! while a dead child waits to be started again. Each is reserved by holding the UDP port of its number: two houses that
 //! start at the same moment never take one for both.
 
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::config::Config;
-use super::folder::Folder;
+use super::folder::{Folder, overwrite};
 
 const FIRST_PORT: u16 = 17_000;
 const LAST_PORT: u16 = 32_000;
@@ -111,6 +112,7 @@ impl House {
             ("--metrics-listen", place.metrics.address().to_string()),
             ("--memds", self.memds.address().to_string()),
             ("--seeds", self.node_addresses().join(",")),
+            ("--sharers", self.nodes.len().to_string()),
         ];
         let mut arguments = arguments("node", &flags);
         // Once only: a folder that was lost later does not silently become another node's.
@@ -146,7 +148,9 @@ impl House {
     pub fn write_addresses(&self) -> std::io::Result<()> {
         let line = |node: &NodePlace| format!("{} {} {}\n", node.name, node.port.address(), node.metrics.address());
         let lines = self.nodes.iter().map(line);
-        std::fs::write(self.folder.join("addresses"), lines.collect::<String>())
+        let path = self.folder.join("addresses");
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        overwrite(&file, lines.collect::<String>().as_bytes())
     }
 }
 

@@ -1,0 +1,172 @@
+//! `trivet local` on a disk that is really full: a small file system of its own, filled as fast as one client can.
+#![expect(clippy::unwrap_used, reason = "a test says by panicking")]
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use e2e::client::{self, Retries, create_table};
+use e2e::process::{Local, Mode};
+use e2e::random::Random;
+use e2e::small_disk::SmallDisk;
+use futures::future::join_all;
+
+const DISK_MEGABYTES: u64 = 400;
+/// Writes are refused when half of it is left.
+const RESERVE: &str = "64MiB";
+/// Close to the largest item.
+const BLOB_BYTES: usize = 380 << 10;
+/// Puts at once.
+const WRITERS: u64 = 4;
+/// Far more than fit.
+const ROUNDS: u64 = 500;
+/// What the disk is to take before it is full, at least.
+const LEAST_ITEMS: usize = 20;
+const WITHIN: Duration = Duration::from_secs(60);
+
+struct House {
+    local: Local,
+    client: Client,
+    disk: SmallDisk,
+    _folder: tempfile::TempDir,
+}
+
+fn house() -> House {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(folder.path(), DISK_MEGABYTES).unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let local = Local {
+        binary: PathBuf::from(env!("CARGO_BIN_EXE_trivet")),
+        mode: Mode::OneProcess,
+        listen: free.to_string(),
+        // What it logs stands on the same disk.
+        data: folder.path().join("data"),
+        arguments: Vec::new(),
+        environment: vec![("TRIVET_NODE_RESERVE".to_owned(), RESERVE.to_owned())],
+    };
+    // What is refused is to be seen, not tried again by the SDK.
+    let client = client::connect(&local.listen, Retries::None, WITHIN);
+    House { local, client, disk, _folder: folder }
+}
+
+/// Nothing compresses it.
+fn blob(number: u64) -> Blob {
+    let mut random = Random(number);
+    let words = BLOB_BYTES / 8;
+    Blob::new((0..words).flat_map(|_| random.below(u64::MAX).to_be_bytes()).collect::<Vec<u8>>())
+}
+
+fn key(number: u64) -> AttributeValue {
+    AttributeValue::S(format!("blob-{number}"))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Put {
+    Acknowledged,
+    Refused,
+}
+
+/// A refusal that an SDK would not try again fails the test.
+async fn put(client: &Client, table: &str, number: u64) -> Put {
+    let put = client.put_item().table_name(table).item("key", key(number));
+    match put.item("blob", AttributeValue::B(blob(number))).send().await {
+        Ok(_) => Put::Acknowledged,
+        Err(SdkError::ServiceError(refused)) => {
+            let status = refused.raw().status().as_u16();
+            assert!((500..600).contains(&status), "{status}: {:?}", refused.err());
+            Put::Refused
+        }
+        Err(error) => panic!("no answer: {error:?}"),
+    }
+}
+
+/// Writes as fast as it can until nothing is taken any more; what was acknowledged.
+async fn fill(client: &Client, table: &str) -> Vec<u64> {
+    let mut acknowledged = Vec::new();
+    for round in 0..ROUNDS {
+        let numbers: Vec<u64> = (round * WRITERS..(round + 1) * WRITERS).collect();
+        let puts = join_all(numbers.iter().map(|number| put(client, table, *number))).await;
+        let taken = numbers.into_iter().zip(&puts).filter(|(_, put)| **put == Put::Acknowledged);
+        acknowledged.extend(taken.map(|(number, _)| number));
+        // While leaders are handed on, one or the other is refused as well.
+        if puts.iter().all(|put| *put == Put::Refused) && round > 0 {
+            return acknowledged;
+        }
+    }
+    panic!("{} items were written to {DISK_MEGABYTES} MB", acknowledged.len());
+}
+
+async fn has_all(client: &Client, table: &str, acknowledged: &[u64]) {
+    for number in acknowledged {
+        let deadline = Instant::now() + WITHIN;
+        let item = loop {
+            let get = client.get_item().table_name(table).consistent_read(true).key("key", key(*number));
+            match get.send().await {
+                Ok(got) => break got.item.unwrap_or_else(|| panic!("blob-{number} is lost")),
+                Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
+            }
+        };
+        assert!(item["blob"] == AttributeValue::B(blob(*number)), "blob-{number} is another's");
+    }
+}
+
+async fn delete_table(client: &Client, table: &str) {
+    let deadline = Instant::now() + WITHIN;
+    client.delete_table().table_name(table).send().await.unwrap();
+    loop {
+        match client.describe_table().table_name(table).send().await {
+            Err(error) if error.code() == Some("ResourceNotFoundException") => return,
+            described => assert!(Instant::now() < deadline, "the table is still there: {described:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn create_when_there_is_room(client: &Client, table: &str) {
+    let deadline = Instant::now() + WITHIN;
+    while let Err(error) = create_table(client, table, 1, WITHIN).await {
+        assert!(Instant::now() < deadline, "{error:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_at_once_is_survived() {
+    let house = house();
+    let running = house.local.start().await.unwrap();
+    let id = running.id().unwrap();
+    create_table(&house.client, "blobs", 1, WITHIN).await.unwrap();
+    let acknowledged = fill(&house.client, "blobs").await;
+    assert!(acknowledged.len() >= LEAST_ITEMS, "{} items fit on {DISK_MEGABYTES} MB", acknowledged.len());
+    has_all(&house.client, "blobs", &acknowledged).await;
+
+    // Somebody else takes the rest: reads go on.
+    let taken = house.disk.fill("taken").unwrap();
+    has_all(&house.client, "blobs", &acknowledged).await;
+    assert_eq!(put(&house.client, "blobs", 1_000_000).await, Put::Refused);
+    assert!(Path::new(&format!("/proc/{id}/exe")).exists() && running.id() == Some(id), "it is another process");
+
+    // And after a start with nothing left.
+    running.kill_everything().await.unwrap();
+    let rest = house.disk.fill("the-rest").unwrap();
+    let running = house.local.start().await.unwrap();
+    has_all(&house.client, "blobs", &acknowledged).await;
+    assert_eq!(put(&house.client, "blobs", 1_000_001).await, Put::Refused);
+
+    // Room comes back: by what others remove, and by the user's own way out, more than once.
+    std::fs::remove_file(taken).unwrap();
+    std::fs::remove_file(rest).unwrap();
+    let mut full = "blobs";
+    for next in ["again", "once-more"] {
+        delete_table(&house.client, full).await;
+        create_when_there_is_room(&house.client, next).await;
+        let acknowledged = fill(&house.client, next).await;
+        assert!(acknowledged.len() >= LEAST_ITEMS, "{next}: only {} items fit", acknowledged.len());
+        has_all(&house.client, next, &acknowledged).await;
+        full = next;
+    }
+    running.stop().await.unwrap();
+}
