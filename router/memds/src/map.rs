@@ -86,6 +86,10 @@ impl Map {
         // A copy of its own: announced bytes hold their whole frame in memory.
         let encoded = Bytes::copy_from_slice(&encoded);
         let descriptor = PartitionDescriptor::decode(encoded.clone())?;
+        // It would meet no other range, and yet stand in the place of one.
+        if descriptor.range.end.as_ref().is_some_and(|end| *end <= descriptor.range.start) {
+            return Err(DecodeError::Malformed("partition: a range of nothing"));
+        }
         self.nodes.seen(from, descriptor.id);
         for replica in &descriptor.replicas {
             self.nodes.named(replica.node, &replica.zone);

@@ -49,7 +49,10 @@ impl Tables {
         if self.removed.contains(&id) {
             return;
         }
-        if self.by_id.get(&id).is_some_and(|known| known.descriptor.version >= descriptor.version) {
+        let is_older = |known: &Table| known.descriptor.version >= descriptor.version;
+        // A table keeps its name for life; whoever tells of another lies.
+        let is_renamed = |known: &Table| known.descriptor.name != descriptor.name;
+        if self.by_id.get(&id).is_some_and(|known| is_older(known) || is_renamed(known)) {
             return;
         }
         let name = descriptor.name.clone();
