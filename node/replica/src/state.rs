@@ -182,7 +182,11 @@ fn read_ids(reader: &mut Reader) -> Result<Vec<u64>, DecodeError> {
     let count = reader.varint()?;
     let mut ids = Vec::new();
     for _ in 0..count {
-        ids.push(reader.varint()?);
+        let id = reader.varint()?;
+        if ids.last().is_some_and(|last| *last >= id) {
+            return Err(DecodeError::Malformed("configuration: ids do not ascend"));
+        }
+        ids.push(id);
     }
     Ok(ids)
 }

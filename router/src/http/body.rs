@@ -11,6 +11,9 @@ use model::limits::REQUEST_BYTES;
 /// enough that holding a body's memory has its price.
 const SLOWEST_BYTES_PER_SECOND: usize = 16 * 1024;
 
+/// Up to how many times what has come the claimed length is believed, and given room.
+const TRUSTED: usize = 4;
+
 /// Why a body was not read.
 #[derive(Debug)]
 pub enum NoBody {
@@ -44,7 +47,8 @@ pub async fn read(mut body: Body, length: Option<usize>, keep: bool, first_by: I
             None => first = Some(data),
             Some(begun) => {
                 if rest.is_empty() {
-                    rest.reserve(length.unwrap_or(0).max(seen));
+                    // A length may be claimed that never comes.
+                    rest.reserve(length.unwrap_or(0).min(TRUSTED * seen).max(seen));
                     rest.extend_from_slice(begun);
                 }
                 rest.extend_from_slice(&data);

@@ -209,10 +209,20 @@ async fn converse(app: axum::Router, input: &[u8]) -> Vec<u8> {
         drop(write.write_all(input).await);
         drop(write.shutdown().await);
     };
+    // Its beginning: what the client keeps is none of the server's memory.
     let mut heard = Vec::new();
-    let hearing = read.read_to_end(&mut heard);
-    let (_, _, heard_all) = tokio::join!(serving, saying, hearing);
-    heard_all.unwrap();
+    let hearing = async {
+        let mut part = [0; 1024];
+        loop {
+            let length = read.read(&mut part).await.unwrap();
+            if length == 0 {
+                break;
+            }
+            let kept = length.min(1024_usize.saturating_sub(heard.len()));
+            heard.extend_from_slice(&part[..kept]);
+        }
+    };
+    let ((), (), _ended) = tokio::join!(saying, hearing, serving);
     heard
 }
 
@@ -290,7 +300,10 @@ fn hostile_signatures_are_refused() {
     credentials.add("AKIATESTER", "a-secret-of-the-tests");
     let verifier = std::panic::AssertUnwindSafe(Verifier::new(Box::new(credentials), None));
     let target = |input: &[u8]| {
-        let Some(parts) = parts(input).filter(|_| input.len() <= HEAD_BYTES) else { return };
+        if input.len() > HEAD_BYTES {
+            return;
+        }
+        let Some(parts) = parts(input) else { return };
         let refused = match verifier.examine(&parts, Timestamp::now()) {
             Ok(claim) => verifier.verify(&claim, &parts, b"{}"),
             Err(error) => Err(error),
