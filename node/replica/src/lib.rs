@@ -51,7 +51,7 @@ pub use effect::{
 pub use input::{Action, Change, Input, WriteRequest};
 pub use mutant::{Flaw, Mutant};
 pub use raft::eraftpb;
-pub use replica::{Progress, Replica, StartError, Status};
+pub use replica::{Progress, Replica, StartError, Status, Welcome};
 pub use state::{AppliedMark, GroupState, LogStart, Options, SnapshotContent, Start};
 
 /// The host's name for a request that waits for its answer.

@@ -85,6 +85,18 @@ pub struct Progress {
     pub receiving_snapshot: bool,
 }
 
+/// What a replica takes of a snapshot that is offered to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Welcome {
+    /// The files first, then the message.
+    Files,
+    /// The message alone: the replica has as much, and raft tells the leader so. A leader that never heard it would offer
+    /// the snapshot for ever.
+    Message,
+    /// Another snapshot is being installed.
+    Nothing,
+}
+
 impl Replica {
     pub fn start(start: Start) -> Result<Replica, StartError> {
         let prepared = start::prepare(start)?;
@@ -469,10 +481,16 @@ impl Replica {
         }
     }
 
-    /// Whether a snapshot with this content may be installed on top of what this replica has (for the host, before it
-    /// receives the files).
-    pub fn wants_snapshot(&self, index: u64, term: u64) -> bool {
-        self.installing.is_none() && index > self.core.committed() && self.core.term_at(index) != Some(term)
+    /// What a snapshot with this content is to this replica: for the host, before it receives the files and again before it
+    /// steps the message.
+    pub fn welcome(&self, index: u64, term: u64) -> Welcome {
+        if self.installing.is_some() {
+            Welcome::Nothing
+        } else if index > self.core.committed() && self.core.term_at(index) != Some(term) {
+            Welcome::Files
+        } else {
+            Welcome::Message
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::metrics::{Metrics, count};
 use crate::room::{Room, RoomState};
 use crate::snapshot::{Budget, Incoming};
 use crate::transport::convert;
-use crate::worker::inbox::{Inboxes, Mail};
+use crate::worker::inbox::{Consent, Inboxes, Mail};
 
 /// Snapshots received at once: each takes the disk's bandwidth from the others and from the foreground.
 const RECEIVING_AT_ONCE: usize = 2;
@@ -131,8 +131,10 @@ impl RaftService {
         let Some(_reception) = self.begin_reception(header.partition) else {
             return Ok(refused("another snapshot of the group is under way"));
         };
-        if let Err(reason) = self.consent(&header).await? {
-            return Ok(refused(&reason));
+        match self.consent(&header).await? {
+            Ok(Consent::Files) => (),
+            Ok(Consent::MessageAlone) => return Ok(SnapshotAnswer { not_needed: true, ..refused("it has as much") }),
+            Err(reason) => return Ok(refused(&reason)),
         }
         let folder = self.options.incoming.clone();
         let budget = Arc::clone(&self.options.budget);
@@ -157,7 +159,7 @@ impl RaftService {
             return Ok(refused("the replica does not want it any more"));
         }
         self.options.metrics.snapshots_received.inc();
-        Ok(SnapshotAnswer { complete: true, reason: String::new() })
+        Ok(SnapshotAnswer { complete: true, ..SnapshotAnswer::default() })
     }
 
     fn begin_reception(&self, partition: u64) -> Option<Reception> {
@@ -165,7 +167,7 @@ impl RaftService {
         is_first.then(|| Reception { partition, under_way: Arc::clone(&self.under_way) })
     }
 
-    async fn consent(&self, header: &SnapshotHeader) -> Result<Result<(), String>, Status> {
+    async fn consent(&self, header: &SnapshotHeader) -> Result<Result<Consent, String>, Status> {
         let worker = self.options.inboxes.of(PartitionId(header.partition));
         let (reply, replied) = oneshot::channel();
         self.options.inboxes.push(worker, Mail::SnapshotOffered { header: Box::new(header.clone()), reply });
@@ -174,7 +176,7 @@ impl RaftService {
 }
 
 fn refused(reason: &str) -> SnapshotAnswer {
-    SnapshotAnswer { complete: false, reason: reason.to_owned() }
+    SnapshotAnswer { reason: reason.to_owned(), ..SnapshotAnswer::default() }
 }
 
 /// A snapshot's file work off the worker's thread; bounded by the number of snapshots received at once.

@@ -65,7 +65,7 @@ pub enum Mail {
     },
     SnapshotOffered {
         header: Box<SnapshotHeader>,
-        reply: oneshot::Sender<Result<(), String>>,
+        reply: oneshot::Sender<Result<Consent, String>>,
     },
     SnapshotReceived {
         received: Box<Received>,
@@ -82,6 +82,15 @@ pub enum Mail {
     /// The records of a new group stand.
     Born(Box<crate::worker::birth::Birth>),
     Command(Command),
+}
+
+/// What of an offered snapshot is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// Its files, then its message.
+    Files,
+    /// The replica has as much already: the message tells its leader so.
+    MessageAlone,
 }
 
 /// A built snapshot.

@@ -164,7 +164,7 @@ impl Worker {
             self.desk.context.metrics.disk_full_dropped.inc();
             return;
         }
-        if effects::is_snapshot(&envelope) && !snapshots::has_files(group, &envelope) {
+        if effects::is_snapshot(&envelope) && !snapshots::may_step(group, &envelope) {
             tracing::warn!(%partition, "a snapshot's message came without its files");
             return;
         }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use futures::{FutureExt, StreamExt};
 use model::{NodeId, PartitionId, ReplicaId};
 use replica::eraftpb::Message;
-use replica::{Envelope, GroupState, Input, Install, MessageBody};
+use replica::{Envelope, GroupState, Input, Install, MessageBody, Replica, Welcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use wire::raft::snapshot_chunk::Part;
-use wire::raft::{SnapshotChunk, SnapshotHeader};
+use wire::raft::{SnapshotAnswer, SnapshotChunk, SnapshotHeader};
 
 use crate::context::Context;
 use crate::error::describe;
@@ -18,7 +18,7 @@ use crate::snapshot::{Outgoing, Received, Route, SnapshotError};
 use crate::worker::desk::{AfterWrite, Desk};
 use crate::worker::effects::is_snapshot;
 use crate::worker::group::{Group, Phase};
-use crate::worker::inbox::{Built, Mail};
+use crate::worker::inbox::{Built, Consent, Mail};
 
 /// Chunks read ahead of the network.
 const CHUNKS_AHEAD: usize = 2;
@@ -69,15 +69,16 @@ pub fn send(desk: &Desk, group: &mut Group, node: NodeId, envelope: Envelope) {
     let worker = desk.worker;
     drop(tokio::spawn(async move {
         let delivered = match transfer(Arc::clone(&context), node, outgoing).await {
-            Ok(()) => true,
+            Ok(Consent::Files) => {
+                context.metrics.snapshots_sent.inc();
+                true
+            }
+            Ok(Consent::MessageAlone) => true,
             Err(reason) => {
                 tracing::warn!(%partition, %node, reason, "failed to send a snapshot");
                 false
             }
         };
-        if delivered {
-            context.metrics.snapshots_sent.inc();
-        }
         let message = Box::new(envelope);
         context.inboxes.push(worker, Mail::SnapshotSent { partition, message, delivered });
     }));
@@ -90,7 +91,8 @@ fn message_of(envelope: &Envelope) -> Option<&Message> {
     }
 }
 
-async fn transfer(context: Arc<Context>, node: NodeId, outgoing: Arc<Outgoing>) -> Result<(), String> {
+/// What the receiver has taken.
+async fn transfer(context: Arc<Context>, node: NodeId, outgoing: Arc<Outgoing>) -> Result<Consent, String> {
     let _place = context.sending.acquire().await.map_err(|closed| closed.to_string())?;
     let entry = context.links.directory().entry(node).ok_or("its address is not known")?;
     let header = SnapshotChunk { part: Some(Part::Header(outgoing.header())) };
@@ -114,19 +116,27 @@ async fn transfer(context: Arc<Context>, node: NodeId, outgoing: Arc<Outgoing>) 
     let read = reader.await.map_err(|error| error.to_string())?;
     read.map_err(|error| describe(&error))?;
     let answer = answer.map_err(|error| describe(&error))?;
-    if answer.complete { Ok(()) } else { Err(answer.reason) }
+    match answer {
+        SnapshotAnswer { complete: true, .. } => Ok(Consent::Files),
+        SnapshotAnswer { not_needed: true, .. } => Ok(Consent::MessageAlone),
+        SnapshotAnswer { reason, .. } => Err(reason),
+    }
 }
 
-/// Whether the files of that snapshot are welcome.
-pub fn consent(context: &Context, group: &Group, header: &SnapshotHeader) -> Result<(), String> {
-    if context.room.get() != RoomState::Enough {
-        return Err("the disk is nearly full".to_owned());
-    }
+/// Whether that snapshot is welcome.
+pub fn consent(context: &Context, group: &Group, header: &SnapshotHeader) -> Result<Consent, String> {
     if header.to != group.summary.replica.0 {
         return Err(format!("replica {} is not here", header.to));
     }
-    if group.phase != Phase::Running || !group.replica.wants_snapshot(header.index, header.term) {
-        return Err("the replica does not want it".to_owned());
+    match group.replica.welcome(header.index, header.term) {
+        Welcome::Files if group.phase == Phase::Running => (),
+        Welcome::Message if group.phase == Phase::Running => return Ok(Consent::MessageAlone),
+        Welcome::Files | Welcome::Message | Welcome::Nothing => {
+            return Err("the replica takes no snapshot now".to_owned());
+        }
+    }
+    if context.room.get() != RoomState::Enough {
+        return Err("the disk is nearly full".to_owned());
     }
     if group.received.is_some() {
         return Err("the files of another snapshot wait for their message".to_owned());
@@ -135,7 +145,7 @@ pub fn consent(context: &Context, group: &Group, header: &SnapshotHeader) -> Res
     let descriptor = &state.descriptor;
     match context.registry.overlapping(group.partition, descriptor.table, &descriptor.range) {
         Some(other) => Err(format!("partition {other} covers a part of its range here")),
-        None => Ok(()),
+        None => Ok(Consent::Files),
     }
 }
 
@@ -149,18 +159,22 @@ pub fn received(group: &mut Group, received: Received, taken: oneshot::Sender<()
     }
 }
 
-/// A snapshot's message may be stepped only if its files are here.
-pub fn has_files(group: &Group, envelope: &Envelope) -> bool {
-    are_of(group.received.as_ref(), envelope)
+/// A snapshot's message may be stepped only if its files are here, or not needed.
+pub fn may_step(group: &Group, envelope: &Envelope) -> bool {
+    is_complete(&group.replica, group.received.as_ref(), envelope)
 }
 
-fn are_of(received: Option<&Received>, envelope: &Envelope) -> bool {
+fn is_complete(replica: &Replica, received: Option<&Received>, envelope: &Envelope) -> bool {
     let Some(message) = message_of(envelope) else { return false };
     let metadata = message.get_snapshot().get_metadata();
-    received.is_some_and(|received| {
-        let header = received.header();
-        (header.index, header.term) == (metadata.index, metadata.term)
-    })
+    match replica.welcome(metadata.index, metadata.term) {
+        Welcome::Files => received.is_some_and(|received| {
+            let header = received.header();
+            (header.index, header.term) == (metadata.index, metadata.term)
+        }),
+        Welcome::Message => true,
+        Welcome::Nothing => false,
+    }
 }
 
 fn is_message_of_snapshot(input: &Input) -> bool {
@@ -169,19 +183,19 @@ fn is_message_of_snapshot(input: &Input) -> bool {
 
 /// Raft installs whatever it steps: a message whose files are not here any more is dropped before. Whether one is left.
 pub fn before_step(group: &mut Group) -> bool {
-    let (partition, received) = (group.partition, group.received.as_ref());
+    let (partition, replica, received) = (group.partition, &group.replica, group.received.as_ref());
     let mut found = false;
     group.inputs.retain(|input| {
         let Input::Message(envelope) = input else { return true };
         if !is_snapshot(envelope) {
             return true;
         }
-        let has_files = are_of(received, envelope);
-        found |= has_files;
-        if !has_files {
+        let is_complete = is_complete(replica, received, envelope);
+        found |= is_complete;
+        if !is_complete {
             tracing::error!(%partition, "dropped a snapshot's message: its files are gone");
         }
-        has_files
+        is_complete
     });
     found
 }

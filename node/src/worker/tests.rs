@@ -11,7 +11,7 @@ use model::{
     ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Zone,
 };
 use replica::eraftpb::{Message, MessageType};
-use replica::{Envelope, GroupState, MessageBody};
+use replica::{AppliedMark, Envelope, GroupState, MessageBody, SnapshotContent};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -32,7 +32,7 @@ use crate::transport::memory::Frameway;
 use crate::transport::{Connector, Memory};
 use crate::worker::command::{Command, CommandError};
 use crate::worker::desk::{Asked, Waiter};
-use crate::worker::inbox::Mail;
+use crate::worker::inbox::{Consent, Mail};
 
 const PARTITION: PartitionId = PartitionId(0x77);
 const EPOCH: u64 = 3;
@@ -283,7 +283,7 @@ fn message_of(fixture: &Fixture, index: u64, term: u64) -> Envelope {
     Envelope { from: ReplicaId(2), to: ReplicaId(1), body: MessageBody::Raft(message) }
 }
 
-fn offer(fixture: &mut Fixture, index: u64, term: u64) -> Result<(), String> {
+fn offer(fixture: &mut Fixture, index: u64, term: u64) -> Result<Consent, String> {
     let (reply, mut replied) = oneshot::channel();
     let header = Box::new(header(fixture, index, term));
     fixture.worker.receive(Mail::SnapshotOffered { header, reply });
@@ -305,7 +305,7 @@ fn waiting(fixture: &Fixture) -> Option<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_wait_for_their_message_are_not_replaced() {
     let mut fixture = Fixture::start().await;
-    assert_eq!(offer(&mut fixture, 20, 6), Ok(()));
+    assert_eq!(offer(&mut fixture, 20, 6), Ok(Consent::Files));
     assert!(deliver(&mut fixture, 20, 6));
     assert!(offer(&mut fixture, 30, 7).is_err(), "others are not welcome");
     // The mail of two leaders' snapshots: files, message, other files, and then a step.
@@ -329,7 +329,7 @@ async fn files_whose_message_never_comes_make_room_for_others() {
         snapshots::tick(fixture.worker.groups.get_mut(&PARTITION).unwrap());
     }
     assert_eq!(waiting(&fixture), None);
-    assert_eq!(offer(&mut fixture, 30, 7), Ok(()));
+    assert_eq!(offer(&mut fixture, 30, 7), Ok(Consent::Files));
     assert!(deliver(&mut fixture, 30, 7));
 }
 
@@ -343,6 +343,24 @@ async fn a_snapshots_message_without_its_files_is_dropped_before_raft_sees_it() 
     let group = &fixture.worker.groups[&PARTITION];
     assert!(group.phase == Phase::Running && group.inputs.is_empty());
     assert_eq!(waiting(&fixture), Some(30), "the other's files still wait");
+}
+
+/// A leader that has forgotten how far this replica is, and has no older log, hears it in no other way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_snapshot_that_is_not_needed_the_message_reaches_raft() {
+    let mut fixture = Fixture::start().await;
+    let AppliedMark { index, term, .. } = AppliedMark::birth();
+    assert_eq!(offer(&mut fixture, index, term), Ok(Consent::MessageAlone));
+    let mut envelope = message_of(&fixture, index, term);
+    let MessageBody::Raft(message) = &mut envelope.body else { panic!("not raft's: {envelope:?}") };
+    let status = |fixture: &Fixture| fixture.worker.groups[&PARTITION].replica.status();
+    message.term = status(&fixture).term + 1;
+    let state = GroupState::birth(ReplicaId(1), fixture.descriptor(), table());
+    message.mut_snapshot().data = SnapshotContent { state, mark: AppliedMark::birth() }.encode();
+    let messages = vec![(PARTITION, Parcel::ForReplica(envelope))];
+    fixture.worker.receive(Mail::Messages { from: model::NodeId(2), messages });
+    fixture.worker.turn();
+    assert_eq!(status(&fixture).leader, Some(ReplicaId(2)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,7 +17,7 @@ use crate::trace::At;
 impl Node {
     pub fn receive(&mut self, core: &mut Core, frame: &Frame) -> Verdict {
         for parcel in &frame.parcels {
-            if self.admit(core, parcel)? && self.has_files(parcel) {
+            if self.admit(core, parcel)? && self.may_step(parcel) {
                 self.give(core, parcel.group, Input::Message(parcel.envelope.clone()));
             }
         }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use model::{NodeId, ReplicaId};
 use replica::eraftpb::MessageType;
-use replica::{AppliedMark, GroupState, Input, Install, MessageBody, SnapshotContent};
+use replica::{AppliedMark, GroupState, Input, Install, MessageBody, SnapshotContent, Welcome};
 
 use crate::core::Core;
 use crate::disk::engine::Contents;
@@ -80,24 +80,21 @@ impl Node {
         Ok(())
     }
 
-    /// Files and message are here; the message goes to the replica only if it has a use for them.
+    /// Files and message are here; they are kept only if the replica has a use for them, and the message goes to it.
     pub fn snapshot_arrived(&mut self, core: &mut Core, sender: Seat, parcel: &Parcel, contents: Contents) -> Verdict {
         let MessageBody::Raft(message) = &parcel.envelope.body else { return Ok(()) };
         let metadata = message.get_snapshot().get_metadata();
         let (index, term) = (metadata.index, metadata.term);
         let admitted = self.admit(core, parcel)?;
-        let running = self.running[parcel.group].as_mut();
-        let wanted = admitted
-            && running.is_some_and(|running| {
-                let wanted = running.replica.wants_snapshot(index, term);
-                if wanted {
-                    running.received.retain(|(at, of, _)| (*at, *of) != (index, term));
-                    running.received.push((index, term, contents));
-                }
-                wanted
-            });
-        report(core, sender, parcel.envelope.to, wanted);
-        if wanted {
+        let running = self.running[parcel.group].as_mut().filter(|_| admitted);
+        let welcome = running.as_ref().map_or(Welcome::Nothing, |running| running.replica.welcome(index, term));
+        if let (Welcome::Files, Some(running)) = (welcome, running) {
+            running.received.retain(|(at, of, _)| (*at, *of) != (index, term));
+            running.received.push((index, term, contents));
+        }
+        let delivered = welcome != Welcome::Nothing;
+        report(core, sender, parcel.envelope.to, delivered);
+        if delivered {
             // The message follows the files, and may be lost, late or doubled like any other.
             let delays = core.network.delays(&mut core.rng, sender.process.place, self.place);
             let frame = Frame { from: parcel.from, to: (self.place, self.id), parcels: vec![parcel.clone()] };
@@ -109,16 +106,18 @@ impl Node {
         Ok(())
     }
 
-    /// Whether the files that belong to a snapshot's message are here; true for any other message.
-    pub(super) fn has_files(&self, parcel: &Parcel) -> bool {
+    /// A snapshot's message may be stepped only if its files are here, or not needed; any other always.
+    pub(super) fn may_step(&self, parcel: &Parcel) -> bool {
         let MessageBody::Raft(message) = &parcel.envelope.body else { return true };
         let metadata = message.get_snapshot().get_metadata();
         if message.msg_type != MessageType::MsgSnapshot {
             return true;
         }
-        self.running[parcel.group].as_ref().is_some_and(|running| {
-            let mut received = running.received.iter();
-            received.any(|(index, term, _)| (*index, *term) == (metadata.index, metadata.term))
+        let at = (metadata.index, metadata.term);
+        self.running[parcel.group].as_ref().is_some_and(|running| match running.replica.welcome(at.0, at.1) {
+            Welcome::Files => running.received.iter().any(|(index, term, _)| (*index, *term) == at),
+            Welcome::Message => true,
+            Welcome::Nothing => false,
         })
     }
 
