@@ -219,54 +219,25 @@ fn groups_of(observed: &Observed, table: TableId) -> impl Iterator<Item = (Parti
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use model::{
-        BillingMode, KeyAttribute, KeyRange, KeySchema, KeyType, ReplicaDescriptor, ReplicaId, ReplicaKind,
-        ReplicaRole, Throughput, Zone,
-    };
+    use model::{KeyRange, KeySchema, KeyType, Zone};
 
     use super::*;
 
     pub(crate) fn table(name: &str) -> TableDescriptor {
+        let schema = KeySchema::simple("artist", KeyType::S).with_sort("song", KeyType::S);
         TableDescriptor {
             id: TableId(7),
-            name: name.into(),
             version: 1,
-            status: TableStatus::Creating,
-            schema: KeySchema {
-                partition: KeyAttribute { name: "artist".into(), key_type: KeyType::S },
-                sort: Some(KeyAttribute { name: "song".into(), key_type: KeyType::S }),
-            },
             hash_seed: 99,
-            billing: BillingMode::PayPerRequest,
-            throughput: Throughput::default(),
-            last_increase_ms: 0,
-            last_decrease_ms: 0,
-            decreases_today: 0,
-            last_on_demand_ms: 0,
             created_ms: 1_700_000_000_000,
             initial_partitions: 1,
-            deletion_protection: false,
-            table_class: "STANDARD".into(),
-            tags: vec![],
+            ..TableDescriptor::wish(name, schema)
         }
     }
 
     pub(crate) fn partition(id: u64, table: u64) -> PartitionDescriptor {
-        let replicas = [(1, "a"), (2, "b"), (3, "c")].map(|(id, zone)| ReplicaDescriptor {
-            id: ReplicaId(id),
-            node: NodeId(id * 11),
-            zone: Zone(zone.into()),
-            role: ReplicaRole::Voter,
-            kind: ReplicaKind::Storage,
-        });
-        PartitionDescriptor {
-            id: PartitionId(id),
-            table: TableId(table),
-            range: KeyRange::ALL,
-            epoch: 1,
-            replicas: replicas.into(),
-            next_replica: ReplicaId(4),
-        }
+        let places = [(11, "a"), (22, "b"), (33, "c")].map(|(node, zone)| (NodeId(node), Zone(zone.into())));
+        PartitionDescriptor::birth(PartitionId(id), TableId(table), KeyRange::ALL, places)
     }
 
     fn wished(status: TableStatus, version: u64) -> Snapshot {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use model::{
-    BillingMode, KeyRange, PartitionDescriptor, PartitionId, ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole,
-    TableDescriptor, TableId, TableStatus, Throughput,
+    BillingMode, KeyRange, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus, Throughput,
 };
 use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
@@ -134,16 +133,8 @@ fn birth(
     range: KeyRange,
     places: &[placement::Place],
 ) -> PartitionDescriptor {
-    let replicas = (1..).zip(places).map(|(id, place)| ReplicaDescriptor {
-        id: ReplicaId(id),
-        node: place.node,
-        zone: place.zone.clone(),
-        role: ReplicaRole::Voter,
-        kind: ReplicaKind::Storage,
-    });
-    let replicas: Vec<ReplicaDescriptor> = replicas.collect();
-    let next_replica = ReplicaId(replicas.last().map_or(1, |replica| replica.id.0 + 1));
-    PartitionDescriptor { id, table: table.id, range, epoch: 1, replicas, next_replica }
+    let places = places.iter().map(|place| (place.node, place.zone.clone()));
+    PartitionDescriptor::birth(id, table.id, range, places)
 }
 
 fn updated(table: &TableDescriptor, request: &UpdateTableRequest, now: u64) -> Result<TableDescriptor, Status> {

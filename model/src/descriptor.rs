@@ -36,6 +36,17 @@ pub struct KeySchema {
     pub sort: Option<KeyAttribute>,
 }
 
+impl KeySchema {
+    /// A partition key alone.
+    pub fn simple(name: &str, key_type: KeyType) -> KeySchema {
+        KeySchema { partition: KeyAttribute { name: name.to_owned(), key_type }, sort: None }
+    }
+
+    pub fn with_sort(self, name: &str, key_type: KeyType) -> KeySchema {
+        KeySchema { sort: Some(KeyAttribute { name: name.to_owned(), key_type }), ..self }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttributeDefinition {
     pub name: String,
@@ -129,6 +140,25 @@ pub struct PartitionDescriptor {
 }
 
 impl PartitionDescriptor {
+    /// As a partition is born: a storage voter in each place, with ids from 1 in their order.
+    pub fn birth(
+        id: PartitionId,
+        table: TableId,
+        range: KeyRange,
+        places: impl IntoIterator<Item = (NodeId, Zone)>,
+    ) -> PartitionDescriptor {
+        let voter = |(id, (node, zone))| ReplicaDescriptor {
+            id: ReplicaId(id),
+            node,
+            zone,
+            role: ReplicaRole::Voter,
+            kind: ReplicaKind::Storage,
+        };
+        let replicas: Vec<_> = (1..).zip(places).map(voter).collect();
+        let next_replica = ReplicaId(replicas.len() as u64 + 1);
+        PartitionDescriptor { id, table, range, epoch: 1, replicas, next_replica }
+    }
+
     pub fn replica(&self, id: ReplicaId) -> Option<&ReplicaDescriptor> {
         self.replicas.iter().find(|r| r.id == id)
     }
@@ -184,6 +214,30 @@ impl PartitionDescriptor {
 }
 
 impl TableDescriptor {
+    /// What is asked for by a name and a key alone: on demand, and no table yet. Whoever creates it gives the id, the seed,
+    /// the version and the dates, and a number of partitions where none is asked for.
+    pub fn wish(name: &str, schema: KeySchema) -> TableDescriptor {
+        TableDescriptor {
+            id: TableId(0),
+            name: name.to_owned(),
+            version: 0,
+            status: TableStatus::Creating,
+            schema,
+            hash_seed: 0,
+            billing: BillingMode::PayPerRequest,
+            throughput: Throughput::default(),
+            last_increase_ms: 0,
+            last_decrease_ms: 0,
+            decreases_today: 0,
+            last_on_demand_ms: 0,
+            created_ms: 0,
+            initial_partitions: 0,
+            deletion_protection: false,
+            table_class: String::new(),
+            tags: Vec::new(),
+        }
+    }
+
     pub fn encode(&self) -> Bytes {
         let mut bytes = Vec::with_capacity(256);
         self.write(&mut Writer(&mut bytes));
@@ -448,21 +502,9 @@ mod tests {
 
     #[test]
     fn replicas_are_stored_sorted_by_id() {
-        let replica = |id| ReplicaDescriptor {
-            id: ReplicaId(id),
-            node: NodeId(id + 10),
-            zone: Zone("east".to_owned()),
-            role: ReplicaRole::Voter,
-            kind: ReplicaKind::Storage,
-        };
-        let mut partition = PartitionDescriptor {
-            id: PartitionId(1),
-            table: TableId(2),
-            range: KeyRange::ALL,
-            epoch: 3,
-            replicas: vec![replica(2), replica(1)],
-            next_replica: ReplicaId(3),
-        };
+        let places = [1, 2].map(|node| (NodeId(node), Zone("east".to_owned())));
+        let mut partition = PartitionDescriptor::birth(PartitionId(1), TableId(2), KeyRange::ALL, places);
+        partition.replicas.reverse();
         let bytes = partition.encode();
         partition.replicas.reverse();
         assert_eq!(PartitionDescriptor::decode(bytes), Ok(partition));

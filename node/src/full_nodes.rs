@@ -52,26 +52,13 @@ fn has_quorum(descriptor: &PartitionDescriptor, takes: impl Fn(&ReplicaDescripto
 
 #[cfg(test)]
 mod tests {
-    use model::{KeyRange, PartitionId, ReplicaId, ReplicaKind, TableId};
+    use model::{KeyRange, PartitionId, TableId};
 
     use super::*;
 
     fn descriptor(zones: &[&str]) -> PartitionDescriptor {
-        let replica = |(number, zone): (u64, &&str)| ReplicaDescriptor {
-            id: ReplicaId(number),
-            node: NodeId(number),
-            zone: Zone((*zone).to_owned()),
-            role: ReplicaRole::Voter,
-            kind: ReplicaKind::Storage,
-        };
-        PartitionDescriptor {
-            id: PartitionId(7),
-            table: TableId(8),
-            range: KeyRange::ALL,
-            epoch: 3,
-            replicas: (1..).zip(zones).map(replica).collect(),
-            next_replica: ReplicaId(9),
-        }
+        let places = (1..).zip(zones).map(|(number, zone)| (NodeId(number), Zone((*zone).to_owned())));
+        PartitionDescriptor::birth(PartitionId(7), TableId(8), KeyRange::ALL, places)
     }
 
     #[test]

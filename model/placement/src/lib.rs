@@ -143,7 +143,7 @@ fn tie_break(partition: PartitionId, node: NodeId) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use model::{KeyRange, ReplicaDescriptor, ReplicaKind, ReplicaRole, TableId};
+    use model::{KeyRange, TableId};
     use proptest::prelude::*;
 
     use super::*;
@@ -170,21 +170,8 @@ mod tests {
     }
 
     fn partition(id: u64, places: &[Place]) -> PartitionDescriptor {
-        let replicas = places.iter().zip(1u64..).map(|(place, id)| ReplicaDescriptor {
-            id: ReplicaId(id),
-            node: place.node,
-            zone: place.zone.clone(),
-            role: ReplicaRole::Voter,
-            kind: ReplicaKind::Storage,
-        });
-        PartitionDescriptor {
-            id: PartitionId(id),
-            table: TableId(7),
-            range: KeyRange::ALL,
-            epoch: 1,
-            replicas: replicas.collect(),
-            next_replica: ReplicaId(4),
-        }
+        let places = places.iter().map(|place| (place.node, place.zone.clone()));
+        PartitionDescriptor::birth(PartitionId(id), TableId(7), KeyRange::ALL, places)
     }
 
     proptest! {

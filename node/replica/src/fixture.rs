@@ -2,53 +2,21 @@
 
 use bytes::Bytes;
 use model::{
-    BillingMode, Item, KeyAttribute, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId,
-    ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Value,
-    Zone, item,
+    Item, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId,
+    TableStatus, Value, Zone, item,
 };
 
 use crate::{Action, WriteRequest};
 
 /// One voter in each of the zones, with ids from 1.
 pub(crate) fn descriptor(zones: &[&str]) -> PartitionDescriptor {
-    let replica = |(zone, id): (&&str, u64)| ReplicaDescriptor {
-        id: ReplicaId(id),
-        node: NodeId(100 + id),
-        zone: Zone((*zone).to_owned()),
-        role: ReplicaRole::Voter,
-        kind: ReplicaKind::Storage,
-    };
-    PartitionDescriptor {
-        id: PartitionId(77),
-        table: TableId(8),
-        range: KeyRange::ALL,
-        epoch: 3,
-        replicas: zones.iter().zip(1..).map(replica).collect(),
-        next_replica: ReplicaId(zones.len() as u64 + 1),
-    }
+    let places = (101..).zip(zones).map(|(node, zone)| (NodeId(node), Zone((*zone).to_owned())));
+    PartitionDescriptor { epoch: 3, ..PartitionDescriptor::birth(PartitionId(77), TableId(8), KeyRange::ALL, places) }
 }
 
 pub(crate) fn table() -> TableDescriptor {
-    let partition = KeyAttribute { name: "pk".to_owned(), key_type: KeyType::S };
-    TableDescriptor {
-        id: TableId(8),
-        name: "things".to_owned(),
-        version: 4,
-        status: TableStatus::Active,
-        schema: KeySchema { partition, sort: None },
-        hash_seed: 5,
-        billing: BillingMode::PayPerRequest,
-        throughput: Throughput::default(),
-        last_increase_ms: 0,
-        last_decrease_ms: 0,
-        decreases_today: 0,
-        last_on_demand_ms: 0,
-        created_ms: 1,
-        initial_partitions: 1,
-        deletion_protection: false,
-        table_class: "STANDARD".to_owned(),
-        tags: Vec::new(),
-    }
+    let wish = TableDescriptor::wish("things", KeySchema::simple("pk", KeyType::S));
+    TableDescriptor { id: TableId(8), version: 4, status: TableStatus::Active, hash_seed: 5, ..wish }
 }
 
 pub(crate) fn item_of(attributes: &[(&str, &str)]) -> Bytes {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fuzz::{Fuzz, Random};
 use model::{
-    BillingMode, KeyAttribute, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId,
-    ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Zone,
+    KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId, ReplicaDescriptor, ReplicaId, ReplicaKind,
+    ReplicaRole, TableDescriptor, TableId, Zone,
 };
 use replica::entry::{Body, Cause, LogEntry, Write, WriteKind};
 use replica::{AppliedMark, GroupState, SnapshotContent};
@@ -59,27 +59,16 @@ fn hostile_log_entries_are_refused_or_read() {
 }
 
 fn table(random: &mut Random) -> TableDescriptor {
+    let schema = KeySchema::simple("Artist", KeyType::S);
+    let schema = if random.one_of(2) { schema.with_sort("Song", KeyType::N) } else { schema };
     TableDescriptor {
         id: TableId(random.bits()),
-        name: "Music".to_owned(),
         version: random.number(),
-        status: TableStatus::Active,
-        schema: KeySchema {
-            partition: KeyAttribute { name: "Artist".to_owned(), key_type: KeyType::S },
-            sort: random.one_of(2).then(|| KeyAttribute { name: "Song".to_owned(), key_type: KeyType::N }),
-        },
         hash_seed: random.bits(),
-        billing: BillingMode::PayPerRequest,
-        throughput: Throughput::default(),
-        last_increase_ms: 0,
-        last_decrease_ms: 0,
-        decreases_today: 0,
         last_on_demand_ms: random.number(),
         created_ms: random.number(),
-        initial_partitions: 4,
-        deletion_protection: false,
         table_class: "STANDARD".to_owned(),
-        tags: Vec::new(),
+        ..TableDescriptor::wish("Music", schema)
     }
 }
 

@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 use model::{
-    BillingMode, KeyAttribute, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId,
-    ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Value,
-    Zone,
+    KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus,
+    Value, Zone,
 };
 
 use crate::event::Group;
@@ -29,25 +28,8 @@ pub fn told_zone(plan: &Plan, node: &Node) -> Zone {
 }
 
 pub fn table() -> TableDescriptor {
-    TableDescriptor {
-        id: TableId(9),
-        name: String::from("simulated"),
-        version: 1,
-        status: TableStatus::Active,
-        schema: KeySchema { partition: KeyAttribute { name: String::from("pk"), key_type: KeyType::S }, sort: None },
-        hash_seed: HASH_SEED,
-        billing: BillingMode::PayPerRequest,
-        throughput: Throughput::default(),
-        last_increase_ms: 0,
-        last_decrease_ms: 0,
-        decreases_today: 0,
-        last_on_demand_ms: 0,
-        created_ms: 0,
-        initial_partitions: 1,
-        deletion_protection: false,
-        table_class: String::from("STANDARD"),
-        tags: Vec::new(),
-    }
+    let wish = TableDescriptor::wish("simulated", KeySchema::simple("pk", KeyType::S));
+    TableDescriptor { id: TableId(9), version: 1, status: TableStatus::Active, hash_seed: HASH_SEED, ..wish }
 }
 
 /// The keys of every group, encoded.
@@ -62,26 +44,12 @@ pub fn key_name(number: usize) -> String {
 
 /// Three replicas on nodes of different zones.
 pub fn descriptor(plan: &Plan, rng: &mut Rng, group: Group, nodes: &[Node]) -> PartitionDescriptor {
-    let mut replicas = Vec::new();
-    for zone in 0..3 {
+    let place = |zone| {
         let there: Vec<&Node> = nodes.iter().filter(|node| node.place % 3 == zone).collect();
         let node = rng.pick(&there).expect("every zone has a node");
-        replicas.push(ReplicaDescriptor {
-            id: ReplicaId(zone as u64 + 1),
-            node: node.id,
-            zone: told_zone(plan, node),
-            role: ReplicaRole::Voter,
-            kind: ReplicaKind::Storage,
-        });
-    }
-    PartitionDescriptor {
-        id: partition(group),
-        table: TableId(9),
-        range: KeyRange::ALL,
-        epoch: 1,
-        replicas,
-        next_replica: ReplicaId(4),
-    }
+        (node.id, told_zone(plan, node))
+    };
+    PartitionDescriptor::birth(partition(group), TableId(9), KeyRange::ALL, (0..3).map(place))
 }
 
 /// The id of the disk that is put into a place for the n-th time.

@@ -4,10 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::{
-    BillingMode, KeyAttribute, KeyRange, KeySchema, KeyType, PartitionDescriptor, ReplicaDescriptor, ReplicaKind,
-    ReplicaRole, TableDescriptor, TableId, TableStatus, Zone,
-};
+use model::{KeyRange, KeySchema, KeyType, PartitionDescriptor, TableDescriptor, TableId, TableStatus, Zone};
 use replica::entry::WriteKind;
 use replica::eraftpb::{Entry, HardState};
 use replica::{Append, AppliedMark, AppliedWrite, ApplyBatch, GroupState, Install};
@@ -120,44 +117,14 @@ fn hard_state() -> HardState {
 }
 
 fn table() -> TableDescriptor {
-    let partition = KeyAttribute { name: "pk".into(), key_type: KeyType::S };
-    TableDescriptor {
-        id: TABLE,
-        name: "orders".into(),
-        version: 3,
-        status: TableStatus::Active,
-        schema: KeySchema { partition, sort: None },
-        hash_seed: 1,
-        billing: BillingMode::PayPerRequest,
-        throughput: Default::default(),
-        last_increase_ms: 0,
-        last_decrease_ms: 0,
-        decreases_today: 0,
-        last_on_demand_ms: 0,
-        created_ms: 1,
-        initial_partitions: 2,
-        deletion_protection: false,
-        table_class: "STANDARD".into(),
-        tags: Vec::new(),
-    }
+    let wish = TableDescriptor::wish("orders", KeySchema::simple("pk", KeyType::S));
+    TableDescriptor { id: TABLE, version: 3, status: TableStatus::Active, hash_seed: 1, ..wish }
 }
 
 fn descriptor() -> PartitionDescriptor {
-    let replica = |id: u64| ReplicaDescriptor {
-        id: ReplicaId(id),
-        node: NodeId(id),
-        zone: Zone(format!("zone-{id}")),
-        role: ReplicaRole::Voter,
-        kind: ReplicaKind::Storage,
-    };
-    PartitionDescriptor {
-        id: PARTITION,
-        table: TABLE,
-        range: KeyRange { start: Bytes::from_static(b"b"), end: Some(Bytes::from_static(b"m")) },
-        epoch: 7,
-        replicas: vec![replica(1), replica(2), replica(3)],
-        next_replica: ReplicaId(4),
-    }
+    let range = KeyRange { start: Bytes::from_static(b"b"), end: Some(Bytes::from_static(b"m")) };
+    let places = (1..=3).map(|number| (NodeId(number), Zone(format!("zone-{number}"))));
+    PartitionDescriptor { epoch: 7, ..PartitionDescriptor::birth(PARTITION, TABLE, range, places) }
 }
 
 fn state(replica: u64) -> GroupState {

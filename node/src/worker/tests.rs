@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 use model::{
-    BillingMode, KeyAttribute, KeyRange, KeySchema, KeyType, PartitionDescriptor, PartitionId, ReplicaDescriptor,
-    ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Zone,
+    KeyRange, KeySchema, KeyType, PartitionDescriptor, PartitionId, ReplicaId, TableDescriptor, TableId, TableStatus,
+    Zone,
 };
 use replica::eraftpb::{Message, MessageType};
 use replica::{AppliedMark, Envelope, GroupState, MessageBody, SnapshotContent};
@@ -100,21 +100,9 @@ impl Fixture {
 
     fn descriptor(&self) -> PartitionDescriptor {
         let own = self.worker.desk.context.node;
-        let replica = |number: u64| ReplicaDescriptor {
-            id: ReplicaId(number),
-            node: if number == 1 { own } else { model::NodeId(number) },
-            zone: Zone(format!("zone-{number}")),
-            role: ReplicaRole::Voter,
-            kind: ReplicaKind::Storage,
-        };
-        PartitionDescriptor {
-            id: PARTITION,
-            table: table().id,
-            range: KeyRange::ALL,
-            epoch: EPOCH,
-            replicas: (1..=3).map(replica).collect(),
-            next_replica: ReplicaId(4),
-        }
+        let node = |number| if number == 1 { own } else { model::NodeId(number) };
+        let places = (1..=3).map(|number| (node(number), Zone(format!("zone-{number}"))));
+        PartitionDescriptor { epoch: EPOCH, ..PartitionDescriptor::birth(PARTITION, table().id, KeyRange::ALL, places) }
     }
 
     /// Turns until then.
@@ -190,25 +178,8 @@ impl Client {
 }
 
 fn table() -> TableDescriptor {
-    TableDescriptor {
-        id: TableId(8),
-        name: "things".to_owned(),
-        version: 4,
-        status: TableStatus::Active,
-        schema: KeySchema { partition: KeyAttribute { name: "pk".to_owned(), key_type: KeyType::S }, sort: None },
-        hash_seed: 5,
-        billing: BillingMode::PayPerRequest,
-        throughput: Throughput::default(),
-        last_increase_ms: 0,
-        last_decrease_ms: 0,
-        decreases_today: 0,
-        last_on_demand_ms: 0,
-        created_ms: 1,
-        initial_partitions: 1,
-        deletion_protection: false,
-        table_class: "STANDARD".to_owned(),
-        tags: Vec::new(),
-    }
+    let wish = TableDescriptor::wish("things", KeySchema::simple("pk", KeyType::S));
+    TableDescriptor { id: TableId(8), version: 4, status: TableStatus::Active, hash_seed: 5, ..wish }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use model::{
-    BillingMode, Item, KeyAttribute, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId,
-    ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Value,
-    Zone, item, key,
+    Item, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId,
+    TableStatus, Value, Zone, item, key,
 };
 use node::config::{ByteSize, Milliseconds};
 use node::transport::memory::Frameway;
@@ -290,42 +289,12 @@ pub fn refusal_of(outcome: &Outcome) -> Option<Reason> {
 }
 
 pub fn descriptor(nodes: &[NodeId]) -> PartitionDescriptor {
-    let replica = |(number, node): (usize, &NodeId)| ReplicaDescriptor {
-        id: ReplicaId(number as u64 + 1),
-        node: *node,
-        zone: Zone(zone(number)),
-        role: ReplicaRole::Voter,
-        kind: ReplicaKind::Storage,
-    };
-    PartitionDescriptor {
-        id: PARTITION,
-        table: TABLE,
-        range: KeyRange::ALL,
-        epoch: 3,
-        replicas: nodes.iter().enumerate().map(replica).collect(),
-        next_replica: ReplicaId(nodes.len() as u64 + 1),
-    }
+    let places = nodes.iter().enumerate().map(|(number, node)| (*node, Zone(zone(number))));
+    PartitionDescriptor { epoch: 3, ..PartitionDescriptor::birth(PARTITION, TABLE, KeyRange::ALL, places) }
 }
 
 pub fn table(status: TableStatus) -> TableDescriptor {
-    let partition = KeyAttribute { name: "pk".to_owned(), key_type: KeyType::S };
-    TableDescriptor {
-        id: TABLE,
-        name: "things".to_owned(),
-        version: if status == TableStatus::Active { 4 } else { 5 },
-        status,
-        schema: KeySchema { partition, sort: None },
-        hash_seed: SEED,
-        billing: BillingMode::PayPerRequest,
-        throughput: Throughput::default(),
-        last_increase_ms: 0,
-        last_decrease_ms: 0,
-        decreases_today: 0,
-        last_on_demand_ms: 0,
-        created_ms: 1,
-        initial_partitions: 1,
-        deletion_protection: false,
-        table_class: "STANDARD".to_owned(),
-        tags: Vec::new(),
-    }
+    let version = if status == TableStatus::Active { 4 } else { 5 };
+    let wish = TableDescriptor::wish("things", KeySchema::simple("pk", KeyType::S));
+    TableDescriptor { id: TABLE, version, status, hash_seed: SEED, ..wish }
 }

@@ -7,8 +7,7 @@ use bytes::Bytes;
 use fuzz::{Fuzz, Random};
 use memds::{Handle, Metrics};
 use model::{
-    BillingMode, KeyAttribute, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId,
-    ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Zone,
+    KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus, Zone,
 };
 use prost::Message;
 use wire::frugal::is_frugal;
@@ -21,44 +20,22 @@ fn corpus(target: &str) -> PathBuf {
 }
 
 fn table(random: &mut Random) -> Bytes {
+    let wish = TableDescriptor::wish(["Music", "Books", ""][random.below(3)], KeySchema::simple("p", KeyType::S));
     let table = TableDescriptor {
         id: TableId(random.bits() % 3),
-        name: random.pick(&["Music", "Books", ""]).to_string(),
         version: random.number(),
         status: *random.pick(&[TableStatus::Active, TableStatus::Deleting]),
-        schema: KeySchema { partition: KeyAttribute { name: "p".to_owned(), key_type: KeyType::S }, sort: None },
-        hash_seed: 1,
-        billing: BillingMode::PayPerRequest,
-        throughput: Throughput::default(),
-        last_increase_ms: 0,
-        last_decrease_ms: 0,
-        decreases_today: 0,
-        last_on_demand_ms: 0,
-        created_ms: 0,
-        initial_partitions: 1,
-        deletion_protection: false,
-        table_class: String::new(),
-        tags: Vec::new(),
+        ..wish
     };
     table.encode()
 }
 
 fn report(random: &mut Random) -> PartitionReport {
-    let replica = ReplicaDescriptor {
-        id: ReplicaId(random.bits() % 4),
-        node: NodeId(random.bits() % 4),
-        zone: Zone(random.text(3)),
-        role: ReplicaRole::Voter,
-        kind: ReplicaKind::Storage,
-    };
-    let descriptor = PartitionDescriptor {
-        id: PartitionId(random.bits() % 4),
-        table: TableId(random.bits() % 3),
-        range: KeyRange { start: random.bytes(3).into(), end: random.one_of(2).then(|| random.bytes(3).into()) },
-        epoch: random.number(),
-        replicas: vec![replica],
-        next_replica: ReplicaId(9),
-    };
+    let (id, table) = (PartitionId(random.bits() % 4), TableId(random.bits() % 3));
+    let range = KeyRange { start: random.bytes(3).into(), end: random.one_of(2).then(|| random.bytes(3).into()) };
+    let place = (NodeId(random.bits() % 4), Zone(random.text(3)));
+    let born = PartitionDescriptor::birth(id, table, range, [place]);
+    let descriptor = PartitionDescriptor { epoch: random.number(), ..born };
     let (descriptor, leader, term) = (descriptor.encode(), random.bits() % 4, random.number());
     PartitionReport { descriptor, leader, term, items: random.bits(), bytes: random.bits() }
 }

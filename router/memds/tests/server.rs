@@ -8,8 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use memds::{Handle, Metrics};
 use model::{
-    BillingMode, KeyAttribute, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId,
-    ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Zone,
+    KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus, Zone,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -54,46 +53,14 @@ impl Server {
 }
 
 fn table(status: TableStatus) -> Bytes {
-    let key = |name: &str| KeyAttribute { name: name.to_owned(), key_type: KeyType::N };
-    TableDescriptor {
-        id: TABLE,
-        name: "parcels".to_owned(),
-        version: 6,
-        status,
-        schema: KeySchema { partition: key("depot"), sort: Some(key("parcel")) },
-        hash_seed: 3,
-        billing: BillingMode::Provisioned,
-        throughput: Throughput { read_units: 4, write_units: 7 },
-        last_increase_ms: 0,
-        last_decrease_ms: 0,
-        decreases_today: 0,
-        last_on_demand_ms: 0,
-        created_ms: 12,
-        initial_partitions: 1,
-        deletion_protection: false,
-        table_class: "STANDARD".to_owned(),
-        tags: Vec::new(),
-    }
-    .encode()
+    let schema = KeySchema::simple("depot", KeyType::N).with_sort("parcel", KeyType::N);
+    TableDescriptor { id: TABLE, version: 6, status, hash_seed: 3, ..TableDescriptor::wish("parcels", schema) }.encode()
 }
 
 fn partition() -> Bytes {
-    let replica = |n: u64| ReplicaDescriptor {
-        id: ReplicaId(n),
-        node: NodeId(n * 100),
-        zone: Zone(format!("z{n}")),
-        role: ReplicaRole::Voter,
-        kind: ReplicaKind::Storage,
-    };
-    PartitionDescriptor {
-        id: PartitionId(5),
-        table: TABLE,
-        range: KeyRange::ALL,
-        epoch: 2,
-        replicas: vec![replica(1), replica(2)],
-        next_replica: ReplicaId(3),
-    }
-    .encode()
+    let places = [1, 2].map(|number| (NodeId(number * 100), Zone(format!("z{number}"))));
+    PartitionDescriptor { epoch: 2, ..PartitionDescriptor::birth(PartitionId(5), TABLE, KeyRange::ALL, places) }
+        .encode()
 }
 
 fn announcement(n: u64) -> Announcement {

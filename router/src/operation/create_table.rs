@@ -3,7 +3,7 @@
 //! The tag `trivet.dev/partitions` says how many partitions it begins with.
 
 use model::limits::{TAG_KEY_CHARS, TAG_VALUE_CHARS, TAGS};
-use model::{BillingMode, KeyAttribute, KeySchema, KeyType, TableDescriptor, TableId, TableStatus, Throughput};
+use model::{BillingMode, KeyAttribute, KeySchema, KeyType, TableDescriptor, Throughput};
 use serde::Deserialize;
 
 use super::violations::Violations;
@@ -171,23 +171,13 @@ impl Request {
             None => settings.default_partitions.unwrap_or(0),
         };
         Ok(TableDescriptor {
-            id: TableId(0),
-            name: table::checked_name(self.table_name.as_ref()).to_owned(),
-            version: 0,
-            status: TableStatus::Creating,
-            schema,
-            hash_seed: 0,
             billing,
             throughput,
-            last_increase_ms: 0,
-            last_decrease_ms: 0,
-            decreases_today: 0,
-            last_on_demand_ms: 0,
-            created_ms: 0,
             initial_partitions,
             deletion_protection: self.deletion_protection_enabled.is_some_and(|flag| flag.0),
             table_class: self.table_class.map(|Text(class)| class).unwrap_or_default(),
             tags,
+            ..TableDescriptor::wish(table::checked_name(self.table_name.as_ref()), schema)
         })
     }
 

@@ -9,8 +9,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use memds::{Handle, Metrics};
 use model::{
-    BillingMode, KeyAttribute, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId,
-    ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Zone,
+    KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus, Zone,
 };
 use router::routing::connector::TonicConnector;
 use router::routing::{Routing, Settings, WriteAction, WriteRequest};
@@ -142,44 +141,15 @@ pub fn applied() -> Act {
 }
 
 pub fn table(status: TableStatus, version: u64) -> TableDescriptor {
-    TableDescriptor {
-        id: TABLE,
-        name: NAME.to_owned(),
-        version,
-        status,
-        schema: KeySchema { partition: KeyAttribute { name: "sensor".to_owned(), key_type: KeyType::S }, sort: None },
-        hash_seed: 5,
-        billing: BillingMode::PayPerRequest,
-        throughput: Throughput::default(),
-        last_increase_ms: 0,
-        last_decrease_ms: 0,
-        decreases_today: 0,
-        last_on_demand_ms: 0,
-        created_ms: 40,
-        initial_partitions: 1,
-        deletion_protection: false,
-        table_class: "STANDARD".to_owned(),
-        tags: Vec::new(),
-    }
+    let wish = TableDescriptor::wish(NAME, KeySchema::simple("sensor", KeyType::S));
+    TableDescriptor { id: TABLE, version, status, hash_seed: 5, created_ms: 40, ..wish }
 }
 
 /// Its replicas are on all the world's nodes, in their order.
 pub fn partition(id: u64, start: &'static str, end: Option<&'static str>, epoch: u64) -> PartitionDescriptor {
-    let replica = |n: u64| ReplicaDescriptor {
-        id: ReplicaId(n),
-        node: NodeId(n),
-        zone: Zone(format!("zone-{n}")),
-        role: ReplicaRole::Voter,
-        kind: ReplicaKind::Storage,
-    };
-    PartitionDescriptor {
-        id: PartitionId(id),
-        table: TABLE,
-        range: KeyRange { start: Bytes::from(start), end: end.map(Bytes::from) },
-        epoch,
-        replicas: (1..=3).map(replica).collect(),
-        next_replica: ReplicaId(4),
-    }
+    let range = KeyRange { start: Bytes::from(start), end: end.map(Bytes::from) };
+    let places = (1..=3).map(|number| (NodeId(number), Zone(format!("zone-{number}"))));
+    PartitionDescriptor { epoch, ..PartitionDescriptor::birth(PartitionId(id), TABLE, range, places) }
 }
 
 pub struct World {

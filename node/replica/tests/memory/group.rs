@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use model::item::encode_attributes;
 use model::{
-    BillingMode, Item, KeyAttribute, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId,
-    ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Value,
-    Zone,
+    Item, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId, ReplicaId, TableDescriptor, TableId,
+    TableStatus, Value, Zone,
 };
 use replica::{
     Action, Answer, AppliedMark, Effects, Envelope, GroupState, Input, LogStart, Now, Options, Replica, Start, Token,
@@ -143,52 +142,18 @@ fn put(key: u64, attributes: &Bytes) -> WriteRequest {
 }
 
 fn start(id: u64) -> Replica {
-    let member = |id: u64| ReplicaDescriptor {
-        id: ReplicaId(id),
-        node: NodeId(100 + id),
-        zone: Zone(format!("zone-{id}")),
-        role: ReplicaRole::Voter,
-        kind: ReplicaKind::Storage,
-    };
-    let descriptor = PartitionDescriptor {
-        id: PartitionId(77),
-        table: TableId(8),
-        range: KeyRange::ALL,
-        epoch: 3,
-        replicas: (1..=3).map(member).collect(),
-        next_replica: ReplicaId(4),
-    };
+    let places = (1..=3).map(|number| (NodeId(100 + number), Zone(format!("zone-{number}"))));
+    let wish = TableDescriptor::wish("things", KeySchema::simple("pk", KeyType::S));
+    let table = TableDescriptor { id: TableId(8), status: TableStatus::Active, ..wish };
+    let descriptor = PartitionDescriptor::birth(PartitionId(77), table.id, KeyRange::ALL, places);
     let start = Start {
         partition: descriptor.id,
         node: NodeId(100 + id),
         replica: ReplicaId(id),
         options: Options { seed: 77, ..Options::default() },
         log: LogStart::default(),
-        state: Some(GroupState::birth(ReplicaId(id), descriptor, table())),
+        state: Some(GroupState::birth(ReplicaId(id), descriptor, table)),
         mark: Some(AppliedMark::birth()),
     };
     Replica::start(start).expect("a newborn replica starts")
-}
-
-fn table() -> TableDescriptor {
-    let partition = KeyAttribute { name: "pk".to_owned(), key_type: KeyType::S };
-    TableDescriptor {
-        id: TableId(8),
-        name: "things".to_owned(),
-        version: 4,
-        status: TableStatus::Active,
-        schema: KeySchema { partition, sort: None },
-        hash_seed: 5,
-        billing: BillingMode::PayPerRequest,
-        throughput: Throughput::default(),
-        last_increase_ms: 0,
-        last_decrease_ms: 0,
-        decreases_today: 0,
-        last_on_demand_ms: 0,
-        created_ms: 1,
-        initial_partitions: 1,
-        deletion_protection: false,
-        table_class: "STANDARD".to_owned(),
-        tags: Vec::new(),
-    }
 }

@@ -8,10 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use model::{
-    BillingMode, KeyAttribute, KeySchema, KeyType, PartitionDescriptor, ReplicaId, TableDescriptor, TableStatus,
-    Throughput,
-};
+use model::{KeySchema, KeyType, PartitionDescriptor, ReplicaId, TableDescriptor};
 use replica::GroupState;
 use sim::disk::engine::{Applied, Contents, Engine, Record};
 use sim::rng::Rng;
@@ -209,10 +206,8 @@ impl World {
 
     fn state(&mut self, group: usize) -> GroupState {
         let (id, table, ..) = GROUPS[group];
-        let range = range_of(group);
         let epoch = self.rng.range(1, 1 << 40);
-        let replicas = Vec::new();
-        let descriptor = PartitionDescriptor { id, table, range, epoch, replicas, next_replica: ReplicaId(9) };
+        let descriptor = PartitionDescriptor { epoch, ..PartitionDescriptor::birth(id, table, range_of(group), []) };
         GroupState::birth(ReplicaId(1), descriptor, table_of(table))
     }
 
@@ -370,25 +365,7 @@ fn encoded_state(contents: &Contents) -> Option<Bytes> {
 }
 
 fn table_of(id: TableId) -> TableDescriptor {
-    TableDescriptor {
-        id,
-        name: "things".to_owned(),
-        version: 4,
-        status: TableStatus::Active,
-        schema: KeySchema { partition: KeyAttribute { name: "pk".to_owned(), key_type: KeyType::S }, sort: None },
-        hash_seed: 5,
-        billing: BillingMode::PayPerRequest,
-        throughput: Throughput::default(),
-        last_increase_ms: 0,
-        last_decrease_ms: 0,
-        decreases_today: 0,
-        last_on_demand_ms: 0,
-        created_ms: 1,
-        initial_partitions: 1,
-        deletion_protection: false,
-        table_class: "STANDARD".to_owned(),
-        tags: Vec::new(),
-    }
+    TableDescriptor { id, ..TableDescriptor::wish("things", KeySchema::simple("pk", KeyType::S)) }
 }
 
 /// Memtables as small as they get: RocksDB flushes by itself, too.

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use model::{
-    BillingMode, KeyAttribute, KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId,
-    ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableId, TableStatus, Throughput, Zone,
+    KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus, Zone,
 };
 use wire::memds::{Announcement, DirectoryEntry, Lookup, LookupAnswer, LookupFrame, PartitionReport};
 
@@ -12,45 +11,14 @@ use super::{Map, Patience};
 const ORDERS: TableId = TableId(0x7ab1e);
 
 fn table(id: TableId, name: &str, version: u64) -> TableDescriptor {
-    TableDescriptor {
-        id,
-        name: name.to_owned(),
-        version,
-        status: TableStatus::Active,
-        schema: KeySchema { partition: KeyAttribute { name: "customer".to_owned(), key_type: KeyType::S }, sort: None },
-        hash_seed: 11,
-        billing: BillingMode::PayPerRequest,
-        throughput: Throughput::default(),
-        last_increase_ms: 0,
-        last_decrease_ms: 0,
-        decreases_today: 0,
-        last_on_demand_ms: 0,
-        created_ms: 1_000,
-        initial_partitions: 2,
-        deletion_protection: false,
-        table_class: "STANDARD".to_owned(),
-        tags: Vec::new(),
-    }
+    let wish = TableDescriptor::wish(name, KeySchema::simple("customer", KeyType::S));
+    TableDescriptor { id, version, status: TableStatus::Active, hash_seed: 11, created_ms: 1_000, ..wish }
 }
 
 fn partition(id: u64, start: &'static str, end: Option<&'static str>, epoch: u64) -> PartitionDescriptor {
-    let replicas = (1..=3)
-        .map(|n| ReplicaDescriptor {
-            id: ReplicaId(n),
-            node: NodeId(n),
-            zone: Zone(format!("zone-{n}")),
-            role: ReplicaRole::Voter,
-            kind: ReplicaKind::Storage,
-        })
-        .collect();
-    PartitionDescriptor {
-        id: PartitionId(id),
-        table: ORDERS,
-        range: KeyRange { start: Bytes::from(start), end: end.map(Bytes::from) },
-        epoch,
-        replicas,
-        next_replica: ReplicaId(4),
-    }
+    let range = KeyRange { start: Bytes::from(start), end: end.map(Bytes::from) };
+    let places = (1..=3).map(|number| (NodeId(number), Zone(format!("zone-{number}"))));
+    PartitionDescriptor { epoch, ..PartitionDescriptor::birth(PartitionId(id), ORDERS, range, places) }
 }
 
 fn node(id: u64, start_number: u64) -> DirectoryEntry {

@@ -126,14 +126,7 @@ fn truncate(rng: &mut Rng, log: &GroupLog) -> Option<Drawn> {
 fn receiving(rng: &mut Rng, log: &GroupLog) -> Drawn {
     let index = log.last_index().max(BIRTH_INDEX) + rng.range(1, 9);
     let term = log.hard_state.term.max(BIRTH_TERM);
-    let descriptor = PartitionDescriptor {
-        id: PartitionId(1),
-        table: TableId(1),
-        range: KeyRange::ALL,
-        epoch: 1,
-        replicas: Vec::new(),
-        next_replica: ReplicaId(9),
-    };
+    let descriptor = PartitionDescriptor::birth(PartitionId(1), TableId(1), KeyRange::ALL, []);
     let (state, mark) = (Bytes::new(), Bytes::new());
     let install = Install { index, term, state, mark, hard_state: HardState::default(), descriptor };
     let received = Received { install, contents: Contents::default() };
