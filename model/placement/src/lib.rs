@@ -5,6 +5,8 @@
 //! Among legal places the emptiest wins, by replicas first, then by free bytes; ties are broken by a hash of partition and
 //! node, so that equal nodes fill evenly and the same question has the same answer everywhere.
 
+pub mod repair;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{NodeId, PartitionDescriptor, PartitionId, ReplicaId, Zone};
@@ -37,6 +39,10 @@ pub enum Blocked {
     TooFewZones { found: usize },
     #[error("no other node of zone {zone} accepts replicas")]
     NoSpareNode { zone: Zone },
+    #[error("no node beside those of its {replicas} replicas accepts another one")]
+    NoSpareNodes { replicas: usize },
+    #[error("the only node that could take it, {node}, has replica {replica} of the partition")]
+    InTheWay { replica: ReplicaId, node: NodeId },
     #[error("the partition has no replica {replica}")]
     NoSuchReplica { replica: ReplicaId },
     #[error("node {node} is not known")]
