@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use model::expression::{Condition, Update};
-use model::{Item, NodeId, ReplicaId, TableDescriptor, Zone};
+use model::{Item, NodeId, ReplicaId, ReplicaKind, TableDescriptor, Zone};
 
 use crate::effect::{Envelope, FetchRequest};
 use crate::state::SnapshotContent;
@@ -86,13 +86,38 @@ pub enum Action {
     },
 }
 
-/// One change of membership: one configuration change entry.
+/// One change of membership: one configuration change entry, a joint one where it does more than one thing. What is allowed
+/// is judged by the group that would result (`membership`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    pub add: Option<Add>,
+    /// A learner with items that has caught up.
+    pub promote: Option<ReplicaId>,
+    /// A voter, but not the leader.
+    pub demote: Option<ReplicaId>,
+    /// A learner: a voter is demoted first.
+    pub remove: Option<ReplicaId>,
+}
+
+/// A new replica; its id is the descriptor's `next_replica`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A new storage replica that does not vote yet; its id is the descriptor's `next_replica`.
-    AddLearner { node: NodeId, zone: Zone },
-    /// One joint change: the learner votes, the voter becomes a learner. Refused while the learner is behind.
-    Swap { promote: ReplicaId, demote: ReplicaId },
-    /// A learner leaves the group.
-    Remove { replica: ReplicaId },
+pub struct Add {
+    pub node: NodeId,
+    pub zone: Zone,
+    /// A log replica votes from the beginning, a storage replica does not yet.
+    pub kind: ReplicaKind,
+}
+
+impl Change {
+    pub fn add(node: NodeId, zone: Zone, kind: ReplicaKind) -> Change {
+        Change { add: Some(Add { node, zone, kind }), ..Change::default() }
+    }
+
+    pub fn swap(promote: ReplicaId, demote: ReplicaId) -> Change {
+        Change { promote: Some(promote), demote: Some(demote), ..Change::default() }
+    }
+
+    pub fn remove(replica: ReplicaId) -> Change {
+        Change { remove: Some(replica), ..Change::default() }
+    }
 }

@@ -48,7 +48,7 @@ pub use effect::{
     Answer, Append, AppliedWrite, ApplyBatch, Effects, Envelope, Event, FetchRequest, Install, MessageBody, ReadItem,
     Refusal,
 };
-pub use input::{Action, Change, Input, WriteRequest};
+pub use input::{Action, Add, Change, Input, WriteRequest};
 pub use mutant::{Flaw, Mutant};
 pub use raft::eraftpb;
 pub use replica::{Progress, Replica, StartError, Status, Welcome};

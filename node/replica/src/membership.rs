@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{PartitionDescriptor, ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, Zone};
 use raft::prelude::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 
-use crate::Change;
+use crate::{Add, Change};
 
 /// One configuration change entry: what raft does, and the descriptor that follows.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,44 +26,59 @@ pub(crate) fn plan(
     descriptor: &PartitionDescriptor,
     situation: &Situation<impl Fn(ReplicaId) -> bool>,
 ) -> Result<Planned, String> {
+    if *change == Change::default() {
+        return Err("nothing is to be changed".to_owned());
+    }
     let mut next = descriptor.clone();
     next.epoch += 1;
-    let steps = match change {
-        Change::AddLearner { node, zone } => {
-            if descriptor.on_node(*node).is_some() {
-                return Err(format!("node {node} already has a replica of this partition"));
-            }
-            let id = descriptor.next_replica;
-            next.next_replica = ReplicaId(id.0 + 1);
-            next.replicas.push(ReplicaDescriptor {
-                id,
-                node: *node,
-                zone: zone.clone(),
-                role: ReplicaRole::Learner,
-                kind: ReplicaKind::Storage,
-            });
-            next.replicas.sort_by_key(|replica| replica.id);
-            vec![(id, ConfChangeType::AddLearnerNode)]
+    let mut steps = Vec::new();
+    if let Some(add) = &change.add {
+        steps.push(add_replica(&mut next, add)?);
+    }
+    if let Some(id) = change.promote {
+        let promoted = set_role(&mut next, id, ReplicaRole::Learner, ReplicaRole::Voter)?;
+        if promoted.kind == ReplicaKind::Log {
+            return Err(format!("replica {id} has no items"));
         }
-        Change::Swap { promote, demote } => {
-            if *demote == situation.leader {
-                return Err("the leader is to be demoted: transfer leadership first".to_owned());
-            }
-            set_role(&mut next, *promote, ReplicaRole::Learner, ReplicaRole::Voter)?;
-            set_role(&mut next, *demote, ReplicaRole::Voter, ReplicaRole::Learner)?;
-            if !(situation.caught_up)(*promote) {
-                return Err(format!("replica {promote} has not caught up"));
-            }
-            vec![(*promote, ConfChangeType::AddNode), (*demote, ConfChangeType::AddLearnerNode)]
+        if !(situation.caught_up)(id) {
+            return Err(format!("replica {id} has not caught up"));
         }
-        Change::Remove { replica } => {
-            set_role(&mut next, *replica, ReplicaRole::Learner, ReplicaRole::Learner)?;
-            next.replicas.retain(|r| r.id != *replica);
-            vec![(*replica, ConfChangeType::RemoveNode)]
+        steps.push((id, ConfChangeType::AddNode));
+    }
+    if let Some(id) = change.demote {
+        if id == situation.leader {
+            return Err("the leader is to be demoted: transfer leadership first".to_owned());
         }
-    };
+        set_role(&mut next, id, ReplicaRole::Voter, ReplicaRole::Learner)?;
+        steps.push((id, ConfChangeType::AddLearnerNode));
+    }
+    if let Some(id) = change.remove {
+        set_role(&mut next, id, ReplicaRole::Learner, ReplicaRole::Learner)?;
+        if change.demote == Some(id) || id == situation.leader {
+            return Err(format!("replica {id} votes: it is demoted before anything else"));
+        }
+        next.replicas.retain(|replica| replica.id != id);
+        steps.push((id, ConfChangeType::RemoveNode));
+    }
     check_result(&next)?;
     Ok(Planned { descriptor: next, change: conf_change(&steps) })
+}
+
+/// A storage replica learns before it votes. A log replica is up to date in seconds and votes at once.
+fn add_replica(next: &mut PartitionDescriptor, add: &Add) -> Result<(ReplicaId, ConfChangeType), String> {
+    let Add { node, zone, kind } = add;
+    if next.on_node(*node).is_some() {
+        return Err(format!("node {node} already has a replica of this partition"));
+    }
+    let id = next.next_replica;
+    next.next_replica = ReplicaId(id.0 + 1);
+    let (role, step) = match kind {
+        ReplicaKind::Storage => (ReplicaRole::Learner, ConfChangeType::AddLearnerNode),
+        ReplicaKind::Log => (ReplicaRole::Voter, ConfChangeType::AddNode),
+    };
+    next.replicas.push(ReplicaDescriptor { id, node: *node, zone: zone.clone(), role, kind: *kind });
+    next.replicas.sort_by_key(|replica| replica.id);
+    Ok((id, step))
 }
 
 fn set_role(
@@ -71,7 +86,7 @@ fn set_role(
     id: ReplicaId,
     from: ReplicaRole,
     to: ReplicaRole,
-) -> Result<(), String> {
+) -> Result<&ReplicaDescriptor, String> {
     let replica = descriptor.replicas.iter_mut().find(|replica| replica.id == id);
     let replica = replica.ok_or_else(|| format!("replica {id} is not in the group"))?;
     if replica.role != from {
@@ -81,16 +96,20 @@ fn set_role(
         });
     }
     replica.role = to;
-    Ok(())
+    Ok(replica)
 }
 
-/// Whatever the change: two zones among the voters, and a voter with items.
+/// Whatever the change: two zones among the voters, two voters with items, and one without at most. A voter with items has
+/// everything that is committed or can get it from the other: so the last full copy is never taken away.
 fn check_result(descriptor: &PartitionDescriptor) -> Result<(), String> {
     if voter_zones(descriptor).len() < 2 {
         return Err("all voters would be in one zone".to_owned());
     }
-    if !voters(descriptor).any(|replica| replica.kind == ReplicaKind::Storage) {
-        return Err("no voter would have the items".to_owned());
+    if storage_voters(descriptor).count() < FULL_COPIES {
+        return Err(format!("fewer than {FULL_COPIES} voters would have the items"));
+    }
+    if voters(descriptor).filter(|voter| voter.kind == ReplicaKind::Log).count() > 1 {
+        return Err("more than one voter would have no items".to_owned());
     }
     Ok(())
 }
@@ -104,6 +123,13 @@ fn conf_change(steps: &[(ReplicaId, ConfChangeType)]) -> ConfChangeV2 {
     let mut change = ConfChangeV2::default();
     change.set_changes(singles.collect::<Vec<_>>().into());
     change
+}
+
+/// Voters with items that no change leaves fewer of.
+const FULL_COPIES: usize = 2;
+
+pub(crate) fn storage_voters(descriptor: &PartitionDescriptor) -> impl Iterator<Item = &ReplicaDescriptor> {
+    voters(descriptor).filter(|voter| voter.kind == ReplicaKind::Storage)
 }
 
 pub(crate) fn voters(descriptor: &PartitionDescriptor) -> impl Iterator<Item = &ReplicaDescriptor> {
@@ -142,7 +168,7 @@ mod tests {
     }
 
     fn with_learner(zones: &[&str], zone: &str) -> PartitionDescriptor {
-        let change = Change::AddLearner { node: NodeId(99), zone: Zone(zone.to_owned()) };
+        let change = Change::add(NodeId(99), Zone(zone.to_owned()), ReplicaKind::Storage);
         planned(change, &descriptor(zones)).unwrap().descriptor
     }
 
@@ -158,22 +184,22 @@ mod tests {
     fn one_node_never_holds_two_replicas() {
         let before = descriptor(&["a", "b", "c"]);
         let node = before.replicas[1].node;
-        let change = Change::AddLearner { node, zone: Zone("b".to_owned()) };
+        let change = Change::add(node, Zone("b".to_owned()), ReplicaKind::Storage);
         assert!(planned(change, &before).unwrap_err().contains("already has a replica"));
     }
 
     #[test]
     fn a_voter_is_never_removed_and_the_leader_never_demoted() {
         let group = with_learner(&["a", "b", "c"], "c");
-        assert!(planned(Change::Remove { replica: ReplicaId(3) }, &group).unwrap_err().contains("votes"));
-        let swap = Change::Swap { promote: ReplicaId(4), demote: ReplicaId(1) };
+        assert!(planned(Change::remove(ReplicaId(3)), &group).unwrap_err().contains("votes"));
+        let swap = Change::swap(ReplicaId(4), ReplicaId(1));
         assert!(planned(swap, &group).unwrap_err().contains("transfer leadership first"));
     }
 
     #[test]
     fn a_learner_that_lags_is_not_promoted() {
         let group = with_learner(&["a", "b", "c"], "c");
-        let swap = Change::Swap { promote: ReplicaId(4), demote: ReplicaId(3) };
+        let swap = Change::swap(ReplicaId(4), ReplicaId(3));
         let situation = Situation { leader: ReplicaId(1), caught_up: |_| false };
         assert!(plan(&swap, &group, &situation).unwrap_err().contains("not caught up"));
         let planned = planned(swap, &group).unwrap();
@@ -184,8 +210,39 @@ mod tests {
     #[test]
     fn a_configuration_in_one_zone_is_never_planned() {
         let group = with_learner(&["a", "a", "b"], "a");
-        let swap = Change::Swap { promote: ReplicaId(4), demote: ReplicaId(3) };
+        let swap = Change::swap(ReplicaId(4), ReplicaId(3));
         assert!(planned(swap, &group).unwrap_err().contains("one zone"));
+    }
+
+    fn stand_in(demote: u64) -> Change {
+        let demote = Some(ReplicaId(demote));
+        Change { demote, ..Change::add(NodeId(99), Zone("c".to_owned()), ReplicaKind::Log) }
+    }
+
+    #[test]
+    fn a_log_replica_votes_from_the_beginning_in_place_of_the_one_that_is_demoted() {
+        let after = planned(stand_in(3), &descriptor(&["a", "b", "c"])).unwrap();
+        assert_eq!(after.change.enter_joint(), Some(true));
+        let log = after.descriptor.replica(ReplicaId(4)).unwrap();
+        assert_eq!((log.role, log.kind), (ReplicaRole::Voter, ReplicaKind::Log));
+        assert_eq!(after.descriptor.replica(ReplicaId(3)).unwrap().role, ReplicaRole::Learner);
+        let back = Change { promote: Some(ReplicaId(3)), demote: Some(ReplicaId(4)), ..Change::default() };
+        let back = planned(back, &after.descriptor).unwrap().descriptor;
+        let promoted = planned(Change::swap(ReplicaId(4), ReplicaId(3)), &back).unwrap_err();
+        assert!(promoted.contains("no items"), "{promoted}");
+        assert_eq!(planned(Change::remove(ReplicaId(4)), &back).unwrap().descriptor.replicas.len(), 3);
+    }
+
+    #[test]
+    fn two_voters_keep_the_items_and_one_at_most_has_none() {
+        let once = planned(stand_in(3), &descriptor(&["a", "b", "c"])).unwrap().descriptor;
+        let again = Change { add: None, ..stand_in(2) };
+        assert!(planned(again, &once).unwrap_err().contains("have the items"));
+        let other = Change::add(NodeId(98), Zone("b".to_owned()), ReplicaKind::Log);
+        assert!(planned(other.clone(), &once).unwrap_err().contains("no items"));
+        let instead = Change { demote: Some(ReplicaId(4)), ..other };
+        assert!(planned(instead, &once).is_ok());
+        assert!(planned(Change::default(), &once).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{PartitionDescriptor, ReplicaDescriptor, ReplicaId, ReplicaRole};
+use model::{PartitionDescriptor, ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole};
 use replica::Change;
 
 use crate::birth;
@@ -104,7 +104,7 @@ fn repair(core: &mut Core, nodes: &[Node], group: Group, descriptor: &PartitionD
     let newest = voters.iter().map(|voter| voter.id).max()?;
     let done = learners.iter().find(|learner| learner.id < newest || !lives(core, learner));
     if let Some(learner) = done {
-        return Some(Command::Change(Change::Remove { replica: learner.id }));
+        return Some(Command::Change(Change::remove(learner.id)));
     }
     let dead = voters.iter().find(|voter| !lives(core, voter));
     if let Some(learner) = learners.first() {
@@ -125,8 +125,8 @@ fn repair(core: &mut Core, nodes: &[Node], group: Group, descriptor: &PartitionD
             return core.rng.pick(&others).map(|to| Command::Transfer(*to));
         }
         return Some(Command::Change(match demote {
-            Some(demote) => Change::Swap { promote: learner.id, demote: demote.id },
-            None => Change::Remove { replica: learner.id },
+            Some(demote) => Change::swap(learner.id, demote.id),
+            None => Change::remove(learner.id),
         }));
     }
     dead.and_then(|dead| add(core, nodes, descriptor, Some(dead)))
@@ -167,7 +167,7 @@ fn add(
         .collect();
     let node = if same.is_empty() { core.rng.pick(&free) } else { core.rng.pick(&same) }?;
     let zone = birth::told_zone(&core.plan, node);
-    Some(Command::Change(Change::AddLearner { node: node.id, zone }))
+    Some(Command::Change(Change::add(node.id, zone, ReplicaKind::Storage)))
 }
 
 fn begin_move(core: &mut Core, nodes: &[Node], group: Group, descriptor: &PartitionDescriptor) -> Option<Command> {
@@ -184,12 +184,12 @@ fn begin_move(core: &mut Core, nodes: &[Node], group: Group, descriptor: &Partit
 fn mischief(core: &mut Core, nodes: &[Node], descriptor: &PartitionDescriptor) -> Option<Command> {
     let any = |core: &mut Core| core.rng.pick(&descriptor.replicas).map_or(ReplicaId(7), |replica| replica.id);
     Some(match core.rng.range(0, 6) {
-        0 => Command::Change(Change::Remove { replica: any(core) }),
-        1 if core.plan.wipes == 0 => Command::Change(Change::Swap { promote: any(core), demote: any(core) }),
+        0 => Command::Change(Change::remove(any(core))),
+        1 if core.plan.wipes == 0 => Command::Change(Change::swap(any(core), any(core))),
         2 => {
             let node = core.rng.pick(nodes)?;
             let zone = birth::told_zone(&core.plan, node);
-            Command::Change(Change::AddLearner { node: node.id, zone })
+            Command::Change(Change::add(node.id, zone, ReplicaKind::Storage))
         }
         3 => Command::Transfer(any(core)),
         4 => {

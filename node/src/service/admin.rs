@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{NodeId, PartitionDescriptor, PartitionId, ReplicaId, TableDescriptor, TableId, Zone};
+use model::{NodeId, PartitionDescriptor, PartitionId, ReplicaId, ReplicaKind, TableDescriptor, TableId, Zone};
 use replica::{Change, Refusal};
 use tokio::sync::oneshot;
 use tonic::metadata::MetadataValue;
@@ -111,11 +111,9 @@ impl Admin for AdminService {
         let ChangeReplicasRequest { partition, epoch, change } = request.into_inner();
         let partition = PartitionId(partition);
         let change = match change {
-            Some(WireChange::AddLearner(add)) => Change::AddLearner { node: NodeId(add.node), zone: Zone(add.zone) },
-            Some(WireChange::Swap(swap)) => {
-                Change::Swap { promote: ReplicaId(swap.promote), demote: ReplicaId(swap.demote) }
-            }
-            Some(WireChange::Remove(remove)) => Change::Remove { replica: ReplicaId(remove.replica) },
+            Some(WireChange::AddLearner(add)) => Change::add(NodeId(add.node), Zone(add.zone), ReplicaKind::Storage),
+            Some(WireChange::Swap(swap)) => Change::swap(ReplicaId(swap.promote), ReplicaId(swap.demote)),
+            Some(WireChange::Remove(remove)) => Change::remove(ReplicaId(remove.replica)),
             None => return Err(Status::invalid_argument("no change is named")),
         };
         self.command(partition, |reply| Command::Change { partition, epoch, change, reply }).await?;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use model::{NodeId, ReplicaId, ReplicaRole, Zone};
+use model::{NodeId, ReplicaId, ReplicaKind, ReplicaRole, Zone};
 
 use super::ZONES;
 use crate::cluster::{Cluster, Dice, Disk};
@@ -163,10 +163,10 @@ impl Chaos {
                 if !self.cluster.hosts.contains_key(&id) {
                     self.cluster.add(id, Disk { flushed: Some(Default::default()), ..Disk::default() });
                 }
-                Change::AddLearner { node: NodeId(100 + id), zone }
+                Change::add(NodeId(100 + id), zone, ReplicaKind::Storage)
             }
-            Some(learner) if self.dice.roll(3) == 0 => Change::Remove { replica: learner.id },
-            Some(learner) => Change::Swap { promote: learner.id, demote: other.id },
+            Some(learner) if self.dice.roll(3) == 0 => Change::remove(learner.id),
+            Some(learner) => Change::swap(learner.id, other.id),
         };
         self.cluster.change(leader, change);
     }

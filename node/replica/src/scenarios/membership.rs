@@ -1,7 +1,7 @@
 //! Replicas come and go.
 
 use bytes::Bytes;
-use model::{NodeId, ReplicaId, ReplicaRole, Zone};
+use model::{NodeId, ReplicaId, ReplicaKind, ReplicaRole, Zone};
 
 use super::ZONES;
 use crate::cluster::{Cluster, Disk};
@@ -10,11 +10,11 @@ use crate::fixture::put;
 use crate::{Answer, Change, Event, Input, Refusal};
 
 fn add_learner(zone: &str) -> Change {
-    Change::AddLearner { node: NodeId(104), zone: Zone(zone.to_owned()) }
+    Change::add(NodeId(104), Zone(zone.to_owned()), ReplicaKind::Storage)
 }
 
 fn swap(promote: u64, demote: u64) -> Change {
-    Change::Swap { promote: ReplicaId(promote), demote: ReplicaId(demote) }
+    Change::swap(ReplicaId(promote), ReplicaId(demote))
 }
 
 fn impossible(cluster: &Cluster, token: crate::Token, part: &str) {
@@ -47,7 +47,7 @@ fn a_replica_moves_to_another_node_by_snapshot_swap_and_removal() {
     cluster.settle();
     assert_eq!(cluster.answer(swapped), &Answer::Done);
     assert!(!cluster.replica(1).status().in_joint_change);
-    let removed = cluster.change(1, Change::Remove { replica: ReplicaId(3) });
+    let removed = cluster.change(1, Change::remove(ReplicaId(3)));
     cluster.settle();
     assert_eq!(cluster.answer(removed), &Answer::Done);
     assert!(cluster.hosts[&3].events.contains(&Event::Removed));
@@ -91,7 +91,7 @@ fn a_change_planned_against_another_epoch_is_refused() {
 fn one_change_is_under_way_at_a_time_and_leadership_stays_meanwhile() {
     let mut cluster = Cluster::led(&ZONES);
     let first = cluster.change(1, add_learner("c"));
-    let second = cluster.change(1, Change::AddLearner { node: NodeId(105), zone: Zone("b".to_owned()) });
+    let second = cluster.change(1, Change::add(NodeId(105), Zone("b".to_owned()), ReplicaKind::Storage));
     let transfer = cluster.transfer(1, 2);
     cluster.settle();
     assert_eq!(cluster.answer(first), &Answer::Done);
@@ -115,7 +115,7 @@ fn the_leader_is_demoted_only_after_it_has_handed_leadership_on() {
 #[test]
 fn a_voter_is_never_removed_and_one_zone_never_left_alone() {
     let mut cluster = with_learner(&["a", "a", "b"], "a");
-    let removed = cluster.change(1, Change::Remove { replica: ReplicaId(3) });
+    let removed = cluster.change(1, Change::remove(ReplicaId(3)));
     let swapped = cluster.change(1, swap(4, 3));
     cluster.settle();
     impossible(&cluster, removed, "votes");
