@@ -18,6 +18,8 @@ pub mod items;
 pub mod log;
 pub mod metrics;
 pub mod pool;
+#[cfg(test)]
+mod refinement;
 pub mod registry;
 pub mod room;
 pub mod server;

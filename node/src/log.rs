@@ -291,15 +291,19 @@ impl Log {
         read::apart(self.inner.number, || read::fetch(&self.inner.engine, partition, *low..*high, *max_bytes))
     }
 
-    /// Hands jobs over, in order; they are told to the listener when durable.
-    pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
-        self.inner.queue.push(jobs.into_iter().map(|job| Queued { job, waiter: None }));
+    /// Hands jobs over, in order; they are told to the listener when durable. Answers the bytes of their entries.
+    pub fn submit(&self, jobs: Vec<Job>) -> u64 {
+        let bytes = writer::bytes_of(&jobs);
+        self.inner.queue.push(jobs.into_iter().map(|job| Queued { job, waiter: None }), bytes);
+        bytes
     }
 
     /// Does one thing and waits until it is durable; the listener hears nothing of it. False if the log is closed.
     pub fn run(&self, partition: PartitionId, work: Work) -> bool {
         let (done, wait) = mpsc::sync_channel(1);
-        self.inner.queue.push([Queued { job: Job { worker: 0, partition, work }, waiter: Some(done) }]);
+        let job = Job { worker: 0, partition, work };
+        let bytes = writer::bytes_of(std::slice::from_ref(&job));
+        self.inner.queue.push([Queued { job, waiter: Some(done) }], bytes);
         wait.recv().is_ok()
     }
 

@@ -37,6 +37,7 @@ const EXHAUSTED_ALLOWANCE_BYTES: u64 = 8 << 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub enum RoomState {
     Enough,
     /// Leaders are handed on, new replicas refused.
@@ -46,6 +47,9 @@ pub enum RoomState {
     /// What other leaders want written is refused, too: the rest is for flushes and for the log's own records.
     Exhausted,
 }
+
+/// By their numbers.
+const STATES: [RoomState; 4] = [RoomState::Enough, RoomState::Scarce, RoomState::Full, RoomState::Exhausted];
 
 /// Sizes of one node's room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +105,7 @@ impl Room {
         Room {
             options,
             metrics,
-            state: AtomicU8::new(0),
+            state: AtomicU8::new(RoomState::Enough as u8),
             spent: AtomicU64::new(0),
             step: AtomicU64::new(0),
             allowance: AtomicU64::new(EXHAUSTED_ALLOWANCE_BYTES),
@@ -117,12 +121,7 @@ impl Room {
     }
 
     pub fn get(&self) -> RoomState {
-        match self.state.load(Ordering::Relaxed) {
-            0 => RoomState::Enough,
-            1 => RoomState::Scarce,
-            2 => RoomState::Full,
-            _ => RoomState::Exhausted,
-        }
+        STATES[usize::from(self.state.load(Ordering::Relaxed))]
     }
 
     /// So much was handed to the log or to the items; measures if that may have changed anything.
@@ -186,13 +185,7 @@ impl Room {
         if before == state {
             return;
         }
-        let number = match state {
-            RoomState::Enough => 0,
-            RoomState::Scarce => 1,
-            RoomState::Full => 2,
-            RoomState::Exhausted => 3,
-        };
-        self.state.store(number, Ordering::Relaxed);
+        self.state.store(state as u8, Ordering::Relaxed);
         if before == RoomState::Exhausted {
             self.allowance.store(EXHAUSTED_ALLOWANCE_BYTES, Ordering::Relaxed);
         }

@@ -204,7 +204,7 @@ fn jobs_that_wait_share_one_sync_and_each_worker_is_told_once() {
     let groups: Vec<_> = (1..=40).map(PartitionId).collect();
     let job =
         |(worker, partition): (usize, &PartitionId)| Job { worker: worker % 2, partition: *partition, work: birth() };
-    log.submit(groups.iter().enumerate().map(job));
+    log.submit(groups.iter().enumerate().map(job).collect());
     let done = told.wait(1, 20);
     told.wait(0, 20);
     assert!(done.iter().all(|done| done.what == DoneWhat::Birth));

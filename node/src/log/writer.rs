@@ -58,25 +58,28 @@ pub struct Queue {
 #[derive(Default)]
 struct Waiting {
     jobs: Vec<Queued>,
+    /// Of the entries in them.
+    bytes: u64,
     closed: bool,
 }
 
 enum Taken {
-    Jobs,
+    Jobs { bytes: u64 },
     Idle,
     Closed,
 }
 
 impl Queue {
-    pub fn push(&self, jobs: impl IntoIterator<Item = Queued>) {
+    /// `bytes` is what [`bytes_of`] says of the jobs.
+    pub fn push(&self, jobs: impl IntoIterator<Item = Queued>, bytes: u64) {
         let mut waiting = self.lock();
         if waiting.closed {
             return;
         }
         let was_empty = waiting.jobs.is_empty();
-        let before = waiting.jobs.len();
         waiting.jobs.extend(jobs);
-        self.unwritten_bytes.fetch_add(bytes_of(&waiting.jobs[before..]), Ordering::Relaxed);
+        waiting.bytes += bytes;
+        self.unwritten_bytes.fetch_add(bytes, Ordering::Relaxed);
         if was_empty && !waiting.jobs.is_empty() {
             self.wake.notify_one();
         }
@@ -100,6 +103,7 @@ impl Queue {
         let mut waiting = self.lock();
         waiting.closed = true;
         waiting.jobs.clear();
+        waiting.bytes = 0;
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -124,13 +128,13 @@ impl Queue {
             }
         }
         mem::swap(jobs, &mut waiting.jobs);
-        Taken::Jobs
+        Taken::Jobs { bytes: mem::take(&mut waiting.bytes) }
     }
 }
 
 /// Only entries are worth counting.
-fn bytes_of(jobs: &[Queued]) -> u64 {
-    let entries = jobs.iter().filter_map(|queued| match &queued.job.work {
+pub fn bytes_of(jobs: &[Job]) -> u64 {
+    let entries = jobs.iter().filter_map(|job| match &job.work {
         Work::Append(append) => Some(&append.entries),
         Work::Truncate { .. }
         | Work::Birth { .. }
@@ -226,8 +230,7 @@ impl Writer {
         loop {
             let idle = self.unwritten.then_some(self.start.lazy_after);
             match queue.take(&mut jobs, idle) {
-                Taken::Jobs => {
-                    let bytes = bytes_of(&jobs);
+                Taken::Jobs { bytes } => {
                     self.process(&mut jobs)?;
                     queue.written(bytes);
                 }

@@ -79,8 +79,6 @@ pub struct Desk {
     jobs: Vec<Job>,
     batch: TurnBatch,
     stall: Option<Stall>,
-    /// Bytes of entries in the jobs that gather.
-    handed_over: u64,
     /// Replicas that are no longer in their group.
     pub removed: Vec<PartitionId>,
     /// Groups whose followers may not know how far the log is committed.
@@ -107,7 +105,6 @@ impl Desk {
             jobs: Vec::new(),
             batch: TurnBatch::default(),
             stall: None,
-            handed_over: 0,
             removed: Vec::new(),
             untold: BTreeSet::new(),
             after_write: Vec::new(),
@@ -188,7 +185,6 @@ impl Desk {
     pub fn log(&mut self, partition: PartitionId, work: Work) {
         if let Work::Append(append) = &work {
             self.context.metrics.entries.inc_by(count(append.entries.len()));
-            self.handed_over += append.entries.iter().map(|entry| count(entry.data.len())).sum::<u64>();
         }
         self.jobs.push(Job { worker: self.worker, partition, work });
     }
@@ -197,8 +193,8 @@ impl Desk {
     pub fn send_jobs(&mut self) {
         if !self.jobs.is_empty() {
             self.context.metrics.log_jobs.inc_by(count(self.jobs.len()));
-            self.context.log.submit(std::mem::take(&mut self.jobs));
-            self.context.room.spend(std::mem::take(&mut self.handed_over));
+            let bytes = self.context.log.submit(std::mem::take(&mut self.jobs));
+            self.context.room.spend(bytes);
         }
     }
 

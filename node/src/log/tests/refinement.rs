@@ -368,14 +368,5 @@ fn open_watched(dir: &Path, idle: bool) -> (Log, Arc<Told>) {
 
 #[test]
 fn the_log_keeps_of_a_crash_what_its_model_keeps() {
-    let first = std::env::var("TRIVET_REFINE_FIRST").ok().map_or(1, |first| first.parse().unwrap());
-    let seeds = std::env::var("TRIVET_REFINE_SEEDS").ok().map_or(SEEDS, |seeds| seeds.parse().unwrap());
-    for seed in first..first + seeds {
-        let mut world = World::new(seed);
-        let run = std::panic::AssertUnwindSafe(|| (0..STEPS).for_each(|_| world.step()));
-        if std::panic::catch_unwind(run).is_err() {
-            let story = &world.story[world.story.len().saturating_sub(12)..];
-            panic!("seed {seed}, after:\n{}", story.join("\n"));
-        }
-    }
+    crate::refinement::seeds(SEEDS, STEPS, World::new, World::step, |world| &world.story);
 }
