@@ -1,6 +1,7 @@
 //! Administrative commands to the leader: membership, the table's descriptor, leadership itself.
 
-use model::{ReplicaId, TableDescriptor};
+use bytes::Bytes;
+use model::{PartitionId, ReplicaId, TableDescriptor, TableStatus};
 
 use crate::batch::raft_entry;
 use crate::entry::{Body, LogEntry};
@@ -8,6 +9,8 @@ use crate::leading::{Desk, Leading, boxed};
 use crate::membership::{Planned, Situation, plan};
 use crate::oversight::Watch;
 use crate::raft_core::Core;
+use crate::split::{self, Halves};
+use crate::state::GroupState;
 use crate::{Answer, Change, Input, Now, Refusal, Token};
 
 /// Whom to answer.
@@ -17,6 +20,7 @@ pub(crate) fn token_of(input: &Input) -> Option<Token> {
         | Input::Confirm { token, .. }
         | Input::Change { token, .. }
         | Input::SetTable { token, .. }
+        | Input::Split { token, .. }
         | Input::Transfer { token, .. } => Some(*token),
         Input::Tick
         | Input::Message(_)
@@ -32,6 +36,7 @@ pub(crate) fn token_of(input: &Input) -> Option<Token> {
         | Input::SnapshotSent { .. }
         | Input::Installed { .. }
         | Input::AnnounceCommit
+        | Input::Campaign
         | Input::Resign => None,
     }
 }
@@ -57,6 +62,12 @@ pub(crate) fn take(leading: &mut Leading, desk: &mut Desk<'_>, core: &mut Core, 
                 desk.refuse(token, refusal);
             }
         }
+        Input::Split { token, epoch, at, child } => {
+            let context = Command { leading, core, now };
+            if let Err(refusal) = context.split(desk, Cut { token, epoch, at, child }) {
+                desk.refuse(token, refusal);
+            }
+        }
         Input::SetTable { token, table } => {
             let context = Command { leading, core, now };
             match context.set_table(desk, token, &table) {
@@ -66,6 +77,7 @@ pub(crate) fn take(leading: &mut Leading, desk: &mut Desk<'_>, core: &mut Core, 
             }
         }
         Input::Tick
+        | Input::Campaign
         | Input::Message(_)
         | Input::Unreachable(_)
         | Input::Write { .. }
@@ -89,19 +101,18 @@ struct Command<'a> {
     now: Now,
 }
 
+/// A split that is asked for.
+struct Cut {
+    token: Token,
+    epoch: u64,
+    at: Bytes,
+    child: PartitionId,
+}
+
 impl Command<'_> {
     /// Planned against the epoch that this leader has applied, and checked again when it is applied.
     fn change(self, desk: &Desk<'_>, token: Token, epoch: u64, change: &Change) -> Result<(), Refusal> {
-        let Some(state) = desk.state.filter(|_| self.leading.serving) else { return Err(Refusal::NotReady) };
-        if epoch != state.descriptor.epoch {
-            return Err(Refusal::StaleEpoch { descriptor: boxed(&state.descriptor) });
-        }
-        if self.core.change_pending() {
-            return Err(Refusal::Impossible { reason: "another change of membership is under way".to_owned() });
-        }
-        if self.core.transferring_to().is_some() {
-            return Err(Refusal::Impossible { reason: "leadership is being handed on".to_owned() });
-        }
+        let state = self.ready_to_change(desk, epoch)?;
         let core = &*self.core;
         let situation = Situation { leader: core.id(), caught_up: |id: ReplicaId| core.caught_up(id) };
         let Planned { descriptor, change } =
@@ -111,6 +122,41 @@ impl Command<'_> {
         let context = LogEntry { evaluation_term: self.leading.term, commit_time_us, body }.encode();
         let index = self.core.propose_change(&change, context).map_err(|_refused| Refusal::Overloaded)?;
         self.leading.await_admin(token, index, change.enter_joint().is_some());
+        Ok(())
+    }
+
+    /// Every leader, replica and node agrees that this is the group's next descriptor, whatever it will be.
+    fn ready_to_change<'a>(&self, desk: &Desk<'a>, epoch: u64) -> Result<&'a GroupState, Refusal> {
+        let Some(state) = desk.state.filter(|_| self.leading.serving) else { return Err(Refusal::NotReady) };
+        if epoch != state.descriptor.epoch {
+            return Err(Refusal::StaleEpoch { descriptor: boxed(&state.descriptor) });
+        }
+        if self.core.change_pending() {
+            return Err(Refusal::Impossible { reason: "another change of membership is under way".to_owned() });
+        }
+        if self.leading.divides() {
+            return Err(Refusal::Impossible { reason: "a split is under way".to_owned() });
+        }
+        if self.core.transferring_to().is_some() {
+            return Err(Refusal::Impossible { reason: "leadership is being handed on".to_owned() });
+        }
+        Ok(state)
+    }
+
+    fn split(self, desk: &Desk<'_>, cut: Cut) -> Result<(), Refusal> {
+        let Cut { token, epoch, at, child } = cut;
+        let state = self.ready_to_change(desk, epoch)?;
+        if state.table.status == TableStatus::Deleting {
+            return Err(Refusal::TableGone);
+        }
+        let Halves { left, right } = split::plan(&state.descriptor, &at, child, self.core.flaw())
+            .map_err(|reason| Refusal::Impossible { reason })?;
+        let body = Body::Split { left: left.encode(), right: right.encode() };
+        let commit_time_us = self.leading.commit_time(self.now);
+        let entry = LogEntry { evaluation_term: self.leading.term, commit_time_us, body };
+        let index = self.core.propose(vec![raft_entry(&entry)]).map_err(|_refused| Refusal::Overloaded)?;
+        self.leading.await_admin(token, index, false);
+        self.leading.divide(desk, index, at);
         Ok(())
     }
 

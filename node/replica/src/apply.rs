@@ -10,6 +10,7 @@ use protobuf::Message as _;
 use crate::entry::{Body, LogEntry, Write};
 use crate::eraftpb::{ConfChangeV2, Entry, EntryType};
 use crate::raft_core::Core;
+use crate::split::{self, Halves};
 use crate::state::{AppliedMark, GroupState};
 use crate::{AppliedWrite, ApplyBatch, Effects, Event, Mutant};
 
@@ -23,6 +24,8 @@ pub(crate) struct Applier {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Taken,
+    /// A split.
+    Divided,
     LeftJoint,
     /// Planned against another state of the group, evaluated in another term, or not newer.
     Skipped,
@@ -46,8 +49,13 @@ impl Applier {
         let Some(last) = entries.last() else { return Vec::new() };
         let (index, term) = (last.index, last.term);
         let Effects { apply, events, .. } = effects;
-        let batch =
-            apply.get_or_insert_with(|| ApplyBatch { index, writes: Vec::new(), mark: Bytes::new(), state: None });
+        let batch = apply.get_or_insert_with(|| ApplyBatch {
+            index,
+            writes: Vec::new(),
+            mark: Bytes::new(),
+            state: None,
+            children: Vec::new(),
+        });
         let mut taking = Taking { applier: self, core, batch, events, state_changed: false, fates: Vec::new() };
         for entry in entries {
             taking.entry(entry);
@@ -102,6 +110,7 @@ impl Taking<'_> {
                 None
             }
             Body::Table(table) => Some(self.table(&table)),
+            Body::Split { left, right } => Some(self.split(left, right)),
             Body::Membership(_) => panic!("entry {index} changes membership without raft"),
         }
     }
@@ -136,6 +145,22 @@ impl Taking<'_> {
         self.state_changed = true;
         self.events.push(Event::Table(Box::new(table)));
         Fate::Taken
+    }
+
+    fn split(&mut self, left: Bytes, right: Bytes) -> Fate {
+        let decode = |half| PartitionDescriptor::decode(half).expect("a committed descriptor can be read");
+        let halves = Halves { left: decode(left), right: decode(right) };
+        let Applier { state, mark } = &mut *self.applier;
+        let state = state.as_mut().expect("a replica without a state has no entries to apply");
+        let next = state.descriptor.epoch + u64::from(!self.core.flaw().is(Mutant::SplitKeepsEpoch));
+        if halves.left.epoch != next {
+            return Fate::Skipped;
+        }
+        self.batch.children.extend(split::child(&halves, state.replica, mark, &state.table));
+        state.descriptor = halves.left;
+        self.state_changed = true;
+        self.events.push(Event::Descriptor(Box::new(state.descriptor.clone())));
+        Fate::Divided
     }
 
     fn membership(&mut self, term: u64, change: &[u8], context: Bytes) -> Fate {

@@ -6,7 +6,7 @@ mod host;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use model::{ReplicaId, TableDescriptor};
+use model::{PartitionId, ReplicaId, TableDescriptor};
 
 pub(crate) use crate::cluster::host::{Disk, Host};
 use crate::eraftpb::{Entry, MessageType};
@@ -220,6 +220,27 @@ impl Cluster {
         let token = self.owed_by(id);
         self.host(id).inputs.push(Input::Change { token, epoch, change });
         token
+    }
+
+    pub(crate) fn split(&mut self, id: u64, at: &'static str) -> Token {
+        let epoch = self.replica(id).descriptor().unwrap().epoch;
+        let token = self.owed_by(id);
+        let at = Bytes::from_static(at.as_bytes());
+        self.host(id).inputs.push(Input::Split { token, epoch, at, child: PartitionId(78) });
+        token
+    }
+
+    /// The group that the last split gave birth to, on the disks that have applied it.
+    pub(crate) fn child(&self) -> Cluster {
+        let mut cluster = Cluster::born(&[]);
+        for (id, host) in &self.hosts {
+            let Some((child, items)) = host.disk.children.last() else { continue };
+            assert_eq!(child.replica.0, *id);
+            let (state, mark) = (Some(child.state.clone()), Some(child.mark.clone()));
+            let truncated = (crate::state::BIRTH_INDEX, crate::state::BIRTH_TERM);
+            cluster.add(*id, Disk { items: items.clone(), state, mark, truncated, ..Disk::default() });
+        }
+        cluster
     }
 
     pub(crate) fn set_table(&mut self, id: u64, table: TableDescriptor) -> Token {

@@ -8,6 +8,7 @@ use model::{PartitionDescriptor, ReplicaId, TableDescriptor};
 
 use crate::entry::WriteKind;
 use crate::eraftpb::MessageType;
+use crate::split::Child;
 use crate::{Token, eraftpb};
 
 /// What one step wants.
@@ -115,6 +116,8 @@ pub struct ApplyBatch {
     pub mark: Bytes,
     /// The encoded [`crate::GroupState`], where membership, range or table changed.
     pub state: Option<Bytes>,
+    /// Groups that splits among the entries have given birth to: their records are part of the batch.
+    pub children: Vec<Child>,
 }
 
 /// One write: the host puts the record's header in front (`model::item::encode_record`).

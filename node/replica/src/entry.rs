@@ -5,11 +5,12 @@
 //!           kind 1, writes: count varint, writes
 //!           kind 2, table:  an encoded table descriptor
 //!           kind 3, membership: an encoded partition descriptor (the entry is a configuration change; this is its context)
+//!           kind 4, split: the left, then the right half's encoded partition descriptor
 //! write  := space u8 ‖ kind u8 ‖ cause u8 ‖ flags u8 ‖ version timestamp µs u64 ‖ key ‖ request id ‖ after-image?
 //!           ‖ old image? ‖ transaction id?          (byte strings are length-prefixed; flags say which are there)
 //! ```
 //! Replicas apply bytes: no expression is evaluated after the leader. An entry whose Raft term is not its evaluation term
-//! is skipped. A log replica applies kinds 2 and 3 and nothing else.
+//! is skipped. A log replica applies kinds 2 to 4 and nothing else.
 
 use bytes::Bytes;
 use model::codec::{DecodeError, Reader, Writer};
@@ -32,6 +33,11 @@ pub enum Body {
     Table(Bytes),
     /// Encoded.
     Membership(Bytes),
+    /// Both encoded.
+    Split {
+        left: Bytes,
+        right: Bytes,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +73,7 @@ const FORMAT: u8 = 1;
 const KIND_WRITES: u8 = 1;
 const KIND_TABLE: u8 = 2;
 const KIND_MEMBERSHIP: u8 = 3;
+const KIND_SPLIT: u8 = 4;
 
 const HAS_AFTER: u8 = 1;
 const HAS_OLD: u8 = 2;
@@ -74,6 +81,8 @@ const HAS_TRANSACTION: u8 = 4;
 
 /// A write takes at most this much beside its byte strings: four fixed bytes, the timestamp, five lengths.
 pub(crate) const WRITE_OVERHEAD: usize = 4 + 8 + 5 * 10;
+/// The length of a second byte string; the count's bytes hold the first.
+const SECOND_LENGTH: usize = 10;
 /// An entry takes at most this much beside its writes: format, term, time, kind, count.
 pub(crate) const ENTRY_OVERHEAD: usize = 1 + 8 + 8 + 1 + 10;
 
@@ -100,6 +109,11 @@ impl LogEntry {
                 writer.u8(KIND_MEMBERSHIP);
                 writer.bytes(descriptor);
             }
+            Body::Split { left, right } => {
+                writer.u8(KIND_SPLIT);
+                writer.bytes(left);
+                writer.bytes(right);
+            }
         }
         Bytes::from(out)
     }
@@ -123,6 +137,7 @@ impl LogEntry {
             }
             KIND_TABLE => Body::Table(reader.bytes()?),
             KIND_MEMBERSHIP => Body::Membership(reader.bytes()?),
+            KIND_SPLIT => Body::Split { left: reader.bytes()?, right: reader.bytes()? },
             tag => return Err(DecodeError::UnknownTag { what: "log entry", tag }),
         };
         reader.finish()?;
@@ -134,6 +149,7 @@ impl LogEntry {
             + match &self.body {
                 Body::Writes(writes) => writes.iter().map(Write::size_bound).sum(),
                 Body::Table(bytes) | Body::Membership(bytes) => bytes.len(),
+                Body::Split { left, right } => left.len() + right.len() + SECOND_LENGTH,
             }
     }
 }
@@ -242,7 +258,8 @@ mod tests {
         let body = prop_oneof![
             vec(write(), 0..8).prop_map(Body::Writes),
             bytes().prop_map(Body::Table),
-            bytes().prop_map(Body::Membership)
+            bytes().prop_map(Body::Membership),
+            (bytes(), bytes()).prop_map(|(left, right)| Body::Split { left, right })
         ];
         (any::<u64>(), any::<u64>(), body).prop_map(|(evaluation_term, commit_time_us, body)| LogEntry {
             evaluation_term,

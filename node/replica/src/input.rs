@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use model::expression::{Condition, Update};
-use model::{Item, NodeId, ReplicaId, ReplicaKind, TableDescriptor, Zone};
+use model::{Item, NodeId, PartitionId, ReplicaId, ReplicaKind, TableDescriptor, Zone};
 
 use crate::effect::{Envelope, FetchRequest};
 use crate::state::SnapshotContent;
@@ -50,6 +50,11 @@ pub enum Input {
 
     /// To the leader: one change of membership planned against this epoch.
     Change { token: Token, epoch: u64, change: Change },
+    /// To the leader: cut the partition at that key, which becomes the first of the new partition `child`. Planned against this
+    /// epoch; answered when this replica has applied it.
+    Split { token: Token, epoch: u64, at: Bytes, child: PartitionId },
+    /// Stand for election now: the host knows that nobody leads.
+    Campaign,
     /// To the leader: the table's descriptor, if newer.
     SetTable { token: Token, table: Box<TableDescriptor> },
     /// To the leader.

@@ -17,6 +17,7 @@ use crate::oversight::Oversight;
 use crate::queue::{Old, Queue, Queued, Waiting, request_bytes};
 use crate::raft_core::Core;
 use crate::reads::{Reader, Rounds};
+use crate::split::Dividing;
 use crate::state::GroupState;
 use crate::{Answer, Effects, Event, Mutant, Now, Options, Refusal, Token, WriteRequest};
 
@@ -34,6 +35,7 @@ pub(crate) struct Leading {
     admin: Vec<Admin>,
     last_commit_time_us: u64,
     pub oversight: Oversight,
+    dividing: Dividing,
 }
 
 /// A request that came before the leader served.
@@ -85,6 +87,7 @@ impl Leading {
             admin: Vec::new(),
             last_commit_time_us: 0,
             oversight: Oversight::new(ticks),
+            dividing: Dividing::default(),
         }
     }
 
@@ -100,6 +103,12 @@ impl Leading {
         }
         if !self.queue.has_room(desk.clock.options.queued_requests, desk.clock.options.queued_bytes) {
             return desk.refuse(token, Refusal::Overloaded);
+        }
+        if let Some(held) = self.dividing.hold(&request.key) {
+            return match held.len() < desk.clock.options.queued_requests {
+                true => held.push(token),
+                false => desk.refuse(token, Refusal::Overloaded),
+            };
         }
         let overlaid = self.overlay.get(&request.key).is_some();
         let read = self.queue.push(Queued { token, request }, overlaid, &mut desk.clock.next_ticket);
@@ -240,13 +249,29 @@ impl Leading {
         self.admin.push(Admin { token, index, joint, fate: None });
     }
 
+    pub(crate) fn divides(&self) -> bool {
+        self.dividing.is_under_way()
+    }
+
+    /// Proposed: nothing of the right half follows in this log.
+    pub(crate) fn divide(&mut self, desk: &Desk<'_>, index: u64, at: Bytes) {
+        let held = if desk.flawed(Mutant::WritesAcrossSplit) { Vec::new() } else { self.queue.withdraw(&at) };
+        let at = if desk.flawed(Mutant::WritesAcrossSplit) { Bytes::from_static(&[0xff; 64]) } else { at };
+        self.dividing.begin(index, at, held);
+    }
+
     /// What was handed to the engine besides writes.
-    pub(crate) fn fates(&mut self, fates: &[(u64, Fate)]) {
+    pub(crate) fn fates(&mut self, desk: &mut Desk<'_>, fates: &[(u64, Fate)]) {
         for &(index, fate) in fates {
+            let held = self.dividing.end(index);
+            held.into_iter().flatten().for_each(|token| desk.refuse_stale(token));
+            if fate == Fate::Divided && !desk.flawed(Mutant::ReadsAcrossSplit) {
+                self.rounds.withdraw_reads().into_iter().for_each(|token| desk.refuse_stale(token));
+            }
             for admin in &mut self.admin {
                 let own = admin.index == index;
                 match fate {
-                    Fate::Taken if own && !admin.joint => admin.fate = Some(Answer::Done),
+                    Fate::Taken | Fate::Divided if own && !admin.joint => admin.fate = Some(Answer::Done),
                     Fate::LeftJoint if admin.joint && admin.fate.is_none() && admin.index < index => {
                         admin.index = index;
                         admin.fate = Some(Answer::Done);
@@ -255,7 +280,7 @@ impl Leading {
                         let reason = "the group changed before it was applied".to_owned();
                         admin.fate = Some(Answer::Refused(Refusal::Impossible { reason }));
                     }
-                    Fate::Taken | Fate::LeftJoint | Fate::Skipped | Fate::Empty => {}
+                    Fate::Taken | Fate::Divided | Fate::LeftJoint | Fate::Skipped | Fate::Empty => {}
                 }
             }
         }
@@ -311,7 +336,8 @@ impl Leading {
         effects.answers.extend(self.oversight.transferred().map(|token| (token, Answer::Done)));
         let leader = core.leader();
         let guests = self.lobby.into_iter().map(|(_, guest)| guest.token());
-        for token in guests.chain(self.queue.tokens()).chain(self.rounds.tokens()) {
+        let held = self.dividing.tokens();
+        for token in guests.chain(self.queue.tokens()).chain(self.rounds.tokens()).chain(held) {
             effects.answers.push((token, Answer::Refused(Refusal::NotLeader { leader })));
         }
         kept
@@ -389,6 +415,12 @@ impl Clock {
 impl Desk<'_> {
     pub(crate) fn refuse(&mut self, token: Token, refusal: Refusal) {
         self.effects.answers.push((token, Answer::Refused(refusal)));
+    }
+
+    /// Planned on what is no more.
+    fn refuse_stale(&mut self, token: Token) {
+        let stale = self.state.map(|state| Refusal::StaleEpoch { descriptor: boxed(&state.descriptor) });
+        self.refuse(token, stale.unwrap_or(Refusal::NotReady));
     }
 
     /// Raft did not take it.

@@ -33,7 +33,9 @@ mod queue;
 mod raft_core;
 mod reads;
 mod snapshot;
+mod split;
 mod start;
+mod status;
 mod tail;
 mod truncation;
 
@@ -51,8 +53,10 @@ pub use effect::{
 pub use input::{Action, Add, Change, Input, WriteRequest};
 pub use mutant::{Flaw, Mutant};
 pub use raft::eraftpb;
-pub use replica::{Progress, Replica, StartError, Status, Welcome};
+pub use replica::{Replica, StartError};
+pub use split::Child;
 pub use state::{AppliedMark, GroupState, LogStart, Options, SnapshotContent, Start};
+pub use status::{Progress, Status, Welcome};
 
 /// The host's name for a request that waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

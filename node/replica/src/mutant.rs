@@ -35,6 +35,12 @@ pub enum Mutant {
     EmptyDiskVotes,
     /// raft adds entries to a queued append without looking where that one ends.
     BatchedAppends,
+    /// A leader goes on with writes to the right half between a split's proposal and its application.
+    WritesAcrossSplit,
+    /// It goes on with strong reads, too.
+    ReadsAcrossSplit,
+    /// The left half keeps its epoch.
+    SplitKeepsEpoch,
 }
 
 /// The mistake built into a replica, if any.

@@ -106,6 +106,15 @@ impl Queue {
         Some(waiting)
     }
 
+    /// Takes out the writes to keys from `at` on; what is being read for them is not waited for.
+    pub(crate) fn withdraw(&mut self, at: &Bytes) -> Vec<Token> {
+        let keys: Vec<Bytes> = self.keys.range(at.clone()..).map(|(key, _)| key.clone()).collect();
+        self.tickets.retain(|_, key| *key < *at);
+        self.ready.retain(|key| *key < *at);
+        let waiting = keys.iter().filter_map(|key| self.remove(key)).collect::<Vec<_>>();
+        waiting.into_iter().flat_map(|waiting| waiting.writes).map(|queued| queued.token).collect()
+    }
+
     pub(crate) fn tokens(self) -> impl Iterator<Item = Token> {
         self.keys.into_values().flat_map(|waiting| waiting.writes).map(|queued| queued.token)
     }
@@ -144,6 +153,25 @@ mod tests {
         assert_eq!(waiting.old, Old::Item(None));
         assert_eq!(waiting.writes.iter().map(|queued| queued.token.0).collect::<Vec<_>>(), [1, 2, 4]);
         assert!(queue.pop_ready().is_none());
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_not_waited_for_and_may_be_pushed_again() {
+        let mut queue = Queue::default();
+        let mut ticket = 1;
+        let left = queue.push(queued(1, "a"), false, &mut ticket).unwrap();
+        let read = queue.push(queued(2, "m"), false, &mut ticket).unwrap();
+        let ready = queue.push(queued(3, "n"), false, &mut ticket).unwrap();
+        queue.item_read(ready.ticket, None);
+        assert_eq!(queue.withdraw(&Bytes::from_static(b"m")), [Token(2), Token(3)]);
+        let again = queue.push(queued(4, "m"), false, &mut ticket).unwrap();
+        queue.item_read(read.ticket, None);
+        assert!(queue.pop_ready().is_none());
+        queue.item_read(again.ticket, None);
+        queue.item_read(left.ticket, None);
+        assert_eq!(queue.pop_ready().unwrap().0, "m");
+        assert_eq!(queue.pop_ready().unwrap().0, "a");
+        assert!(queue.has_room(1, 1));
     }
 
     #[test]

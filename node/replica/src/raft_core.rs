@@ -161,6 +161,12 @@ impl Core {
         self.settle();
     }
 
+    /// Unless it leads or may not.
+    pub(crate) fn campaign(&mut self) {
+        drop(self.node.campaign());
+        self.settle();
+    }
+
     /// Time passes for the lease of a leader that is gone, and no election begins.
     pub(crate) fn tick_without_campaign(&mut self) {
         self.node.raft.election_elapsed += 1;

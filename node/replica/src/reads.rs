@@ -62,6 +62,14 @@ impl Rounds {
         }
     }
 
+    /// Strong reads of this state, answers not counted: whoever asked may ask again elsewhere.
+    pub(crate) fn withdraw_reads(&mut self) -> Vec<Token> {
+        let in_flight = self.in_flight.iter_mut().map(|(_, readers)| readers);
+        let all = in_flight.chain(self.confirmed.values_mut()).chain([&mut self.waiting]);
+        let reads = all.flat_map(|readers| readers.extract_if(.., |reader| reader.answer.is_none()));
+        reads.map(|reader| reader.token).collect()
+    }
+
     pub(crate) fn take_due(&mut self, applied: u64) -> Vec<Reader> {
         if self.confirmed.first_key_value().is_none_or(|(&index, _)| index > applied) {
             return Vec::new();

@@ -21,6 +21,7 @@ use crate::oversight::Watch;
 use crate::persistence::Persistence;
 use crate::raft_core::Core;
 use crate::snapshot::Installing;
+use crate::status::{Status, Welcome};
 use crate::tail::{Abstention, Tail, Told};
 use crate::truncation::Truncation;
 use crate::{Answer, Effects, Envelope, Event, Input, MessageBody, Now, Refusal, SnapshotContent, Start, Token};
@@ -59,42 +60,6 @@ pub enum StartError {
     HalfStarted { partition: PartitionId },
     #[error("raft refused to start")]
     Raft(#[source] raft::Error),
-}
-
-/// What others may know of a replica.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    pub replica: ReplicaId,
-    pub leader: Option<ReplicaId>,
-    pub term: u64,
-    pub last_index: u64,
-    pub committed: u64,
-    pub applied: u64,
-    /// It leads and has applied the first entry of its term.
-    pub serving: bool,
-    pub in_joint_change: bool,
-    /// The leader's view of the others, by replica.
-    pub progress: Vec<Progress>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
-    pub replica: ReplicaId,
-    pub matched: u64,
-    pub recently_active: bool,
-    pub receiving_snapshot: bool,
-}
-
-/// What a replica takes of a snapshot that is offered to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Welcome {
-    /// The files first, then the message.
-    Files,
-    /// The message alone: the replica has as much, and raft tells the leader so. A leader that never heard it would offer
-    /// the snapshot for ever.
-    Message,
-    /// Another snapshot is being installed.
-    Nothing,
 }
 
 impl Replica {
@@ -155,11 +120,14 @@ impl Replica {
             Input::Tick => self.tick(now, effects),
             Input::Message(envelope) => self.message(envelope, effects),
             Input::Unreachable(id) => self.core.unreachable(id),
+            Input::Campaign if self.installing.is_none() && self.tail.is_none() => self.core.campaign(),
+            Input::Campaign => {}
             Input::Write { .. }
             | Input::Confirm { .. }
             | Input::ItemRead { .. }
             | Input::ItemReadFailed { .. }
             | Input::Change { .. }
+            | Input::Split { .. }
             | Input::SetTable { .. }
             | Input::Transfer { .. }
             | Input::AnnounceCommit
@@ -327,7 +295,7 @@ impl Replica {
                 self.core.handed_out(ready);
                 let fates = self.applier.take(&mut self.core, committed, effects);
                 if let Some(leading) = &mut self.leading {
-                    leading.fates(&fates);
+                    leading.fates(&mut desk(&mut self.clock, &self.applier, &self.core, effects), &fates);
                 }
             } else {
                 self.begin_install(ready, snapshot, effects);

@@ -5,6 +5,7 @@ mod elections;
 mod logs;
 mod membership;
 mod reads;
+mod splits;
 mod writes;
 
 const ZONES: [&str; 3] = ["a", "b", "c"];

@@ -49,7 +49,7 @@ fn mark(index: u64) -> Bytes {
 
 fn batch(writes: Vec<AppliedWrite>) -> ApplyBatch {
     let index = writes.last().map_or(0, |write| write.index);
-    ApplyBatch { index, writes, mark: mark(index), state: None }
+    ApplyBatch { index, writes, mark: mark(index), state: None, children: Vec::new() }
 }
 
 fn apply(items: &Items, table: TableId, partition: PartitionId, writes: Vec<AppliedWrite>) {

@@ -154,7 +154,7 @@ fn write(node: &Node, partition: PartitionId, index: u64, state: Option<GroupSta
     let writes = puts.iter().map(put).collect();
     let mut turn = TurnBatch::default();
     let state = state.map(|state| state.encode());
-    turn.add(partition, TABLE, ApplyBatch { index, writes, mark: mark(index).encode(), state });
+    turn.add(partition, TABLE, ApplyBatch { index, writes, mark: mark(index).encode(), state, children: Vec::new() });
     node.items.write(&turn).unwrap();
 }
 

@@ -37,6 +37,12 @@ pub fn carry_out(desk: &mut Desk, group: &mut Group, effects: Effects) {
         self::send(desk, group, envelope);
     }
     if let Some(apply) = apply {
+        // Nothing on this node asks for one; a child that is not carried out would lose the right half.
+        assert!(
+            apply.children.is_empty(),
+            "a split of partition {} that this version cannot carry out",
+            group.partition
+        );
         let table = group.table_id().expect("a replica without a descriptor applies nothing");
         desk.apply(group.partition, table, apply);
     }

@@ -8,7 +8,8 @@ use model::{NodeId, PartitionId, ReplicaId};
 use crate::entry::WriteKind;
 use crate::eraftpb::{Entry, HardState};
 use crate::{
-    Append, AppliedMark, ApplyBatch, Event, FetchRequest, GroupState, Input, Install, LogStart, Options, Replica, Start,
+    Append, AppliedMark, ApplyBatch, Child, Event, FetchRequest, GroupState, Input, Install, LogStart, Options,
+    Replica, Start,
 };
 
 /// What a node's disk and engine hold of one replica.
@@ -22,6 +23,8 @@ pub(crate) struct Disk {
     pub mark: Option<Bytes>,
     /// What the engine falls back to in a crash: items, state, mark. None where the scenario does not care.
     pub flushed: Option<Flushed>,
+    /// What splits have cut off here, with its items, newest last.
+    pub children: Vec<(Child, BTreeMap<Bytes, Bytes>)>,
 }
 
 type Flushed = (BTreeMap<Bytes, Bytes>, Option<Bytes>, Option<Bytes>);
@@ -55,7 +58,7 @@ impl Disk {
             tail_uncertain,
         };
         let state = self.state.clone().map(|bytes| GroupState::decode(bytes).unwrap());
-        let partition = PartitionId(77);
+        let partition = state.as_ref().map_or(PartitionId(77), |state: &GroupState| state.descriptor.id);
         Start { partition, node: NodeId(100 + replica.0), replica, options: options.clone(), log, state, mark }
     }
 
@@ -76,6 +79,10 @@ impl Disk {
                 WriteKind::Delete => drop(self.items.remove(&write.key)),
                 WriteKind::Touch => {}
             }
+        }
+        for child in batch.children {
+            let items = self.items.split_off(&child.descriptor.range.start);
+            self.children.push((child, items));
         }
         self.mark = Some(batch.mark);
         self.state = batch.state.or(self.state.take());

@@ -176,7 +176,11 @@ impl World {
         let mark = AppliedMark { index: self.index, term: 5, commit_time_us: self.rng.range(0, 99) };
         let state = self.rng.permille(200).then(|| Rc::new(self.state(group)));
         let encoded = state.as_ref().map(|state| state.encode());
-        Applied { batch: ApplyBatch { index: self.index, writes, mark: mark.encode(), state: encoded }, mark, state }
+        Applied {
+            batch: ApplyBatch { index: self.index, writes, mark: mark.encode(), state: encoded, children: Vec::new() },
+            mark,
+            state,
+        }
     }
 
     fn write(&mut self, group: usize) -> AppliedWrite {
