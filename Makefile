@@ -12,12 +12,16 @@ KILLS ?= 200
 TEST_KILLS ?= 15
 # How long each target is fed hostile input; a second of it is part of `unit`.
 FUZZ_MS ?= 60000
+# How long `make chaos` goes on, and what every change must survive.
+MINUTES ?= 20
+TEST_CHAOS_MINUTES ?= 0.7
 LISTEN ?= 127.0.0.1:8000
 DATA ?= ./trivet-data
+PORCUPINE := $(CARGO_TARGET_DIR)/porcupine/porcupine
 DYNALITE_FOLDER := $(CARGO_TARGET_DIR)/dynalite
 
-.PHONY: local test verify fix lint unit sdk sim mutants fuzz crash bench profile deny advisories setup setup-test setup-profile \
-	setup-dynalite image
+.PHONY: local test verify fix lint unit sdk sim mutants fuzz crash chaos bench profile deny advisories setup setup-test setup-profile \
+	setup-chaos setup-dynalite image
 
 # Starts Trivet: three zones, DynamoDB's API on LISTEN, data in DATA.
 local: setup
@@ -27,9 +31,11 @@ local: setup
 # Everything that must hold. From cold this takes about half an hour on two cores, RocksDB's build most of it.
 # The time of a take-over is `make crash`'s to judge: here other work may slow the machine.
 # The binaries are those that `unit` has built: building them alone would choose other features and build much again.
-test: setup setup-test lint unit
+test: setup setup-test setup-chaos lint unit
 	e2e/sdk/run $(BIN)/trivet
 	$(BIN)/crash --trivet $(BIN)/trivet --kills $(TEST_KILLS) --gap-ms 15000
+	cd e2e/porcupine && go vet ./... && go test ./...
+	$(BIN)/chaos --trivet $(BIN)/trivet --porcupine $(PORCUPINE) --minutes $(TEST_CHAOS_MINUTES)
 	$(BIN)/bench --trivet $(BIN)/trivet --young --runs 1 --seconds 0.3 --warm-up 0 --connections 8 --items 400 --open 200 --open-scenario put
 
 # The read-only gate of a change: the tests, and the licences of what we link.
@@ -73,6 +79,11 @@ crash: setup
 	$(CARGO) build $(RELEASE) -p trivet -p e2e
 	$(BIN)/crash --trivet $(BIN)/trivet --kills $(KILLS)
 
+# Real processes under every fault, with a record that two checkers judge: `make chaos MINUTES=20 CHAOS="--seed 7"`. Needs root.
+chaos: setup setup-chaos
+	$(CARGO) build $(RELEASE) -p trivet -p e2e
+	$(BIN)/chaos --trivet $(BIN)/trivet --porcupine $(PORCUPINE) --minutes $(MINUTES) $(CHAOS)
+
 # What operations cost and how long they take on this machine, in ten minutes: `make bench BENCH="--scenario put --connections 64"`.
 # `--full` varies sizes, keys and partitions; DYNALITE=1 measures dynalite with the same client, in turns.
 bench: setup $(if $(DYNALITE),setup-dynalite)
@@ -108,6 +119,11 @@ setup:
 # What the tests need besides: boto3 and the AWS CLI.
 setup-test:
 	@e2e/setup test
+
+# Network namespaces, disks in files, and the independent checker (Go).
+setup-chaos:
+	@e2e/setup chaos
+	cd e2e/porcupine && go build -o $(PORCUPINE) .
 
 # perf.
 setup-profile:

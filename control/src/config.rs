@@ -19,3 +19,11 @@ pub struct Config {
     /// How often to look while nothing is.
     pub idle_interval: Duration,
 }
+
+impl Config {
+    /// With the intervals that `trivet` uses.
+    pub fn new(resources: PathBuf, nodes: Vec<String>, memds: Vec<String>, default_partitions: u32) -> Config {
+        let (busy_interval, idle_interval) = (Duration::from_millis(100), Duration::from_secs(10));
+        Config { resources, nodes, memds, default_partitions, busy_interval, idle_interval }
+    }
+}

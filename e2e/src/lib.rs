@@ -4,7 +4,9 @@
 //! Nothing here looks inside: everything goes through DynamoDB's API or through the operating system.
 
 pub mod bench;
+pub mod chaos;
 pub mod client;
+pub mod cluster;
 pub mod history;
 pub mod process;
 pub mod profile;

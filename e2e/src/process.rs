@@ -19,16 +19,19 @@ pub enum Role {
     Node,
     Router,
     MemDs,
+    Control,
 }
 
 impl Role {
-    pub const ALL: [Role; 3] = [Role::Node, Role::Router, Role::MemDs];
+    pub const ALL: [Role; 4] = [Role::Node, Role::Router, Role::MemDs, Role::Control];
 
-    fn argument(self) -> &'static str {
+    /// The subcommand of `trivet`.
+    pub fn argument(self) -> &'static str {
         match self {
             Role::Node => "node",
             Role::Router => "router",
             Role::MemDs => "memds",
+            Role::Control => "control",
         }
     }
 }
@@ -147,9 +150,14 @@ impl Running {
 
 /// `kill -9`; a process that is gone already is no error.
 pub fn kill(target: u32) {
+    // The only failure is that it is gone, which is what was asked for.
+    signal(target, Signal::KILL);
+}
+
+/// A process that is gone hears nothing.
+pub fn signal(target: u32, signal: Signal) {
     if let Some(pid) = pid(target) {
-        // The only failure is that it is gone, which is what was asked for.
-        kill_process(pid, Signal::KILL).unwrap_or_default();
+        kill_process(pid, signal).unwrap_or_default();
     }
 }
 

@@ -40,19 +40,24 @@ impl SmallDisk {
 
     /// Takes every byte that is left; given back when that file is removed.
     pub fn fill(&self, name: &str) -> Result<PathBuf> {
-        let path = self.path.join(name);
-        let mut file = File::create(&path)?;
-        for mut chunk in [&vec![1_u8; 1 << 20][..], &[1; 4096], &[1]] {
-            while !chunk.is_empty() {
-                match file.write(chunk) {
-                    Ok(_) => (),
-                    Err(error) if error.kind() == ErrorKind::StorageFull => chunk = &[],
-                    Err(error) => return Err(error),
-                }
+        fill(&self.path, name)
+    }
+}
+
+/// A file of this name takes every byte that is left in the file system of this folder.
+pub fn fill(folder: &Path, name: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    let mut file = File::create(&path)?;
+    for mut chunk in [&vec![1_u8; 1 << 20][..], &[1; 4096], &[1]] {
+        while !chunk.is_empty() {
+            match file.write(chunk) {
+                Ok(_) => (),
+                Err(error) if error.kind() == ErrorKind::StorageFull => chunk = &[],
+                Err(error) => return Err(error),
             }
         }
-        Ok(path)
     }
+    Ok(path)
 }
 
 impl Drop for SmallDisk {

@@ -22,6 +22,8 @@ enum Command {
     /// One MemDS server: the partition map.
     #[command(name = "memds")]
     MemDs(Box<process::MemDsArguments>),
+    /// One control service: creates and deletes tables.
+    Control(Box<process::ControlArguments>),
     /// What people ask of running nodes.
     Admin(admin::Arguments),
 }
@@ -33,6 +35,7 @@ fn main() -> anyhow::Result<()> {
         Command::Node(arguments) => process::run_node(*arguments),
         Command::Router(arguments) => process::run_router(*arguments),
         Command::MemDs(arguments) => process::run_memds(*arguments),
+        Command::Control(arguments) => process::run_control(*arguments),
         Command::Admin(arguments) => admin::run(arguments),
     }
 }

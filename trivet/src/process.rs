@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::io::{IsTerminal, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -37,6 +39,28 @@ pub struct RouterArguments {
 pub struct MemDsArguments {
     #[command(flatten)]
     pub config: memds::config::Config,
+    #[command(flatten)]
+    stop: StopArguments,
+}
+
+/// One control service: tables and where their replicas are, kept in a file of resources.
+#[derive(clap::Args)]
+pub struct ControlArguments {
+    /// Where routers reach it.
+    #[arg(long, env = "TRIVET_CONTROL_LISTEN", default_value = "127.0.0.1:7200")]
+    listen: SocketAddr,
+    /// The file with the resources; made if it is not there.
+    #[arg(long, env = "TRIVET_CONTROL_RESOURCES")]
+    resources: PathBuf,
+    /// The host:port of every node.
+    #[arg(long, env = "TRIVET_CONTROL_NODES", value_delimiter = ',')]
+    nodes: Vec<String>,
+    /// The host:port of every MemDS server.
+    #[arg(long, env = "TRIVET_CONTROL_MEMDS", value_delimiter = ',')]
+    memds: Vec<String>,
+    /// Partitions of a table whose creator did not say.
+    #[arg(long, env = "TRIVET_CONTROL_PARTITIONS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    partitions: u32,
     #[command(flatten)]
     stop: StopArguments,
 }
@@ -84,6 +108,15 @@ pub fn run_memds(arguments: MemDsArguments) -> anyhow::Result<()> {
     serve(arguments.stop, |stop| async move {
         let metrics = memds::metrics::Metrics::new(&prometheus::Registry::new()).context("register metrics")?;
         memds::server::run(arguments.config, metrics, stop).await
+    })
+}
+
+pub fn run_control(arguments: ControlArguments) -> anyhow::Result<()> {
+    let ControlArguments { listen, resources, nodes, memds, partitions, stop } = arguments;
+    let config = control::config::Config::new(resources, nodes, memds, partitions);
+    serve(stop, |stop| async move {
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+        control::server::serve(config, listener, stop).await
     })
 }
 

@@ -154,6 +154,8 @@ fn who(role: Role) -> Who {
         Role::Node => Who::Node,
         Role::Router => Who::Router,
         Role::MemDs => Who::MemDs,
+        // In `trivet local` the parent is that, too.
+        Role::Control => Who::Parent,
     }
 }
 

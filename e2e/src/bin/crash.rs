@@ -181,6 +181,7 @@ async fn kill_some(running: &Running, role: Role, random: &mut Random, count: us
     Ok(match (role, count) {
         (Role::Router, _) => "router",
         (Role::MemDs, _) => "memds",
+        (Role::Control, _) => "control",
         (Role::Node, 1) => "one node",
         (Role::Node, 2) => "two nodes",
         (Role::Node, _) => "three nodes",

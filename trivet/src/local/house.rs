@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 
@@ -88,14 +87,8 @@ impl House {
     }
 
     pub fn control_config(&self) -> control::config::Config {
-        control::config::Config {
-            resources: self.folder.join("resources.json"),
-            nodes: self.node_addresses(),
-            memds: vec![self.memds.address().to_string()],
-            default_partitions: self.partitions,
-            busy_interval: Duration::from_millis(100),
-            idle_interval: Duration::from_secs(10),
-        }
+        let memds = vec![self.memds.address().to_string()];
+        control::config::Config::new(self.folder.join("resources.json"), self.node_addresses(), memds, self.partitions)
     }
 
     /// What `trivet memds` is started with.
