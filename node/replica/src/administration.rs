@@ -25,6 +25,7 @@ pub(crate) fn token_of(input: &Input) -> Option<Token> {
         Input::Tick
         | Input::Message(_)
         | Input::Unreachable(_)
+        | Input::Lost(_)
         | Input::ItemRead { .. }
         | Input::ItemReadFailed { .. }
         | Input::Persisted { .. }
@@ -80,6 +81,7 @@ pub(crate) fn take(leading: &mut Leading, desk: &mut Desk<'_>, core: &mut Core, 
         | Input::Campaign
         | Input::Message(_)
         | Input::Unreachable(_)
+        | Input::Lost(_)
         | Input::Write { .. }
         | Input::Confirm { .. }
         | Input::ItemRead { .. }

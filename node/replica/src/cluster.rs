@@ -55,7 +55,10 @@ impl Dice {
 impl Cluster {
     /// One voter in each zone, ids from 1, just born.
     pub(crate) fn born(zones: &[&str]) -> Cluster {
-        let options = Options { seed: 42, ..Options::default() };
+        Cluster::born_with(zones, Options { seed: 42, ..Options::default() })
+    }
+
+    pub(crate) fn born_with(zones: &[&str], options: Options) -> Cluster {
         let mut cluster = Cluster {
             hosts: BTreeMap::new(),
             options,

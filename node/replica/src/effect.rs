@@ -85,6 +85,18 @@ pub enum MessageBody {
         last_term: u64,
         commit: u64,
     },
+    /// A leader with nothing to do asks a follower to sleep (`sleep`): its term and the index at which its log ends.
+    SleepAsked {
+        term: u64,
+        index: u64,
+    },
+    /// The follower sleeps from now on.
+    SleepAgreed {
+        term: u64,
+        index: u64,
+    },
+    /// Who hears it wakes: its sender woke, or its host stopped the replica that others count on.
+    WakeAsked,
 }
 
 impl Envelope {
@@ -100,7 +112,11 @@ impl Envelope {
                     | MessageType::MsgRequestVote
                     | MessageType::MsgRequestPreVote
             ),
-            MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } => false,
+            MessageBody::TailAsked { .. }
+            | MessageBody::TailTold { .. }
+            | MessageBody::SleepAsked { .. }
+            | MessageBody::SleepAgreed { .. }
+            | MessageBody::WakeAsked => false,
         }
     }
 }

@@ -19,6 +19,9 @@ pub enum Input {
     /// A frame to that replica's node was dropped or its stream broke.
     Unreachable(ReplicaId),
 
+    /// The node of that replica is silent, or has started anew: who sleeps in its care wakes (`sleep`).
+    Lost(ReplicaId),
+
     /// A client's write, to be answered with [`crate::Answer`]. The epoch is checked here.
     Write { token: Token, epoch: u64, request: Box<WriteRequest> },
     /// A strongly consistent read: the token comes back in `Effects::confirmed` once the host may read the applied state,

@@ -343,6 +343,12 @@ impl Leading {
         kept
     }
 
+    /// It serves, and nobody waits for anything.
+    pub(crate) fn is_idle(&self) -> bool {
+        let nobody_waits = self.lobby.is_empty() && self.queue.is_empty() && self.rounds.is_empty();
+        self.serving && nobody_waits && self.proposed.is_empty() && self.admin.is_empty() && self.oversight.is_idle()
+    }
+
     pub(crate) fn check(&self, applied: u64, last_index: u64) {
         self.overlay.check(applied, last_index);
         assert!(self.serving || self.proposed.is_empty(), "proposed before the first entry of the term was applied");

@@ -32,6 +32,7 @@ mod persistence;
 mod queue;
 mod raft_core;
 mod reads;
+mod sleep;
 mod snapshot;
 mod split;
 mod start;

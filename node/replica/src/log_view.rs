@@ -163,6 +163,13 @@ impl LogView {
         }
     }
 
+    /// Gives back what the queues have set aside.
+    pub(crate) fn shrink(&mut self) {
+        self.cache.shrink_to_fit();
+        self.terms.shrink_to_fit();
+        self.sizes.shrink_to_fit();
+    }
+
     fn pop_front(&mut self) {
         if let Some(entry) = self.cache.pop_front() {
             self.cache_bytes -= entry_bytes(&entry);

@@ -41,6 +41,14 @@ pub enum Mutant {
     ReadsAcrossSplit,
     /// The left half keeps its epoch.
     SplitKeepsEpoch,
+    /// A leader sleeps as soon as one follower has agreed.
+    SleepsUnagreed,
+    /// The same, in the middle of a change of membership or a commit, too.
+    SleepsInChange,
+    /// A follower agrees to sleep whatever its log lacks.
+    AgreesBehind,
+    /// A sleeping follower drops pre-votes, in the lease of a leader that is gone (and silence wakes only the preferred one).
+    SleepersDropVotes,
 }
 
 /// The mistake built into a replica, if any.
@@ -72,6 +80,11 @@ impl Flaw {
     /// Raft may send a proposal to the leader that it knows.
     pub(crate) fn forwards(self) -> bool {
         self.is(Mutant::ForwardedProposal) || self.is(Mutant::OtherTermApplied)
+    }
+
+    /// A leader sleeps before its followers do.
+    pub(crate) fn sleeps_alone(self) -> bool {
+        self.is(Mutant::SleepsUnagreed) || self.is(Mutant::SleepsInChange)
     }
 
     /// A leader's own checks would find it first.

@@ -43,6 +43,11 @@ impl Oversight {
         ticks.saturating_sub(self.heard.get(&id).copied().unwrap_or(self.since)) >= patience
     }
 
+    /// No second zone is missed, and leadership is not on its way anywhere.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.handing_over.is_none() && self.transfer.is_none() && self.resigning_until.is_none()
+    }
+
     /// Every tick of a leader.
     pub(crate) fn tick(&mut self, watch: &Watch<'_>, core: &mut Core, effects: &mut Effects) {
         self.announce_commit(core);

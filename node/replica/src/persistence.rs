@@ -98,6 +98,11 @@ impl Persistence {
         }
     }
 
+    /// Everything is synced, and a tick would write nothing.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.outstanding.is_empty() && self.unwritten.is_none() && self.installing.is_none()
+    }
+
     /// A snapshot replaces the log, the hard state goes with it, and the messages wait for both.
     pub(crate) fn hold_for_install(&mut self) {
         self.unwritten = None;

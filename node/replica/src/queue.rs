@@ -41,6 +41,10 @@ pub(crate) enum Old {
 }
 
 impl Queue {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.requests == 0
+    }
+
     pub(crate) fn has_room(&self, requests: usize, bytes: usize) -> bool {
         self.requests < requests && self.bytes < bytes
     }

@@ -1,6 +1,8 @@
 //! The one place that calls raft: election time-outs made deterministic after every call, proposals never forwarded,
 //! read-index rounds counted, commit groups assigned.
 
+use std::collections::BTreeSet;
+
 use raft::prelude::{ConfChangeV2, Config, Entry, Message, MessageType};
 use raft::storage::{GetEntriesContext, Storage};
 use raft::{ProgressState, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
@@ -143,6 +145,11 @@ impl Core {
             && configuration.get_learners().iter().all(|&id| members.get(id).is_some())
     }
 
+    /// Of both halves of a joint configuration.
+    pub(crate) fn voters(&self) -> BTreeSet<ReplicaId> {
+        self.node.raft.prs().conf().voters().ids().iter().map(ReplicaId).collect()
+    }
+
     pub(crate) fn is_joint(&self) -> bool {
         !self.node.raft.prs().conf().to_conf_state().get_voters_outgoing().is_empty()
     }
@@ -170,6 +177,37 @@ impl Core {
     /// Time passes for the lease of a leader that is gone, and no election begins.
     pub(crate) fn tick_without_campaign(&mut self) {
         self.node.raft.election_elapsed += 1;
+    }
+
+    /// A leader that slept counts its quorum from now on, and lets everybody hear of it.
+    pub(crate) fn lead_on(&mut self) {
+        self.node.raft.election_elapsed = 0;
+        self.ping();
+    }
+
+    /// A follower that slept takes no leader for granted: votes are given, and its own time comes soon.
+    pub(crate) fn leave_lease(&mut self) {
+        self.node.raft.election_elapsed = self.node.raft.election_timeout();
+    }
+
+    /// Its next tick is that of an election.
+    pub(crate) fn campaign_next(&mut self) {
+        self.node.raft.election_elapsed = self.node.raft.randomized_election_timeout().saturating_sub(1);
+    }
+
+    /// Every voter's log ends where this leader's does.
+    pub(crate) fn all_matched(&self) -> bool {
+        let last = self.last_index();
+        self.voters().into_iter().all(|id| self.matched(id) == last)
+    }
+
+    /// What can be spared of memory where nothing is to be expected.
+    pub(crate) fn shrink(&mut self) {
+        let applied = self.applied();
+        self.log_mut().evict(applied, 0);
+        self.log_mut().shrink();
+        self.node.raft.raft_log.unstable.entries.shrink_to_fit();
+        self.node.raft.msgs.shrink_to_fit();
     }
 
     /// A message that is not for this raft (local ones, answers of strangers) is dropped.
@@ -465,7 +503,7 @@ fn election_timeout(seed: u64, replica: u64, term: u64, base: usize) -> usize {
 }
 
 /// SplitMix64's finaliser.
-fn mix(value: u64) -> u64 {
+pub(crate) fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

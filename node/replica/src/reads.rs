@@ -28,6 +28,10 @@ pub(crate) struct Reader {
 }
 
 impl Rounds {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.is_none() && self.confirmed.is_empty()
+    }
+
     pub(crate) fn has_room(&self, readers: usize) -> bool {
         self.waiting.len() < readers
     }

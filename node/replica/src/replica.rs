@@ -6,6 +6,8 @@
 //! - Several apply batches may be out; the host answers them in order.
 //! - Writes that are committed when leadership is lost keep their answers; other proposed ones become `Unknown`.
 
+mod rest;
+
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
@@ -20,6 +22,7 @@ use crate::mutant::{Leftovers, Mutant};
 use crate::oversight::Watch;
 use crate::persistence::Persistence;
 use crate::raft_core::Core;
+use crate::sleep::Sleep;
 use crate::snapshot::Installing;
 use crate::status::{Status, Welcome};
 use crate::tail::{Abstention, Tail, Told};
@@ -44,6 +47,7 @@ pub struct Replica {
     settling: VecDeque<(u64, Token, Answer)>,
     announced: (Option<ReplicaId>, u64),
     removed: bool,
+    sleep: Sleep,
     leftovers: Leftovers,
 }
 
@@ -85,6 +89,7 @@ impl Replica {
             settling: VecDeque::new(),
             announced: (None, 0),
             removed: false,
+            sleep: Sleep::default(),
             leftovers: Leftovers::default(),
             clock: Clock { options: prepared.options, ticks: 0, next_ticket: 1 },
         })
@@ -116,12 +121,14 @@ impl Replica {
     }
 
     fn take(&mut self, now: Now, input: Input, effects: &mut Effects) {
+        self.stir(&input, effects);
         match input {
             Input::Tick => self.tick(now, effects),
             Input::Message(envelope) => self.message(envelope, effects),
             Input::Unreachable(id) => self.core.unreachable(id),
             Input::Campaign if self.installing.is_none() && self.tail.is_none() => self.core.campaign(),
             Input::Campaign => {}
+            Input::Lost(_) => {}
             Input::Write { .. }
             | Input::Confirm { .. }
             | Input::ItemRead { .. }
@@ -165,6 +172,9 @@ impl Replica {
     }
 
     fn tick(&mut self, now: Now, effects: &mut Effects) {
+        if self.sleep.is_asleep() {
+            return;
+        }
         self.clock.ticks += 1;
         if self.installing.is_some() {
             return;
@@ -177,6 +187,9 @@ impl Replica {
         {
             effects.send.extend(tail.questions(&self.core, &self.clock, now));
             self.core.tick_without_campaign();
+            return;
+        }
+        if self.keeps_still(effects) {
             return;
         }
         self.core.tick();
@@ -210,6 +223,10 @@ impl Replica {
                     self.abstention.get_or_insert(Abstention::after(tail.newest_term.max(self.core.term())));
                 }
             }
+            MessageBody::SleepAsked { term, index } => self.sleep_asked(from, term, index, effects),
+            MessageBody::SleepAgreed { term, index } => self.sleep_agreed(from, term, index),
+            // It has woken already.
+            MessageBody::WakeAsked => {}
         }
     }
 
@@ -247,9 +264,11 @@ impl Replica {
             self.leftovers.keep(self.core.flaw(), &mut leading, &self.core, self.clock.ticks);
             self.settling.extend(leading.resign(effects, &self.core));
             self.core.log_mut().forget_followers();
+            self.sleep.role_changed(self.clock.ticks);
         }
         if self.core.leads() && self.leading.is_none() {
             let leading = self.leading.insert(Leading::new(&self.core, self.clock.ticks));
+            self.sleep.role_changed(self.clock.ticks);
             self.leftovers.give_back(leading);
         }
         self.leftovers.end(effects, &self.core, self.clock.ticks);
@@ -412,6 +431,7 @@ impl Replica {
             applied: self.applied,
             serving: self.leading.as_ref().is_some_and(|leading| leading.serving),
             in_joint_change: self.core.is_joint(),
+            asleep: self.sleep.is_asleep(),
             progress: if leads { self.core.progress() } else { Vec::new() },
         }
     }

@@ -5,6 +5,7 @@ mod elections;
 mod logs;
 mod membership;
 mod reads;
+mod sleep;
 mod splits;
 mod writes;
 

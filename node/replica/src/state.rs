@@ -40,6 +40,8 @@ pub struct GroupState {
 pub struct Options {
     pub election_ticks: usize,
     pub heartbeat_ticks: usize,
+    /// A group sleeps when it has had nothing to do for so long; never where it is 0.
+    pub sleep_ticks: u64,
     /// Seeds the election time-outs.
     pub seed: u64,
     /// Largest log entry that gathers several writes; a larger write travels alone.
@@ -62,6 +64,7 @@ impl Default for Options {
         Options {
             election_ticks: 10,
             heartbeat_ticks: 2,
+            sleep_ticks: 0,
             seed: 0,
             entry_bytes: 64 << 10,
             uncommitted_bytes: 8 << 20,

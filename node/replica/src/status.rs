@@ -14,6 +14,8 @@ pub struct Status {
     /// It leads and has applied the first entry of its term.
     pub serving: bool,
     pub in_joint_change: bool,
+    /// No tick is given to it (`sleep`).
+    pub asleep: bool,
     /// The leader's view of the others, by replica.
     pub progress: Vec<Progress>,
 }

@@ -20,6 +20,12 @@ const KIND_MEMBER_ASKED: u32 = 102;
 /// It is not.
 const KIND_MEMBER_GONE: u32 = 103;
 
+/// [`MessageBody::SleepAsked`] and its answer: term and index.
+const KIND_SLEEP_ASKED: u32 = 104;
+const KIND_SLEEP_AGREED: u32 = 105;
+/// [`MessageBody::WakeAsked`].
+const KIND_WAKE_ASKED: u32 = 106;
+
 /// What arrives for a group.
 #[derive(Clone, Debug)]
 pub enum Parcel {
@@ -76,6 +82,11 @@ pub fn to_wire(partition: PartitionId, envelope: Envelope) -> Option<proto::Mess
             commit,
             ..base
         }),
+        MessageBody::SleepAsked { term, index } => Some(proto::Message { kind: KIND_SLEEP_ASKED, term, index, ..base }),
+        MessageBody::SleepAgreed { term, index } => {
+            Some(proto::Message { kind: KIND_SLEEP_AGREED, term, index, ..base })
+        }
+        MessageBody::WakeAsked => Some(proto::Message { kind: KIND_WAKE_ASKED, ..base }),
     }
 }
 
@@ -115,6 +126,9 @@ pub fn from_wire(message: proto::Message) -> Result<(PartitionId, Parcel), Garba
             last_term: message.log_term,
             commit: message.commit,
         },
+        KIND_SLEEP_ASKED => MessageBody::SleepAsked { term: message.term, index: message.index },
+        KIND_SLEEP_AGREED => MessageBody::SleepAgreed { term: message.term, index: message.index },
+        KIND_WAKE_ASKED => MessageBody::WakeAsked,
         KIND_MEMBER_ASKED => return Ok((partition, Parcel::MemberAsked { from, to })),
         KIND_MEMBER_GONE => return Ok((partition, Parcel::MemberGone { to })),
         kind => MessageBody::Raft(raft_from_wire(kind, message)?),
@@ -319,6 +333,20 @@ mod tests {
         else {
             panic!("another body: {arrived:?}")
         };
+    }
+
+    #[test]
+    fn what_puts_a_group_to_sleep_and_wakes_it_travels_too() {
+        let bodies = [
+            MessageBody::SleepAsked { term: 4, index: 8 },
+            MessageBody::SleepAgreed { term: 4, index: 8 },
+            MessageBody::WakeAsked,
+        ];
+        for body in bodies {
+            let (_, arrived) =
+                over_the_wire(Envelope { from: ReplicaId(3), to: ReplicaId(1), body: body.clone() }).unwrap();
+            assert_eq!(format!("{:?}", arrived.body), format!("{body:?}"));
+        }
     }
 
     #[test]

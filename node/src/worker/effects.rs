@@ -88,7 +88,11 @@ fn send(desk: &mut Desk, group: &mut Group, envelope: Envelope) {
 pub fn is_snapshot(envelope: &Envelope) -> bool {
     match &envelope.body {
         MessageBody::Raft(message) => message.msg_type == MessageType::MsgSnapshot,
-        MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } => false,
+        MessageBody::TailAsked { .. }
+        | MessageBody::TailTold { .. }
+        | MessageBody::SleepAsked { .. }
+        | MessageBody::SleepAgreed { .. }
+        | MessageBody::WakeAsked => false,
     }
 }
 

@@ -222,7 +222,11 @@ fn has_room_for(room: &Room, envelope: &Envelope) -> bool {
     match &envelope.body {
         MessageBody::Raft(message) if message.msg_type == MessageType::MsgSnapshot => false,
         MessageBody::Raft(message) => room.takes_exhausted(grows_by(message)),
-        MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } => true,
+        MessageBody::TailAsked { .. }
+        | MessageBody::TailTold { .. }
+        | MessageBody::SleepAsked { .. }
+        | MessageBody::SleepAgreed { .. }
+        | MessageBody::WakeAsked => true,
     }
 }
 

@@ -87,7 +87,11 @@ pub fn send(desk: &Desk, group: &mut Group, node: NodeId, envelope: Envelope) {
 fn message_of(envelope: &Envelope) -> Option<&Message> {
     match &envelope.body {
         MessageBody::Raft(message) => Some(message),
-        MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } => None,
+        MessageBody::TailAsked { .. }
+        | MessageBody::TailTold { .. }
+        | MessageBody::SleepAsked { .. }
+        | MessageBody::SleepAgreed { .. }
+        | MessageBody::WakeAsked => None,
     }
 }
 

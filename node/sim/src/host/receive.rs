@@ -155,6 +155,13 @@ fn note_message(core: &mut Core, place: usize, parcel: &Parcel) {
         MessageBody::TailTold { question: _, term: _, last_index, last_term, commit } => {
             core.note(at, "hears TailTold (from last last_term commit)", [from, *last_index, *last_term, *commit]);
         }
+        MessageBody::SleepAsked { term, index } => {
+            core.note(at, "hears SleepAsked (from term index)", [from, *term, *index, 0]);
+        }
+        MessageBody::SleepAgreed { term, index } => {
+            core.note(at, "hears SleepAgreed (from term index)", [from, *term, *index, 0]);
+        }
+        MessageBody::WakeAsked => core.note(at, "hears WakeAsked (from)", [from, 0, 0, 0]),
     }
 }
 
