@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use model::{KeyRange, NodeId, PartitionDescriptor, PartitionId, ReplicaId, TableDescriptor, TableId};
+use model::{KeyRange, NodeId, PartitionDescriptor, PartitionId, ReplicaId, ReplicaKind, TableDescriptor, TableId};
 use tokio::sync::watch;
 
 use crate::items::Estimate;
@@ -27,6 +27,12 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// A log replica has none.
+    pub fn has_items(&self) -> bool {
+        let own = self.descriptor.as_ref().and_then(|descriptor| descriptor.replica(self.replica));
+        own.is_none_or(|own| own.kind == ReplicaKind::Storage)
+    }
+
     /// The node of the leader, where both are known.
     pub fn leader_node(&self) -> Option<NodeId> {
         let descriptor = self.descriptor.as_ref()?;
@@ -105,7 +111,7 @@ impl Registry {
         let Admitted { partition, replica, epoch } = admitted;
         self.lock().groups.get(&partition).is_some_and(|summary| {
             let same_epoch = summary.descriptor.as_ref().is_some_and(|descriptor| descriptor.epoch == epoch);
-            summary.readable && summary.replica == replica && same_epoch
+            summary.readable && summary.has_items() && summary.replica == replica && same_epoch
         })
     }
 

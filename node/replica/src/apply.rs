@@ -4,7 +4,7 @@
 //! effect in raft when its entry is handed to the engine; a crash takes both back.
 
 use bytes::Bytes;
-use model::{PartitionDescriptor, ReplicaKind, TableDescriptor};
+use model::{PartitionDescriptor, ReplicaId, ReplicaKind, TableDescriptor};
 use protobuf::Message as _;
 
 use crate::entry::{Body, LogEntry, Write};
@@ -80,6 +80,15 @@ impl Applier {
         self.state.as_mut().expect("a replica without a state has no entries to apply")
     }
 
+    pub(crate) fn kind_of(&self, id: ReplicaId) -> ReplicaKind {
+        let replica = self.descriptor().and_then(|descriptor| descriptor.replica(id));
+        replica.map_or(ReplicaKind::Storage, |replica| replica.kind)
+    }
+
+    pub(crate) fn own_kind(&self) -> ReplicaKind {
+        self.state.as_ref().map_or(ReplicaKind::Storage, |state| self.kind_of(state.replica))
+    }
+
     pub(crate) fn descriptor(&self) -> Option<&PartitionDescriptor> {
         self.state.as_ref().map(|state| &state.descriptor)
     }
@@ -88,6 +97,11 @@ impl Applier {
 impl Taking<'_> {
     fn entry(&mut self, entry: Entry) {
         let (index, term) = (entry.index, entry.term);
+        let settled = self.applier.state().settled;
+        if index <= settled {
+            self.fates.push((index, Fate::Skipped));
+            return;
+        }
         let fate = match entry.get_entry_type() {
             EntryType::EntryNormal if entry.data.is_empty() => Some(Fate::Empty),
             EntryType::EntryNormal => self.normal(index, term, entry.data),
@@ -121,8 +135,7 @@ impl Taking<'_> {
     }
 
     fn writes(&mut self, index: u64, writes: Vec<Write>) {
-        let state = self.applier.state();
-        if state.descriptor.replica(state.replica).is_some_and(|own| own.kind == ReplicaKind::Log) {
+        if self.applier.own_kind() == ReplicaKind::Log {
             return;
         }
         self.batch.writes.extend(writes.into_iter().map(|write| AppliedWrite {
@@ -205,7 +218,6 @@ fn decoded(index: u64, data: Bytes) -> LogEntry {
 
 #[cfg(test)]
 mod tests {
-    use model::ReplicaId;
     use raft::prelude::ConfChangeType;
 
     use super::*;

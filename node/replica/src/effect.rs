@@ -97,6 +97,10 @@ pub enum MessageBody {
     },
     /// Who hears it wakes: its sender woke, or its host stopped the replica that others count on.
     WakeAsked,
+    /// From the leader: its log begins after this entry, which two replicas with items hold. Others truncate no further.
+    Truncated {
+        index: u64,
+    },
 }
 
 impl Envelope {
@@ -114,6 +118,7 @@ impl Envelope {
             ),
             MessageBody::TailAsked { .. }
             | MessageBody::TailTold { .. }
+            | MessageBody::Truncated { .. }
             | MessageBody::SleepAsked { .. }
             | MessageBody::SleepAgreed { .. }
             | MessageBody::WakeAsked => false,
@@ -149,7 +154,7 @@ pub struct AppliedWrite {
     pub version_timestamp_us: u64,
 }
 
-/// A snapshot to install: the host has received its files for exactly this (replica, index, term).
+/// A snapshot to install: the host has received its files for exactly this (replica, index, term), unless it has none.
 #[derive(Clone, Debug)]
 pub struct Install {
     pub index: u64,
@@ -161,6 +166,8 @@ pub struct Install {
     pub hard_state: eraftpb::HardState,
     /// The partition's descriptor in that state: whose range is replaced.
     pub descriptor: PartitionDescriptor,
+    /// False for a log replica's: the engine gets state and mark, and no items.
+    pub has_items: bool,
 }
 
 /// Entries `low..high` of the log, up to `max_bytes` (at least one).

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use model::{PartitionDescriptor, ReplicaId, TableStatus};
+use model::{PartitionDescriptor, ReplicaId, ReplicaKind, TableStatus};
 
 use crate::apply::Fate;
 use crate::batch::Batch;
@@ -23,6 +23,8 @@ use crate::{Answer, Effects, Event, Mutant, Now, Options, Refusal, Token, WriteR
 
 pub(crate) struct Leading {
     pub term: u64,
+    /// A log replica never serves.
+    pub kind: ReplicaKind,
     /// The first entry of the term.
     first_index: u64,
     pub serving: bool,
@@ -73,9 +75,10 @@ const READERS_PER_WRITE: usize = 8;
 
 impl Leading {
     /// Just elected: the log's last entry is the first of the term.
-    pub(crate) fn new(core: &Core, ticks: u64) -> Leading {
+    pub(crate) fn new(core: &Core, ticks: u64, kind: ReplicaKind) -> Leading {
         Leading {
             term: core.term(),
+            kind,
             first_index: core.last_index(),
             serving: false,
             lobby: VecDeque::new(),
@@ -296,7 +299,7 @@ impl Leading {
         for admin in self.admin.extract_if(.., |admin| admin.fate.is_some() && admin.index <= applied) {
             desk.effects.answers.extend(admin.fate.map(|answer| (admin.token, answer)));
         }
-        if !self.serving && applied >= self.first_index {
+        if !self.serving && self.kind == ReplicaKind::Storage && applied >= self.first_index {
             self.serving = true;
             self.last_commit_time_us = commit_time_us;
             desk.effects.events.push(Event::Serving { term: self.term });
@@ -370,7 +373,7 @@ impl Leading {
     /// What waits and what is overlaid, in a leader that does not know that it is none.
     pub(crate) fn go_on_in(&mut self, term: u64, core: &Core, ticks: u64) -> Leading {
         let (queue, overlay) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.overlay));
-        Leading { term, queue, overlay, serving: true, ..Leading::new(core, ticks) }
+        Leading { term, queue, overlay, serving: true, ..Leading::new(core, ticks, self.kind) }
     }
 
     pub(crate) fn forget_proposed(&mut self, effects: &mut Effects) {

@@ -24,6 +24,7 @@ mod apply;
 mod batch;
 mod evaluate;
 mod leading;
+mod log_replica;
 mod log_view;
 mod membership;
 mod overlay;
@@ -54,10 +55,12 @@ pub use effect::{
 pub use input::{Action, Add, Change, Input, WriteRequest};
 pub use mutant::{Flaw, Mutant};
 pub use raft::eraftpb;
-pub use replica::{Replica, StartError};
+pub use replica::Replica;
+pub use snapshot::{Welcome, has_items};
 pub use split::Child;
+pub use start::StartError;
 pub use state::{AppliedMark, GroupState, LogStart, Options, SnapshotContent, Start};
-pub use status::{Progress, Status, Welcome};
+pub use status::{Progress, Status};
 
 /// The host's name for a request that waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

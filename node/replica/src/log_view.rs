@@ -43,7 +43,7 @@ struct Wants {
     /// What has just come from the log, while raft asks for it again.
     fetched: Vec<Entry>,
     snapshots: BTreeSet<u64>,
-    /// Asked of the host and not answered, with the applied index at that time.
+    /// Asked of the host and not answered, with the index that the log is needed from.
     building: BTreeMap<u64, u64>,
     built: BTreeMap<u64, Snapshot>,
 }
@@ -226,10 +226,15 @@ impl LogView {
     }
 
     /// One replica that raft wants to send a snapshot to and that the host does not build one for yet.
-    pub(crate) fn take_snapshot_wanted(&mut self, applied: u64) -> Option<ReplicaId> {
+    pub(crate) fn take_snapshot_wanted(
+        &mut self,
+        floor: u64,
+        is_built_here: impl Fn(ReplicaId) -> bool,
+    ) -> Option<ReplicaId> {
         let wants = self.wants.get_mut();
-        let to = wants.snapshots.pop_first()?;
-        wants.building.insert(to, applied);
+        let to = wants.snapshots.iter().copied().find(|&to| is_built_here(ReplicaId(to)))?;
+        wants.snapshots.remove(&to);
+        wants.building.insert(to, floor);
         Some(ReplicaId(to))
     }
 
@@ -427,12 +432,12 @@ mod tests {
     fn a_snapshot_is_asked_for_once_until_it_is_built_or_has_failed() {
         let mut log = view(20);
         assert!(log.snapshot(0, 3).is_err() && log.snapshot(0, 3).is_err());
-        assert_eq!(log.take_snapshot_wanted(15), Some(ReplicaId(3)));
+        assert_eq!(log.take_snapshot_wanted(15, |_| true), Some(ReplicaId(3)));
         assert!(log.snapshot(0, 3).is_err());
-        assert_eq!((log.take_snapshot_wanted(15), log.snapshot_floor()), (None, Some(15)));
+        assert_eq!((log.take_snapshot_wanted(15, |_| true), log.snapshot_floor()), (None, Some(15)));
         log.snapshot_built(ReplicaId(3), None);
         assert!(log.snapshot(0, 3).is_err());
-        assert_eq!(log.take_snapshot_wanted(16), Some(ReplicaId(3)));
+        assert_eq!(log.take_snapshot_wanted(16, |_| true), Some(ReplicaId(3)));
         let mut snapshot = Snapshot::default();
         snapshot.mut_metadata().index = 16;
         log.snapshot_built(ReplicaId(3), Some(snapshot));

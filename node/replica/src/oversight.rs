@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::{PartitionDescriptor, ReplicaId};
 
-use crate::membership::{voters, voters_in_other_zones};
+use crate::membership::{storage_voters, voters_in_other_zones};
 use crate::raft_core::Core;
 use crate::{Answer, Effects, Refusal, Token};
 
@@ -39,7 +39,7 @@ impl Oversight {
         self.heard.insert(from, ticks);
     }
 
-    fn is_silent(&self, id: ReplicaId, ticks: u64, patience: u64) -> bool {
+    pub(crate) fn is_silent(&self, id: ReplicaId, ticks: u64, patience: u64) -> bool {
         ticks.saturating_sub(self.heard.get(&id).copied().unwrap_or(self.since)) >= patience
     }
 
@@ -95,10 +95,10 @@ impl Oversight {
         }
     }
 
-    /// The voter that answers and has the longest log.
+    /// The voter with items that answers and has the longest log.
     fn heir(&self, watch: &Watch<'_>, core: &Core) -> Option<ReplicaId> {
         let own = core.id();
-        let candidates = voters(watch.descriptor)
+        let candidates = storage_voters(watch.descriptor)
             .map(|voter| voter.id)
             .filter(|&id| id != own && core.is_voter(id) && !self.is_silent(id, watch.ticks, watch.patience));
         candidates.max_by_key(|&id| (core.matched(id), std::cmp::Reverse(id)))
@@ -136,8 +136,8 @@ impl Oversight {
         if to == core.id() {
             return Some(Answer::Done);
         }
-        if !core.is_voter(to) {
-            return impossible(format!("replica {to} does not vote"));
+        if !core.is_voter(to) || storage_voters(watch.descriptor).all(|voter| voter.id != to) {
+            return impossible(format!("replica {to} does not vote, or has no items"));
         }
         if core.change_pending() {
             return impossible("a change of membership is under way".to_owned());

@@ -11,7 +11,7 @@ use crate::eraftpb::{ConfState, EntryType, HardState, Snapshot};
 use crate::log_view::LogView;
 use crate::membership::commit_groups;
 use crate::{FetchRequest, Flaw, Mutant, Options, Progress};
-use model::{PartitionDescriptor, ReplicaId};
+use model::{PartitionDescriptor, ReplicaId, ReplicaKind};
 
 /// Largest append message: a follower's frame stays well below the transport's limit.
 const MESSAGE_BYTES: u64 = 1 << 20;
@@ -24,6 +24,8 @@ pub(crate) struct Core {
     node: RawNode<LogView>,
     flaw: Flaw,
     seed: u64,
+    /// A log replica: it stands for election only when those with items have not.
+    patient: bool,
     timeout_of_term: (u64, usize),
 }
 
@@ -37,6 +39,7 @@ impl Core {
         let config = Config {
             id: id.0,
             election_tick: options.election_ticks,
+            max_election_tick: 3 * options.election_ticks,
             heartbeat_tick: options.heartbeat_ticks,
             applied,
             max_size_per_msg: MESSAGE_BYTES.min(options.uncommitted_bytes),
@@ -58,7 +61,7 @@ impl Core {
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&config, log, &logger)?;
-        let mut core = Core { node, flaw, seed: options.seed, timeout_of_term: (0, 0) };
+        let mut core = Core { node, flaw, seed: options.seed, patient: false, timeout_of_term: (0, 0) };
         core.node.raft.enable_group_commit(!flaw.is(Mutant::OneZoneQuorum));
         core.settle();
         Ok(core)
@@ -70,7 +73,9 @@ impl Core {
         let raft = &mut self.node.raft;
         let term = raft.term;
         if self.timeout_of_term.0 != term || self.timeout_of_term.1 == 0 {
-            self.timeout_of_term = (term, election_timeout(self.seed, raft.id, term, raft.election_timeout()));
+            let base = raft.election_timeout();
+            let patience = if self.patient { base } else { 0 };
+            self.timeout_of_term = (term, election_timeout(self.seed, raft.id, term, base) + patience);
         }
         if raft.randomized_election_timeout() != self.timeout_of_term.1 {
             raft.set_randomized_election_timeout(self.timeout_of_term.1);
@@ -423,6 +428,10 @@ impl Core {
 
     /// They live in raft's memory only: before the first step, after every change and every snapshot.
     pub(crate) fn assign_groups(&mut self, descriptor: &PartitionDescriptor) {
+        let patient = descriptor.replica(self.id()).is_some_and(|own| own.kind == ReplicaKind::Log);
+        if patient != self.patient {
+            (self.patient, self.timeout_of_term) = (patient, (0, 0));
+        }
         self.node.raft.assign_commit_groups(&commit_groups(descriptor));
         self.settle();
     }
@@ -445,6 +454,13 @@ impl Core {
 
     pub(crate) fn matched(&self, id: ReplicaId) -> u64 {
         self.node.raft.prs().get(id.0).map_or(0, |progress| progress.matched)
+    }
+
+    /// The last entry that so many of these hold in synced logs.
+    pub(crate) fn held_by(&self, count: usize, members: impl Iterator<Item = ReplicaId>) -> u64 {
+        let mut matched: Vec<u64> = members.map(|id| self.matched(id)).collect();
+        matched.sort_unstable_by_key(|&index| std::cmp::Reverse(index));
+        count.checked_sub(1).and_then(|last| matched.get(last)).copied().unwrap_or(0)
     }
 
     /// The lowest entry after which some follower still needs the log.

@@ -11,20 +11,20 @@ mod rest;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
-use model::{PartitionDescriptor, PartitionId, ReplicaId, TableDescriptor};
+use model::{PartitionDescriptor, ReplicaId, ReplicaKind, TableDescriptor};
 use raft::Ready;
 
 use crate::apply::Applier;
 use crate::eraftpb::{Message, Snapshot};
 use crate::leading::{Clock, Desk, Leading};
-use crate::membership::voters;
+use crate::membership::storage_voters;
 use crate::mutant::{Leftovers, Mutant};
 use crate::oversight::Watch;
 use crate::persistence::Persistence;
 use crate::raft_core::Core;
 use crate::sleep::Sleep;
 use crate::snapshot::Installing;
-use crate::status::{Status, Welcome};
+use crate::start::StartError;
 use crate::tail::{Abstention, Tail, Told};
 use crate::truncation::Truncation;
 use crate::{Answer, Effects, Envelope, Event, Input, MessageBody, Now, Refusal, SnapshotContent, Start, Token};
@@ -33,37 +33,22 @@ use crate::{administration, persistence, snapshot, start};
 /// One replica of one partition.
 pub struct Replica {
     clock: Clock,
-    core: Core,
+    pub(crate) core: Core,
     persistence: Persistence,
-    applier: Applier,
+    pub(crate) applier: Applier,
     /// What the engine has.
-    applied: u64,
+    pub(crate) applied: u64,
     truncation: Truncation,
-    installing: Option<Installing>,
-    leading: Option<Leading>,
+    pub(crate) installing: Option<Installing>,
+    pub(crate) leading: Option<Leading>,
     tail: Option<Tail>,
     abstention: Option<Abstention>,
     /// Committed writes of a leadership that is over.
     settling: VecDeque<(u64, Token, Answer)>,
     announced: (Option<ReplicaId>, u64),
     removed: bool,
-    sleep: Sleep,
+    pub(crate) sleep: Sleep,
     leftovers: Leftovers,
-}
-
-/// Why a replica cannot be started: what the host found contradicts itself.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("the log of partition {partition} ends at {last} before its applied mark {applied}")]
-    LogEndsEarly { partition: PartitionId, last: u64, applied: u64 },
-    #[error("the log of partition {partition} begins after {truncated}, beyond its applied mark {applied}")]
-    LogBeginsLate { partition: PartitionId, truncated: u64, applied: u64 },
-    #[error("partition {partition} was started without the entries from its applied mark {applied} to its last {last}")]
-    EntriesMissing { partition: PartitionId, applied: u64, last: u64 },
-    #[error("partition {partition} has a state and no applied mark, or a mark and no state")]
-    HalfStarted { partition: PartitionId },
-    #[error("raft refused to start")]
-    Raft(#[source] raft::Error),
 }
 
 impl Replica {
@@ -109,6 +94,7 @@ impl Replica {
         }
         self.propose(now, &mut effects);
         self.pump(&mut effects);
+        self.feed_log_replicas(&mut effects);
         self.persistence.finish(&mut self.core, &mut effects);
         if tick {
             self.persistence.write_commit(&mut effects);
@@ -215,6 +201,7 @@ impl Replica {
                 }
                 effects.send.push(crate::tail::answer(&self.core, from, question));
             }
+            MessageBody::Truncated { index } => self.truncation.told(index),
             MessageBody::TailTold { question, term, last_index, last_term, commit: _ } => {
                 let told = Told { question, term, last_term, last_index };
                 if let Some(tail) = &mut self.tail
@@ -267,7 +254,8 @@ impl Replica {
             self.sleep.role_changed(self.clock.ticks);
         }
         if self.core.leads() && self.leading.is_none() {
-            let leading = self.leading.insert(Leading::new(&self.core, self.clock.ticks));
+            let kind = self.applier.own_kind();
+            let leading = self.leading.insert(Leading::new(&self.core, self.clock.ticks, kind));
             self.sleep.role_changed(self.clock.ticks);
             self.leftovers.give_back(leading);
         }
@@ -287,18 +275,22 @@ impl Replica {
         let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
         self.leftovers.forward(&mut desk, &mut self.core, now);
         let Some(leading) = &mut self.leading else { return };
+        if leading.kind == ReplicaKind::Log {
+            return leading.hand_over(&desk, &mut self.core);
+        }
         leading.propose(&mut desk, &mut self.core, now);
         leading.begin_round(&mut desk, &mut self.core);
     }
 
     /// Carries everything raft has ready into effects. A snapshot ends it until it is installed.
-    fn pump(&mut self, effects: &mut Effects) {
+    pub(crate) fn pump(&mut self, effects: &mut Effects) {
         while self.installing.is_none() && self.core.has_ready() {
             let mut ready = self.core.ready();
             let messages = ready.take_messages();
             if let Some(leading) = &mut self.leading {
                 messages.iter().for_each(|message| leading.oversight.tells(ReplicaId(message.to), message.commit));
             }
+            let fed = self.fed(&messages);
             effects.send.extend(messages.into_iter().map(persistence::envelope));
             for state in ready.take_read_states() {
                 let round = self.core.round_of(&state.request_ctx);
@@ -319,6 +311,7 @@ impl Replica {
             } else {
                 self.begin_install(ready, snapshot, effects);
             }
+            fed.into_iter().for_each(|id| self.core.snapshot_sent(id, true));
             self.next_round(effects);
         }
     }
@@ -377,10 +370,12 @@ impl Replica {
             leading.readers_due(effects, self.applied);
             effects.commit_untold = leading.oversight.commit_untold(&self.core);
             effects.fetch = self.core.take_fetches();
-            effects.snapshot_wanted = self.core.log_mut().take_snapshot_wanted(self.applied);
+            effects.snapshot_wanted = leading.snapshot_wanted(&self.applier, &mut self.core, self.applied);
         }
         if self.installing.is_none() {
-            effects.truncate = self.truncation.due(tick, &mut self.core, &self.clock.options);
+            let descriptor = self.applier.descriptor();
+            effects.truncate = self.truncation.due(tick, &mut self.core, descriptor, &self.clock.options);
+            effects.send.extend(self.truncation.tell(tick, &self.core, descriptor));
             let applied = self.core.applied();
             self.core.log_mut().evict(applied, self.clock.options.cache_bytes);
         }
@@ -403,7 +398,8 @@ impl Replica {
             return;
         }
         let Some(descriptor) = self.applier.descriptor() else { return };
-        let heir = voters(descriptor).map(|voter| voter.id).max_by_key(|&id| (self.core.matched(id), Reverse(id)));
+        let heir =
+            storage_voters(descriptor).map(|voter| voter.id).max_by_key(|&id| (self.core.matched(id), Reverse(id)));
         self.core.step_down(heir);
         self.settle_role(effects);
         self.pump(effects);
@@ -417,22 +413,6 @@ impl Replica {
         if gone && !self.removed && self.applied >= self.applier.mark.index {
             self.removed = true;
             effects.events.push(Event::Removed);
-        }
-    }
-
-    pub fn status(&self) -> Status {
-        let leads = self.core.leads();
-        Status {
-            replica: self.core.id(),
-            leader: self.core.leader(),
-            term: self.core.term(),
-            last_index: self.core.last_index(),
-            committed: self.core.committed(),
-            applied: self.applied,
-            serving: self.leading.as_ref().is_some_and(|leading| leading.serving),
-            in_joint_change: self.core.is_joint(),
-            asleep: self.sleep.is_asleep(),
-            progress: if leads { self.core.progress() } else { Vec::new() },
         }
     }
 
@@ -466,18 +446,6 @@ impl Replica {
         }
         if let Some(state) = &self.applier.state {
             assert!(self.core.has_members(&state.configuration), "raft has other members");
-        }
-    }
-
-    /// What a snapshot with this content is to this replica: for the host, before it receives the files and again before it
-    /// steps the message.
-    pub fn welcome(&self, index: u64, term: u64) -> Welcome {
-        if self.installing.is_some() {
-            Welcome::Nothing
-        } else if index > self.core.committed() && self.core.term_at(index) != Some(term) {
-            Welcome::Files
-        } else {
-            Welcome::Message
         }
     }
 }

@@ -93,7 +93,8 @@ pub(crate) fn stir_of(input: &Input) -> Stir {
 fn stir_of_message(envelope: &Envelope) -> Stir {
     let from = envelope.from;
     match &envelope.body {
-        MessageBody::SleepAsked { .. } | MessageBody::SleepAgreed { .. } => Stir::None,
+        // Where the leader's log begins is news for the log alone.
+        MessageBody::SleepAsked { .. } | MessageBody::SleepAgreed { .. } | MessageBody::Truncated { .. } => Stir::None,
         MessageBody::Raft(message) => match message.msg_type {
             MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse => Stir::Beat { from },
             _ => Stir::Message { from },

@@ -2,10 +2,24 @@
 
 use model::{PartitionId, ReplicaId};
 
-use crate::StartError;
 use crate::eraftpb::ConfState;
 use crate::log_view::LogView;
 use crate::state::{AppliedMark, BIRTH_INDEX, BIRTH_TERM, GroupState, LogStart, Options, Start};
+
+/// Why a replica cannot be started: what the host found contradicts itself.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the log of partition {partition} ends at {last} before its applied mark {applied}")]
+    LogEndsEarly { partition: PartitionId, last: u64, applied: u64 },
+    #[error("the log of partition {partition} begins after {truncated}, beyond its applied mark {applied}")]
+    LogBeginsLate { partition: PartitionId, truncated: u64, applied: u64 },
+    #[error("partition {partition} was started without the entries from its applied mark {applied} to its last {last}")]
+    EntriesMissing { partition: PartitionId, applied: u64, last: u64 },
+    #[error("partition {partition} has a state and no applied mark, or a mark and no state")]
+    HalfStarted { partition: PartitionId },
+    #[error("raft refused to start")]
+    Raft(#[source] raft::Error),
+}
 
 pub(crate) struct Prepared {
     pub replica: ReplicaId,

@@ -24,7 +24,7 @@ pub struct AppliedMark {
     pub commit_time_us: u64,
 }
 
-/// What the group is (format 1).
+/// What the group is (format 2; format 1 had no settled index).
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupState {
     /// This replica.
@@ -33,6 +33,9 @@ pub struct GroupState {
     pub table: TableDescriptor,
     /// Raft's configuration; replica ids sorted.
     pub configuration: eraftpb::ConfState,
+    /// What entries up to here say of membership, range and table is in this state already, though a log replica that began
+    /// from it has yet to apply them (`log_replica`). 0 for all others.
+    pub settled: u64,
 }
 
 /// Sizes and times of one replica, in ticks and bytes.
@@ -53,7 +56,7 @@ pub struct Options {
     pub queued_bytes: usize,
     /// Applied entries kept in memory for followers.
     pub cache_bytes: usize,
-    /// Applied and flushed entries kept in the log for followers that lag, at most.
+    /// Applied and flushed entries kept in the log for members that lag or are away, at most.
     pub log_bytes: u64,
     /// None, but in the simulator's tests.
     pub flaw: Flaw,
@@ -71,7 +74,7 @@ impl Default for Options {
             queued_requests: 512,
             queued_bytes: 4 << 20,
             cache_bytes: 1 << 20,
-            log_bytes: 64 << 20,
+            log_bytes: 1 << 30,
             flaw: Flaw::default(),
         }
     }
@@ -114,6 +117,7 @@ pub struct SnapshotContent {
 }
 
 const FORMAT: u8 = 1;
+const STATE_FORMAT: u8 = 2;
 
 impl GroupState {
     /// The state with which a replica of a new group is born on its node. Its log may be empty: a group that stands at its
@@ -127,14 +131,14 @@ impl GroupState {
         let mut configuration = eraftpb::ConfState::default();
         configuration.set_voters(ids(ReplicaRole::Voter));
         configuration.set_learners(ids(ReplicaRole::Learner));
-        GroupState { replica, descriptor, table, configuration }
+        GroupState { replica, descriptor, table, configuration, settled: 0 }
     }
 
     pub fn encode(&self) -> Bytes {
-        let GroupState { replica, descriptor, table, configuration } = self;
+        let GroupState { replica, descriptor, table, configuration, settled } = self;
         let mut out = Vec::new();
         let mut writer = Writer(&mut out);
-        writer.u8(FORMAT);
+        writer.u8(STATE_FORMAT);
         writer.varint(replica.0);
         writer.bytes(&descriptor.encode());
         writer.bytes(&table.encode());
@@ -150,12 +154,16 @@ impl GroupState {
             ids.iter().for_each(|&id| writer.varint(id));
         }
         writer.u8(u8::from(configuration.auto_leave));
+        writer.varint(*settled);
         Bytes::from(out)
     }
 
     pub fn decode(bytes: Bytes) -> Result<GroupState, DecodeError> {
         let mut reader = Reader::new(bytes);
-        expect_format(&mut reader)?;
+        let format = reader.u8()?;
+        if !(FORMAT..=STATE_FORMAT).contains(&format) {
+            return Err(DecodeError::UnknownFormat(format));
+        }
         let replica = ReplicaId(reader.varint()?);
         let descriptor = PartitionDescriptor::decode(reader.bytes()?)?;
         let table = TableDescriptor::decode(reader.bytes()?)?;
@@ -169,8 +177,9 @@ impl GroupState {
             1 => true,
             tag => return Err(DecodeError::UnknownTag { what: "auto leave", tag }),
         };
+        let settled = if format == STATE_FORMAT { reader.varint()? } else { 0 };
         reader.finish()?;
-        Ok(GroupState { replica, descriptor, table, configuration })
+        Ok(GroupState { replica, descriptor, table, configuration, settled })
     }
 }
 
@@ -258,14 +267,25 @@ mod tests {
             voters in proptest::collection::btree_set(1..90_u64, 0..5),
             outgoing in proptest::collection::btree_set(1..90_u64, 0..5),
             auto_leave in any::<bool>(),
+            settled in any::<u64>(),
         ) {
             let mut state = GroupState::birth(ReplicaId(3), descriptor(&["a", "b", "c"]), table());
             state.configuration.set_voters(voters.into_iter().collect());
             state.configuration.set_voters_outgoing(outgoing.into_iter().collect());
             state.configuration.auto_leave = auto_leave;
+            state.settled = settled;
             let content = SnapshotContent { state, mark: AppliedMark::birth() };
             assert_eq!(SnapshotContent::decode(content.encode()), Ok(content));
         }
+    }
+
+    #[test]
+    fn a_state_of_the_first_format_has_nothing_settled() {
+        let state = GroupState::birth(ReplicaId(3), descriptor(&["a", "b", "c"]), table());
+        let now = state.encode();
+        let mut before = now[..now.len() - 1].to_vec();
+        before[0] = FORMAT;
+        assert_eq!(GroupState::decode(before.into()), Ok(state));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use model::ReplicaId;
 
-/// What others may know of a replica.
+use crate::Replica;
+
+/// One look at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     pub replica: ReplicaId,
@@ -28,14 +30,20 @@ pub struct Progress {
     pub receiving_snapshot: bool,
 }
 
-/// What a replica takes of a snapshot that is offered to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Welcome {
-    /// The files first, then the message.
-    Files,
-    /// The message alone: the replica has as much, and raft tells the leader so. A leader that never heard it would offer
-    /// the snapshot for ever.
-    Message,
-    /// Another snapshot is being installed.
-    Nothing,
+impl Replica {
+    pub fn status(&self) -> Status {
+        let leads = self.core.leads();
+        Status {
+            replica: self.core.id(),
+            leader: self.core.leader(),
+            term: self.core.term(),
+            last_index: self.core.last_index(),
+            committed: self.core.committed(),
+            applied: self.applied,
+            serving: self.leading.as_ref().is_some_and(|leading| leading.serving),
+            in_joint_change: self.core.is_joint(),
+            asleep: self.sleep.is_asleep(),
+            progress: if leads { self.core.progress() } else { Vec::new() },
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use model::codec::{DecodeError, Reader, Writer};
-use model::{KeyRange, PartitionId, TableId};
+use model::{KeyRange, PartitionId, ReplicaId, TableId};
 use protobuf::Message;
 use replica::{Install, eraftpb};
 use wire::raft::{SnapshotFile, SnapshotHeader};
@@ -52,6 +52,19 @@ impl Received {
         Received { header, folder }
     }
 
+    /// A log replica's: there are only the group's records to be put in place.
+    pub fn without_files(dir: &Path, install: &Install, to: ReplicaId) -> Result<Received, SnapshotError> {
+        let partition = install.descriptor.id;
+        let header = SnapshotHeader {
+            partition: partition.0,
+            to: to.0,
+            index: install.index,
+            term: install.term,
+            ..SnapshotHeader::default()
+        };
+        Ok(Received::new(header, Folder::make(dir, partition, to)?))
+    }
+
     pub fn header(&self) -> &SnapshotHeader {
         &self.header
     }
@@ -89,7 +102,7 @@ impl Received {
 
     /// Everything up to the log's mark; from then on a start finishes the installation.
     pub(super) fn prepare(&self, log: &Log, install: &Install) -> Result<Manifest, SnapshotError> {
-        let Install { index, term, state, mark, hard_state, descriptor } = install;
+        let Install { index, term, state, mark, hard_state, descriptor, has_items } = install;
         if (self.header.partition, self.header.index, self.header.term) != (descriptor.id.0, *index, *term) {
             return Err(SnapshotError::BadChunk { reason: "what was received is another snapshot" });
         }
@@ -101,13 +114,18 @@ impl Received {
             mark: mark.clone(),
             hard_state: hard_state.clone(),
             table: descriptor.table,
-            range: descriptor.range.clone(),
+            range: if *has_items { descriptor.range.clone() } else { nothing() },
             files: self.header.files.clone(),
         };
         manifest.write(&self.folder.0)?;
         run(log, manifest.partition, Work::Receiving { index: *index })?;
         Ok(manifest)
     }
+}
+
+/// A log replica has no items to replace: what else this node has of the range is not its own.
+fn nothing() -> KeyRange {
+    KeyRange { start: Bytes::new(), end: Some(Bytes::new()) }
 }
 
 impl Manifest {

@@ -139,6 +139,7 @@ fn install() -> Install {
         mark: mark(20).encode(),
         hard_state: hard_state(),
         descriptor: descriptor(),
+        has_items: true,
     }
 }
 

@@ -15,6 +15,8 @@ use wire::raft as proto;
 pub const KIND_TAIL_ASKED: u32 = 100;
 /// [`MessageBody::TailTold`].
 pub const KIND_TAIL_TOLD: u32 = 101;
+/// [`MessageBody::Truncated`].
+pub const KIND_TRUNCATED: u32 = 107;
 /// A silent replica asks whether it is still a member.
 const KIND_MEMBER_ASKED: u32 = 102;
 /// It is not.
@@ -73,6 +75,7 @@ pub fn to_wire(partition: PartitionId, envelope: Envelope) -> Option<proto::Mess
         MessageBody::TailAsked { question } => {
             Some(proto::Message { kind: KIND_TAIL_ASKED, reject_hint: question, ..base })
         }
+        MessageBody::Truncated { index } => Some(proto::Message { kind: KIND_TRUNCATED, index, ..base }),
         MessageBody::TailTold { question, term, last_index, last_term, commit } => Some(proto::Message {
             kind: KIND_TAIL_TOLD,
             reject_hint: question,
@@ -129,6 +132,7 @@ pub fn from_wire(message: proto::Message) -> Result<(PartitionId, Parcel), Garba
         KIND_SLEEP_ASKED => MessageBody::SleepAsked { term: message.term, index: message.index },
         KIND_SLEEP_AGREED => MessageBody::SleepAgreed { term: message.term, index: message.index },
         KIND_WAKE_ASKED => MessageBody::WakeAsked,
+        KIND_TRUNCATED => MessageBody::Truncated { index: message.index },
         KIND_MEMBER_ASKED => return Ok((partition, Parcel::MemberAsked { from, to })),
         KIND_MEMBER_GONE => return Ok((partition, Parcel::MemberGone { to })),
         kind => MessageBody::Raft(raft_from_wire(kind, message)?),

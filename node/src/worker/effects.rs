@@ -78,7 +78,7 @@ fn send(desk: &mut Desk, group: &mut Group, envelope: Envelope) {
         group.unreachable.insert(envelope.to);
         return;
     };
-    if is_snapshot(&envelope) {
+    if snapshots::has_files(&envelope) {
         snapshots::send(desk, group, node, envelope);
     } else {
         desk.post(node, group.partition, envelope);
@@ -90,6 +90,7 @@ pub fn is_snapshot(envelope: &Envelope) -> bool {
         MessageBody::Raft(message) => message.msg_type == MessageType::MsgSnapshot,
         MessageBody::TailAsked { .. }
         | MessageBody::TailTold { .. }
+        | MessageBody::Truncated { .. }
         | MessageBody::SleepAsked { .. }
         | MessageBody::SleepAgreed { .. }
         | MessageBody::WakeAsked => false,

@@ -224,6 +224,7 @@ fn has_room_for(room: &Room, envelope: &Envelope) -> bool {
         MessageBody::Raft(message) => room.takes_exhausted(grows_by(message)),
         MessageBody::TailAsked { .. }
         | MessageBody::TailTold { .. }
+        | MessageBody::Truncated { .. }
         | MessageBody::SleepAsked { .. }
         | MessageBody::SleepAgreed { .. }
         | MessageBody::WakeAsked => true,

@@ -89,10 +89,16 @@ fn message_of(envelope: &Envelope) -> Option<&Message> {
         MessageBody::Raft(message) => Some(message),
         MessageBody::TailAsked { .. }
         | MessageBody::TailTold { .. }
+        | MessageBody::Truncated { .. }
         | MessageBody::SleepAsked { .. }
         | MessageBody::SleepAgreed { .. }
         | MessageBody::WakeAsked => None,
     }
+}
+
+/// A log replica's snapshot is its message alone.
+pub fn has_files(envelope: &Envelope) -> bool {
+    is_snapshot(envelope) && message_of(envelope).is_some_and(replica::has_items)
 }
 
 /// What the receiver has taken.
@@ -171,7 +177,7 @@ pub fn may_step(group: &Group, envelope: &Envelope) -> bool {
 fn is_complete(replica: &Replica, received: Option<&Received>, envelope: &Envelope) -> bool {
     let Some(message) = message_of(envelope) else { return false };
     let metadata = message.get_snapshot().get_metadata();
-    match replica.welcome(metadata.index, metadata.term) {
+    match replica.welcomes(message) {
         Welcome::Files => received.is_some_and(|received| {
             let header = received.header();
             (header.index, header.term) == (metadata.index, metadata.term)
@@ -239,7 +245,14 @@ pub fn install(desk: &Desk, group: &mut Group, install: Install) {
     };
     let context = Arc::clone(&desk.context);
     let (worker, partition) = (desk.worker, group.partition);
-    let Some(received) = group.received.take().filter(fits) else {
+    let received = if install.has_items {
+        group.received.take().filter(fits)
+    } else {
+        Received::without_files(&context.disk.incoming_dir(), &install, group.summary.replica)
+            .inspect_err(|error| tracing::error!(%partition, error = describe(error), "no folder for a log replica"))
+            .ok()
+    };
+    let Some(received) = received else {
         // Its raft has restored what this disk does not have: the replica stays out.
         tracing::error!(%partition, index = install.index, "the files of a snapshot to be installed are gone");
         context.inboxes.push(worker, Mail::Corrupt(partition));

@@ -188,8 +188,8 @@ impl Node {
             None => heard,
         };
         let parcel = Parcel { group, from: (self.place, self.id), envelope };
-        let snapshot = matches!(&parcel.envelope.body, MessageBody::Raft(m) if m.msg_type == MessageType::MsgSnapshot);
-        if snapshot {
+        let files = matches!(&parcel.envelope.body, MessageBody::Raft(m) if m.msg_type == MessageType::MsgSnapshot && replica::has_items(m));
+        if files {
             return self.send_snapshot(core, group, running, parcel, address);
         }
         match address {

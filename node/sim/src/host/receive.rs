@@ -152,6 +152,9 @@ fn note_message(core: &mut Core, place: usize, parcel: &Parcel) {
         MessageBody::TailAsked { question } => {
             core.note(at, "hears TailAsked (from question)", [from, *question, 0, 0]);
         }
+        MessageBody::Truncated { index } => {
+            core.note(at, "hears Truncated (from index)", [from, *index, 0, 0]);
+        }
         MessageBody::TailTold { question: _, term: _, last_index, last_term, commit } => {
             core.note(at, "hears TailTold (from last last_term commit)", [from, *last_index, *last_term, *commit]);
         }

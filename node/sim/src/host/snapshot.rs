@@ -114,7 +114,7 @@ impl Node {
             return true;
         }
         let at = (metadata.index, metadata.term);
-        self.running[parcel.group].as_ref().is_some_and(|running| match running.replica.welcome(at.0, at.1) {
+        self.running[parcel.group].as_ref().is_some_and(|running| match running.replica.welcomes(message) {
             Welcome::Files => running.received.iter().any(|(index, term, _)| (*index, *term) == at),
             Welcome::Message => true,
             Welcome::Nothing => false,
@@ -131,7 +131,9 @@ impl Node {
         let at = At::seat(self.place, group);
         core.note(at, "install (index term replica)", [install.index, install.term, running.id.0, 0]);
         let found = running.received.iter().find(|(index, term, _)| (*index, *term) == (install.index, install.term));
-        let Some((_, _, contents)) = found else {
+        let empty = Contents::default();
+        let found = found.map(|(_, _, contents)| contents).or((!install.has_items).then_some(&empty));
+        let Some(contents) = found else {
             let what = format!("a snapshot at {} is to be installed that never arrived", install.index);
             return Err(Broken::new("host order", group, what));
         };

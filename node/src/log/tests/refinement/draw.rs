@@ -128,7 +128,7 @@ fn receiving(rng: &mut Rng, log: &GroupLog) -> Drawn {
     let term = log.hard_state.term.max(BIRTH_TERM);
     let descriptor = PartitionDescriptor::birth(PartitionId(1), TableId(1), KeyRange::ALL, []);
     let (state, mark) = (Bytes::new(), Bytes::new());
-    let install = Install { index, term, state, mark, hard_state: HardState::default(), descriptor };
+    let install = Install { index, term, state, mark, hard_state: HardState::default(), descriptor, has_items: true };
     let received = Received { install, contents: Contents::default() };
     Drawn {
         operations: vec![Operation::Receiving(Rc::new(received))],
