@@ -34,6 +34,7 @@ mod queue;
 mod raft_core;
 mod reads;
 mod sleep;
+mod slowness;
 mod snapshot;
 mod split;
 mod start;

@@ -23,6 +23,7 @@ use crate::oversight::Watch;
 use crate::persistence::Persistence;
 use crate::raft_core::Core;
 use crate::sleep::Sleep;
+use crate::slowness::Slowness;
 use crate::snapshot::Installing;
 use crate::start::StartError;
 use crate::tail::{Abstention, Tail, Told};
@@ -41,6 +42,7 @@ pub struct Replica {
     truncation: Truncation,
     pub(crate) installing: Option<Installing>,
     pub(crate) leading: Option<Leading>,
+    slowness: Slowness,
     tail: Option<Tail>,
     abstention: Option<Abstention>,
     /// Committed writes of a leadership that is over.
@@ -69,6 +71,7 @@ impl Replica {
             applier: Applier { state: prepared.state, mark: prepared.mark },
             installing: None,
             leading: None,
+            slowness: Slowness::default(),
             tail: prepared.tail_uncertain.then(Tail::default),
             abstention: None,
             settling: VecDeque::new(),
@@ -103,7 +106,19 @@ impl Replica {
         if let Some(append) = &mut effects.append {
             append.doubted = self.tail.is_some();
         }
+        self.time_appends(now, &effects);
         effects
+    }
+
+    fn time_appends(&mut self, now: Now, effects: &Effects) {
+        if self.leading.is_none() {
+            return;
+        }
+        let appended = effects.append.as_ref().and_then(|append| Some((append.number, append.entries.last()?.index)));
+        if let Some((number, last_index)) = appended {
+            self.slowness.appended(number, last_index, now);
+        }
+        self.slowness.committed(self.core.committed(), now);
     }
 
     fn take(&mut self, now: Now, input: Input, effects: &mut Effects) {
@@ -125,7 +140,10 @@ impl Replica {
             | Input::Transfer { .. }
             | Input::AnnounceCommit
             | Input::Resign => self.request(now, input, effects),
-            Input::Persisted { number } => self.persistence.persisted(number, &mut self.core, effects),
+            Input::Persisted { number } => {
+                self.slowness.persisted(number, now);
+                self.persistence.persisted(number, &mut self.core, effects);
+            }
             Input::Applied { index } => self.applied(index, effects),
             Input::Flushed { index } => self.truncation.flushed(index),
             Input::Fetched { request, entries } => self.core.fetched(&request, entries),
@@ -184,6 +202,11 @@ impl Replica {
             let watch =
                 Watch { descriptor: &state.descriptor, ticks: self.clock.ticks, patience: self.clock.patience() };
             leading.oversight.tick(&watch, &mut self.core, effects);
+            let (last, applied) = (self.core.last_index(), self.applied);
+            if self.slowness.tick(self.clock.ticks, last, applied, now) {
+                self.slowness.handed_over(self.clock.ticks);
+                leading.oversight.resign(&watch, &mut self.core);
+            }
             let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
             leading.tick(&mut desk);
         }
@@ -252,6 +275,7 @@ impl Replica {
             self.settling.extend(leading.resign(effects, &self.core));
             self.core.log_mut().forget_followers();
             self.sleep.role_changed(self.clock.ticks);
+            self.slowness.forget();
         }
         if self.core.leads() && self.leading.is_none() {
             let kind = self.applier.own_kind();

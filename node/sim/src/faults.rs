@@ -17,6 +17,9 @@ pub mod rot;
 /// Attempts in a world where a batch may rot; the first that succeeds is the last.
 pub const CRUEL_ROTS: u64 = 4;
 
+/// What a lossy node loses, each way.
+const LOSS_PERMILLE: u64 = 300;
+
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// A process dies, and comes back.
@@ -41,6 +44,13 @@ pub enum Fault {
     Pause,
     SlowDisk,
     FastDisk(Place),
+    /// Some node loses a part of its frames for a while.
+    Loss,
+    /// That one does until the healing, or until another does.
+    LossyNode(Place),
+    NothingLossy,
+    /// A disk is a hundred times slower, until the healing.
+    DyingDisk(Place),
     ClockJump,
     /// A disk is lost; an empty one takes its place.
     Wipe,
@@ -56,6 +66,7 @@ pub fn schedule(core: &mut Core) {
         (Fault::Partition, plan.partitions),
         (Fault::Pause, plan.pauses),
         (Fault::SlowDisk, plan.slow_disks),
+        (Fault::Loss, plan.lossy_nodes),
         (Fault::ClockJump, plan.clock_jumps),
         (Fault::Wipe, plan.wipes),
         (Fault::CruelRot, if plan.rot && plan.cruel_rot { CRUEL_ROTS } else { 0 }),
@@ -82,7 +93,7 @@ pub fn schedule(core: &mut Core) {
 
 pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
     let place = victim(core, nodes);
-    if core.healed && !matches!(fault, Fault::Restart(_) | Fault::Join(_) | Fault::FastDisk(_)) {
+    if core.healed && !ends_another(&fault) {
         return Ok(());
     }
     count_what_is_under_way(core, nodes, &fault);
@@ -136,18 +147,36 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
             }
         }
         Fault::Pause => pause(core, &mut nodes[..], place),
-        Fault::SlowDisk => {
-            core.stats.count("slow disks");
-            nodes[place].disk_factor = core.rng.range(5, 100);
-            core.note(At::place(place), "slow disk (factor)", [nodes[place].disk_factor, 0, 0, 0]);
-            let long = core.rng.range(SECOND, 10 * SECOND);
-            core.after(long, Event::Fault(Fault::FastDisk(place)));
-        }
+        Fault::SlowDisk => slow_disk(core, &mut nodes[place]),
         Fault::FastDisk(place) => nodes[place].disk_factor = 1,
+        Fault::Loss => lose(core, place),
+        Fault::LossyNode(place) => core.network.lossy = Some((place, LOSS_PERMILLE)),
+        Fault::NothingLossy => core.network.lossy = None,
+        Fault::DyingDisk(place) => nodes[place].disk_factor = 100,
         Fault::ClockJump => jump(core, &mut nodes[place]),
         Fault::Wipe => wipe(core, nodes, place),
     }
     Ok(())
+}
+
+fn slow_disk(core: &mut Core, node: &mut Node) {
+    core.stats.count("slow disks");
+    node.disk_factor = core.rng.range(5, 100);
+    core.note(At::place(node.place), "slow disk (factor)", [node.disk_factor, 0, 0, 0]);
+    let long = core.rng.range(SECOND, 10 * SECOND);
+    core.after(long, Event::Fault(Fault::FastDisk(node.place)));
+}
+
+fn lose(core: &mut Core, place: Place) {
+    core.stats.count("lossy nodes");
+    core.note(At::place(place), "lossy node", [0; 4]);
+    core.network.lossy = Some((place, LOSS_PERMILLE));
+    let long = core.rng.range(SECOND, 20 * SECOND);
+    core.after(long, Event::Fault(Fault::NothingLossy));
+}
+
+fn ends_another(fault: &Fault) -> bool {
+    matches!(fault, Fault::Restart(_) | Fault::Join(_) | Fault::FastDisk(_) | Fault::NothingLossy)
 }
 
 /// Often one where something is under way.
@@ -162,7 +191,7 @@ fn victim(core: &mut Core, nodes: &[Node]) -> Place {
 
 /// So that the summary tells whether misfortunes meet moves, and not only each other.
 fn count_what_is_under_way(core: &mut Core, nodes: &[Node], fault: &Fault) {
-    if matches!(fault, Fault::Restart(_) | Fault::Join(_) | Fault::FastDisk(_)) {
+    if ends_another(fault) {
         return;
     }
     core.stats.count("misfortunes");

@@ -39,6 +39,7 @@ pub struct Plan {
     pub partitions: u64,
     pub pauses: u64,
     pub slow_disks: u64,
+    pub lossy_nodes: u64,
     pub clock_jumps: u64,
     pub wipes: u64,
     /// A crash may find even a synced last batch unreadable, once in this world.
@@ -109,8 +110,10 @@ impl Plan {
 
     /// How many misfortunes are drawn.
     pub fn misfortunes(&self) -> usize {
-        let Plan { crashes, power_cuts, partitions, pauses, slow_disks, clock_jumps, wipes, rot, cruel_rot, .. } = self;
-        let all = crashes + crashes / 4 + power_cuts + partitions + pauses + slow_disks + clock_jumps + wipes;
+        let Plan { crashes, power_cuts, partitions, pauses, slow_disks, lossy_nodes, .. } = self;
+        let Plan { clock_jumps, wipes, rot, cruel_rot, .. } = self;
+        let all = crashes + crashes / 4 + power_cuts + partitions + pauses + slow_disks + lossy_nodes;
+        let all = all + clock_jumps + wipes;
         let all = all + if *rot && *cruel_rot { CRUEL_ROTS } else { 0 };
         usize::try_from(all).expect("tens of misfortunes")
     }
@@ -147,6 +150,7 @@ impl Plan {
             partitions: chance(r, 700, 1, 11),
             pauses: chance(r, 400, 1, 7),
             slow_disks: chance(r, 300, 1, 6),
+            lossy_nodes: chance(r, 300, 1, 4),
             clock_jumps: chance(r, 500, 1, 7),
             // A torn tail next to a lost disk may be two losses: nobody can tell, and the group rightly waits for ever.
             wipes: if rot || disk.torn { 0 } else { chance(r, 500, 1, 4) },
@@ -186,6 +190,7 @@ pub fn quiet(seed: u64) -> (Plan, Rng) {
         partitions: 0,
         pauses: 0,
         slow_disks: 0,
+        lossy_nodes: 0,
         clock_jumps: 0,
         wipes: 0,
         rot: false,
