@@ -97,7 +97,7 @@ profile: setup setup-profile
 
 # What the parts cost, each by itself, with its allocations. The profile is named, or RocksDB would compile once more.
 bench-rooms: setup
-	$(CARGO) bench --profile release -p model -p replica --bench items --bench step
+	$(CARGO) bench --profile release -p model -p replica -p router -p node --bench items --bench step --bench put_item --bench disk
 
 # Licences, sources and duplicates of what we link.
 deny:

@@ -1,11 +1,10 @@
 //! Signatures: what the SDK signs is let in; everything else is refused in AWS's order with AWS's texts.
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
-use hmac::{Hmac, KeyInit, Mac};
 use router::sigv4::time::Timestamp;
-use sha2::{Digest, Sha256};
 
-use crate::harness::{ACCESS_KEY, Answer, REGION, SECRET_KEY, Server};
+use crate::harness::{Answer, Server};
+use crate::signature::{ACCESS_KEY, REGION, SECRET_KEY, payload_hash, signature};
 
 /// One request's signature-relevant parts; a test changes what it is about.
 struct Signed {
@@ -13,26 +12,6 @@ struct Signed {
     date: String,
     authorization: Option<String>,
     headers: String,
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn hmac(key: &[u8], message: &str) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-    mac.update(message.as_bytes());
-    mac.finalize().into_bytes().to_vec()
-}
-
-fn signature(date: &str, canonical: &str) -> String {
-    let day = &date[..8];
-    let mut key = hmac(format!("AWS4{SECRET_KEY}").as_bytes(), day);
-    for part in [REGION, "dynamodb", "aws4_request"] {
-        key = hmac(&key, part);
-    }
-    let canonical = hex(&Sha256::digest(canonical.as_bytes()));
-    hex(&hmac(&key, &format!("AWS4-HMAC-SHA256\n{date}\n{day}/{REGION}/dynamodb/aws4_request\n{canonical}")))
 }
 
 impl Signed {
@@ -53,7 +32,7 @@ impl Signed {
     }
 
     fn list_tables() -> Signed {
-        Signed::list_tables_with_payload(&hex(&Sha256::digest(b"{}")))
+        Signed::list_tables_with_payload(&payload_hash(b"{}"))
     }
 
     async fn send(&self, server: &Server) -> Answer {
@@ -206,7 +185,7 @@ async fn a_request_signed_in_its_query_is_let_in() {
         "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={ACCESS_KEY}%2F{day}%2F{REGION}%2Fdynamodb%2Faws4_request\
          &X-Amz-Date={date}&X-Amz-Expires=60&X-Amz-SignedHeaders=host"
     );
-    let payload = hex(&Sha256::digest(b"{}"));
+    let payload = payload_hash(b"{}");
     let signature = signature(&date, &format!("POST\n/\n{query}\nhost:here\n\nhost\n{payload}"));
     let signed = Signed {
         path: format!("/?{query}&X-Amz-Signature={signature}"),

@@ -9,10 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::memory::Memory;
-
-pub const ACCESS_KEY: &str = "AKIATESTER";
-pub const SECRET_KEY: &str = "a-secret-of-the-tests";
-pub const REGION: &str = "eu-central-7";
+use crate::signature::{ACCESS_KEY, REGION, SECRET_KEY};
 
 #[derive(Parser)]
 struct Flags {

@@ -10,4 +10,5 @@ mod malformed;
 mod memory;
 mod noise;
 mod pages;
+mod signature;
 mod tables;
