@@ -13,6 +13,7 @@
 //! ```
 
 pub mod effect;
+mod election;
 pub mod entry;
 pub mod input;
 pub mod mutant;

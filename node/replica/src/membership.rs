@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{PartitionDescriptor, ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, Zone};
 use raft::prelude::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 
+use crate::eraftpb::ConfState;
 use crate::{Add, Change};
 
 /// One configuration change entry: what raft does, and the descriptor that follows.
@@ -154,6 +155,15 @@ pub(crate) fn commit_groups(descriptor: &PartitionDescriptor) -> Vec<(u64, u64)>
     let zones: BTreeSet<&Zone> = descriptor.replicas.iter().map(|replica| &replica.zone).collect();
     let numbers: BTreeMap<&Zone, u64> = zones.into_iter().zip(1..).collect();
     descriptor.replicas.iter().map(|replica| (replica.id.0, numbers[&replica.zone])).collect()
+}
+
+/// Raft leaves ids in the order of its map.
+pub(crate) fn sorted(mut configuration: ConfState) -> ConfState {
+    configuration.mut_voters().sort_unstable();
+    configuration.mut_learners().sort_unstable();
+    configuration.mut_voters_outgoing().sort_unstable();
+    configuration.mut_learners_next().sort_unstable();
+    configuration
 }
 
 #[cfg(test)]

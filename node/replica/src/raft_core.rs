@@ -7,9 +7,10 @@ use raft::prelude::{ConfChangeV2, Config, Entry, Message, MessageType};
 use raft::storage::{GetEntriesContext, Storage};
 use raft::{ProgressState, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
 
+use crate::election::election_timeout;
 use crate::eraftpb::{ConfState, EntryType, HardState, Snapshot};
 use crate::log_view::LogView;
-use crate::membership::commit_groups;
+use crate::membership::{commit_groups, sorted};
 use crate::{FetchRequest, Flaw, Mutant, Options, Progress};
 use model::{PartitionDescriptor, ReplicaId, ReplicaKind};
 
@@ -473,18 +474,13 @@ impl Core {
     }
 
     pub(crate) fn progress(&self) -> Vec<Progress> {
-        let mut progress: Vec<Progress> = self
-            .node
-            .raft
-            .prs()
-            .iter()
-            .map(|(&id, progress)| Progress {
-                replica: ReplicaId(id),
-                matched: progress.matched,
-                recently_active: progress.recent_active,
-                receiving_snapshot: progress.state == ProgressState::Snapshot,
-            })
-            .collect();
+        let of = |(&id, progress): (&u64, &raft::Progress)| Progress {
+            replica: ReplicaId(id),
+            matched: progress.matched,
+            recently_active: progress.recent_active,
+            receiving_snapshot: progress.state == ProgressState::Snapshot,
+        };
+        let mut progress: Vec<Progress> = self.node.raft.prs().iter().map(of).collect();
         progress.sort_by_key(|progress| progress.replica);
         progress
     }
@@ -498,43 +494,5 @@ impl Core {
         );
         assert!(self.log().last_index().is_ok_and(|stored| stored <= last), "the log is longer than raft knows");
         self.log().check();
-    }
-}
-
-fn sorted(mut configuration: ConfState) -> ConfState {
-    configuration.mut_voters().sort_unstable();
-    configuration.mut_learners().sort_unstable();
-    configuration.mut_voters_outgoing().sort_unstable();
-    configuration.mut_learners_next().sort_unstable();
-    configuration
-}
-
-/// Between one and two times `base`.
-fn election_timeout(seed: u64, replica: u64, term: u64, base: usize) -> usize {
-    let mut mixed = mix(seed);
-    mixed = mix(mixed ^ replica);
-    mixed = mix(mixed ^ term);
-    let base_ticks = base.max(1) as u64;
-    base + usize::try_from(mixed % base_ticks).expect("less than a usize")
-}
-
-/// SplitMix64's finaliser.
-pub(crate) fn mix(value: u64) -> u64 {
-    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn election_timeouts_differ_between_replicas_and_between_terms_and_stay_in_their_bounds() {
-        let of = |replica, term| election_timeout(7, replica, term, 10);
-        assert!((1..200).all(|term| (1..4).all(|replica| (10..20).contains(&of(replica, term)))));
-        assert!((1..20).any(|term| of(1, term) != of(2, term)));
-        assert!((1..20).any(|term| of(1, term) != of(1, term + 1)));
     }
 }

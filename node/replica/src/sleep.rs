@@ -36,8 +36,9 @@ use std::collections::BTreeSet;
 
 use model::{PartitionDescriptor, ReplicaId, ReplicaKind, ReplicaRole};
 
+use crate::election::mix;
 use crate::eraftpb::MessageType;
-use crate::raft_core::{Core, mix};
+use crate::raft_core::Core;
 use crate::{Envelope, Input, MessageBody, Mutant};
 
 /// How long a leader asks: enough for a slow network, too short for anybody's election time-out.
