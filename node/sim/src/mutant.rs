@@ -98,7 +98,8 @@ pub const KNOWN: [Known; 26] = [
     known(
         Mutant::EmptyDiskVotes,
         300,
-        &["leader completeness", "election safety", "one vote", "durability"],
+        // The lowest id that it accepts was lost with the disk, too.
+        &["leader completeness", "election safety", "one vote", "durability", "identity"],
         "an empty disk takes the lost one's identity and votes (raft's panic on it is off)",
     ),
     known(Mutant::WrongZones, 100, &["durability"], "descriptors say zones that the nodes are not in"),
