@@ -26,6 +26,7 @@ pub(crate) fn token_of(input: &Input) -> Option<Token> {
         | Input::Message(_)
         | Input::Unreachable(_)
         | Input::Lost(_)
+        | Input::Stopping(_)
         | Input::ItemRead { .. }
         | Input::ItemReadFailed { .. }
         | Input::Persisted { .. }
@@ -82,6 +83,7 @@ pub(crate) fn take(leading: &mut Leading, desk: &mut Desk<'_>, core: &mut Core, 
         | Input::Message(_)
         | Input::Unreachable(_)
         | Input::Lost(_)
+        | Input::Stopping(_)
         | Input::Write { .. }
         | Input::Confirm { .. }
         | Input::ItemRead { .. }

@@ -21,6 +21,8 @@ pub enum Input {
 
     /// The node of that replica is silent, or has started anew: who sleeps in its care wakes (`sleep`).
     Lost(ReplicaId),
+    /// The node of that replica has announced a planned stop: it will be silent, and means to be back.
+    Stopping(ReplicaId),
 
     /// A client's write, to be answered with [`crate::Answer`]. The epoch is checked here.
     Write { token: Token, epoch: u64, request: Box<WriteRequest> },

@@ -129,7 +129,7 @@ impl Replica {
             Input::Unreachable(id) => self.core.unreachable(id),
             Input::Campaign if self.installing.is_none() && self.tail.is_none() => self.core.campaign(),
             Input::Campaign => {}
-            Input::Lost(_) => {}
+            Input::Lost(_) | Input::Stopping(_) => {}
             Input::Write { .. }
             | Input::Confirm { .. }
             | Input::ItemRead { .. }

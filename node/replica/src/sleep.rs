@@ -77,6 +77,7 @@ pub(crate) fn stir_of(input: &Input) -> Stir {
         | Input::Resign => Stir::Request,
         Input::Tick
         | Input::Unreachable(_)
+        | Input::Stopping(_)
         | Input::ItemRead { .. }
         | Input::ItemReadFailed { .. }
         | Input::Persisted { .. }
