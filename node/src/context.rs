@@ -7,10 +7,10 @@ use replica::Options;
 use tokio::sync::Semaphore;
 
 use crate::disk::Disk;
-use crate::full_nodes::FullNodes;
 use crate::items::Items;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::neighbours::Neighbours;
 use crate::pool::Pool;
 use crate::registry::Registry;
 use crate::room::Room;
@@ -38,6 +38,6 @@ pub struct Context {
     pub budget: Arc<Budget>,
     pub replica_options: Options,
     pub room: Arc<Room>,
-    /// Other nodes whose disks are full, as they told.
-    pub full_nodes: Arc<FullNodes>,
+    /// The other nodes: who lives, and what they told.
+    pub neighbours: Arc<Neighbours>,
 }

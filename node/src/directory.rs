@@ -61,6 +61,10 @@ impl Directory {
         self.lock().values().cloned().collect()
     }
 
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.lock().keys().copied().collect()
+    }
+
     /// Changes with every piece of news.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.version.subscribe()

@@ -13,10 +13,10 @@ pub mod context;
 pub mod directory;
 pub mod disk;
 pub mod error;
-pub mod full_nodes;
 pub mod items;
 pub mod log;
 pub mod metrics;
+pub mod neighbours;
 pub mod pool;
 #[cfg(test)]
 mod refinement;

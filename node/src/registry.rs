@@ -33,6 +33,10 @@ impl Summary {
         own.is_none_or(|own| own.kind == ReplicaKind::Storage)
     }
 
+    pub fn leads(&self) -> bool {
+        self.leader == Some(self.replica)
+    }
+
     /// The node of the leader, where both are known.
     pub fn leader_node(&self) -> Option<NodeId> {
         let descriptor = self.descriptor.as_ref()?;
@@ -55,9 +59,21 @@ pub struct Registry {
     version: watch::Sender<u64>,
 }
 
+/// How many there are; kept with every change, since every tick asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub groups: usize,
+    pub leaders: usize,
+    /// Those without items.
+    pub log_replicas: usize,
+}
+
 #[derive(Default)]
 struct State {
     groups: BTreeMap<PartitionId, Summary>,
+    counts: Counts,
+    /// Groups that each node has a replica of beside the one here, this node too.
+    on_nodes: BTreeMap<NodeId, usize>,
     /// What each listener has not been told yet.
     listeners: Vec<BTreeSet<PartitionId>>,
 }
@@ -70,15 +86,11 @@ pub struct Listener {
 
 impl Registry {
     pub fn put(&self, partition: PartitionId, summary: Summary) {
-        self.change(partition, |groups| {
-            groups.insert(partition, summary);
-        });
+        self.change(partition, Some(summary));
     }
 
     pub fn remove(&self, partition: PartitionId) {
-        self.change(partition, |groups| {
-            groups.remove(&partition);
-        });
+        self.change(partition, None);
     }
 
     /// Not told to anyone: it rides along with the next announcement.
@@ -88,9 +100,18 @@ impl Registry {
         }
     }
 
-    fn change(&self, partition: PartitionId, change: impl FnOnce(&mut BTreeMap<PartitionId, Summary>)) {
+    fn change(&self, partition: PartitionId, summary: Option<Summary>) {
         let mut state = self.lock();
-        change(&mut state.groups);
+        if let Some(summary) = &summary {
+            state.count(summary);
+        }
+        let before = match summary {
+            Some(summary) => state.groups.insert(partition, summary),
+            None => state.groups.remove(&partition),
+        };
+        if let Some(before) = before {
+            state.discount(&before);
+        }
         for listener in &mut state.listeners {
             listener.insert(partition);
         }
@@ -115,17 +136,25 @@ impl Registry {
         })
     }
 
-    /// Groups, and those of them that lead.
-    pub fn counts(&self) -> (usize, usize) {
-        let state = self.lock();
-        (state.groups.len(), state.groups.values().filter(|summary| summary.leader == Some(summary.replica)).count())
+    pub fn counts(&self) -> Counts {
+        self.lock().counts
+    }
+
+    /// Whether that node has a replica of a group that has one here.
+    pub fn shares(&self, node: NodeId) -> bool {
+        self.lock().on_nodes.contains_key(&node)
     }
 
     /// The groups that lead, each with the term in which it does.
     pub fn led(&self) -> BTreeSet<(PartitionId, u64)> {
         let state = self.lock();
-        let leads = state.groups.iter().filter(|(_, summary)| summary.leader == Some(summary.replica));
+        let leads = state.groups.iter().filter(|(_, summary)| summary.leads());
         leads.map(|(partition, summary)| (*partition, summary.term)).collect()
+    }
+
+    /// Whether the group still leads in that term.
+    pub fn leads(&self, partition: PartitionId, term: u64) -> bool {
+        self.lock().groups.get(&partition).is_some_and(|summary| summary.leads() && summary.term == term)
     }
 
     /// Another group of this table that holds a part of the range here.
@@ -153,5 +182,75 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of the registry's lock panics")
+    }
+}
+
+impl State {
+    fn count(&mut self, summary: &Summary) {
+        self.counts.groups += 1;
+        self.counts.leaders += usize::from(summary.leads());
+        self.counts.log_replicas += usize::from(!summary.has_items());
+        for replica in summary.descriptor.iter().flat_map(|descriptor| &descriptor.replicas) {
+            *self.on_nodes.entry(replica.node).or_default() += 1;
+        }
+    }
+
+    /// The opposite.
+    fn discount(&mut self, summary: &Summary) {
+        self.counts.groups -= 1;
+        self.counts.leaders -= usize::from(summary.leads());
+        self.counts.log_replicas -= usize::from(!summary.has_items());
+        for replica in summary.descriptor.iter().flat_map(|descriptor| &descriptor.replicas) {
+            if let Some(groups) = self.on_nodes.get_mut(&replica.node) {
+                *groups -= 1;
+                if *groups == 0 {
+                    self.on_nodes.remove(&replica.node);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{ReplicaDescriptor, ReplicaRole, Zone};
+
+    use super::*;
+
+    fn summary(nodes: &[u64]) -> Summary {
+        let places = nodes.iter().map(|node| (NodeId(*node), Zone(format!("zone-{node}"))));
+        let descriptor = PartitionDescriptor::birth(PartitionId(7), TableId(8), KeyRange::ALL, places);
+        Summary { replica: ReplicaId(1), descriptor: Some(Arc::new(descriptor)), ..Summary::default() }
+    }
+
+    #[test]
+    fn counts_follow_every_change() {
+        let registry = Registry::default();
+        registry.put(PartitionId(7), summary(&[1, 2, 3]));
+        registry.put(PartitionId(9), Summary { leader: Some(ReplicaId(1)), term: 6, ..summary(&[1, 2, 4]) });
+        assert_eq!(registry.counts(), Counts { groups: 2, leaders: 1, log_replicas: 0 });
+        assert!([1, 2, 3, 4].map(|node| registry.shares(NodeId(node))).iter().all(|shares| *shares));
+        assert!(registry.leads(PartitionId(9), 6) && !registry.leads(PartitionId(9), 5));
+
+        let mut moved = summary(&[1, 2, 5]);
+        let own = ReplicaDescriptor {
+            id: ReplicaId(1),
+            node: NodeId(1),
+            zone: Zone("zone-1".to_owned()),
+            role: ReplicaRole::Voter,
+            kind: ReplicaKind::Log,
+        };
+        Arc::make_mut(moved.descriptor.as_mut().unwrap()).replicas[0] = own;
+        registry.put(PartitionId(9), moved);
+        assert_eq!(registry.counts(), Counts { groups: 2, leaders: 0, log_replicas: 1 });
+        assert!(!registry.shares(NodeId(4)) && registry.shares(NodeId(5)));
+
+        registry.remove(PartitionId(7));
+        registry.remove(PartitionId(7));
+        assert_eq!(registry.counts(), Counts { groups: 1, leaders: 0, log_replicas: 1 });
+        assert!(!registry.shares(NodeId(3)) && registry.shares(NodeId(2)));
+        registry.remove(PartitionId(9));
+        assert_eq!(registry.counts(), Counts::default());
+        assert!(!registry.shares(NodeId(1)));
     }
 }

@@ -90,6 +90,8 @@ pub struct Room {
     spent: AtomicU64,
     step: AtomicU64,
     allowance: AtomicU64,
+    /// As last measured.
+    free_bytes: AtomicU64,
     /// One measures at a time.
     inner: Mutex<Inner>,
     closed: Mutex<bool>,
@@ -109,6 +111,7 @@ impl Room {
             spent: AtomicU64::new(0),
             step: AtomicU64::new(0),
             allowance: AtomicU64::new(EXHAUSTED_ALLOWANCE_BYTES),
+            free_bytes: AtomicU64::new(0),
             inner: Mutex::new(Inner { disk: Some(disk), claimants: None, kept, refused: None }),
             closed: Mutex::new(false),
             closing: Condvar::new(),
@@ -122,6 +125,11 @@ impl Room {
 
     pub fn get(&self) -> RoomState {
         STATES[usize::from(self.state.load(Ordering::Relaxed))]
+    }
+
+    /// Free bytes of the disk, as last measured.
+    pub fn free_bytes(&self) -> u64 {
+        self.free_bytes.load(Ordering::Relaxed)
     }
 
     /// So much was handed to the log or to the items; measures if that may have changed anything.
@@ -151,6 +159,7 @@ impl Room {
                 return;
             }
         };
+        self.free_bytes.store(space.free_bytes, Ordering::Relaxed);
         self.metrics.free_bytes.set(i64::try_from(space.free_bytes).unwrap_or(i64::MAX));
         let wanted = self.options.reserve_bytes;
         let missing = wanted.saturating_sub(*kept);

@@ -30,6 +30,10 @@ use crate::worker::{Beginning, Worker};
 
 /// How often a stopping node asks its leaders to hand over.
 const RESIGN_EVERY: Duration = Duration::from_millis(200);
+/// Leaders asked at once: elections of thousands would hold everybody up.
+const RESIGN_AT_ONCE: usize = 256;
+/// How long a stopping node waits until the others have heard of it.
+const STOP_HEARD_WITHIN: Duration = Duration::from_millis(500);
 /// How long a worker's runtime may take to end its tasks.
 const END_TASKS: Duration = Duration::from_secs(1);
 
@@ -118,6 +122,11 @@ impl Node {
         &self.services
     }
 
+    /// What it knows of the others.
+    pub fn neighbours(&self) -> &crate::neighbours::Neighbours {
+        &self.context.neighbours
+    }
+
     pub fn metrics(&self) -> &crate::metrics::Metrics {
         &self.context.metrics
     }
@@ -127,9 +136,11 @@ impl Node {
         self.context.log.counters()
     }
 
-    /// Hands leaders over, flushes, closes.
+    /// Tells the others, hands leaders over, flushes, closes.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         tracing::info!(node = %self.context.node, "stops");
+        let Context { neighbours, links, registry, .. } = &*self.context;
+        neighbours.stop(links, registry, STOP_HEARD_WITHIN).await;
         self.hand_over().await;
         self.end_threads();
         let flushed = self.context.items.flush();
@@ -149,21 +160,33 @@ impl Node {
     async fn hand_over(&self) {
         let registry = &self.context.registry;
         let mut changes = registry.listen().changes;
-        let mut owed = registry.led();
+        let mut owed = Vec::from_iter(registry.led());
         let waited = tokio::time::timeout(self.stop_timeout, async {
             while !owed.is_empty() {
-                let partitions: Arc<[PartitionId]> = owed.iter().map(|(partition, _)| *partition).collect();
-                for worker in self.context.inboxes.workers() {
-                    let command = Command::Resign { partitions: Arc::clone(&partitions) };
-                    self.context.inboxes.push(worker, Mail::Command(command));
-                }
-                drop(tokio::time::timeout(RESIGN_EVERY, changes.changed()).await);
-                let led = registry.led();
-                owed.retain(|own| led.contains(own));
+                let first = owed.len().saturating_sub(RESIGN_AT_ONCE);
+                let mut asked = owed.split_off(first);
+                self.resign(&asked);
+                let answered = async {
+                    while !asked.is_empty() && changes.changed().await.is_ok() {
+                        asked.retain(|(partition, term)| registry.leads(*partition, *term));
+                    }
+                };
+                drop(tokio::time::timeout(RESIGN_EVERY, answered).await);
+                asked.retain(|(partition, term)| registry.leads(*partition, *term));
+                // The others first: one that finds no heir holds nobody up.
+                owed.splice(0..0, asked);
             }
         });
         if waited.await.is_err() {
-            tracing::warn!(leaders = owed.len(), "stops without handing all leaders over");
+            tracing::warn!(leaders = registry.counts().leaders, "stops without handing all leaders over");
+        }
+    }
+
+    fn resign(&self, led: &[(PartitionId, u64)]) {
+        let partitions: Arc<[PartitionId]> = led.iter().map(|(partition, _)| *partition).collect();
+        for worker in self.context.inboxes.workers() {
+            let command = Command::Resign { partitions: Arc::clone(&partitions) };
+            self.context.inboxes.push(worker, Mail::Command(command));
         }
     }
 
@@ -231,7 +254,7 @@ fn services(context: &Arc<Context>) -> Services {
         incoming: context.disk.incoming_dir(),
         budget: Arc::clone(&context.budget),
         room: Arc::clone(&context.room),
-        full_nodes: Arc::clone(&context.full_nodes),
+        neighbours: Arc::clone(&context.neighbours),
     };
     Services {
         data: DataService::new(context.inboxes.clone(), Arc::clone(&context.metrics)),

@@ -16,6 +16,7 @@ pub mod effects;
 pub mod group;
 pub mod inbox;
 pub mod lifecycle;
+pub mod neighbour;
 pub mod reads;
 pub mod receive;
 pub mod snapshots;
@@ -32,6 +33,7 @@ use replica::{Input, Now};
 
 use crate::context::Context;
 use crate::metrics::count;
+use crate::registry::Counts;
 use crate::room::RoomState;
 use crate::worker::desk::{Desk, Undelivered};
 use crate::worker::group::{Group, Phase};
@@ -234,7 +236,7 @@ impl Worker {
     /// For the gauges of the node, once per tick.
     fn count_groups(&self) {
         if self.desk.worker == 0 {
-            let (groups, leaders) = self.desk.context.registry.counts();
+            let Counts { groups, leaders, log_replicas: _ } = self.desk.context.registry.counts();
             let gauge = |number: usize| i64::try_from(count(number)).unwrap_or(i64::MAX);
             self.desk.context.metrics.groups.set(gauge(groups));
             self.desk.context.metrics.leaders.set(gauge(leaders));

@@ -17,6 +17,7 @@ use crate::error::describe;
 use crate::items::{GroupRecords, Items, ItemsOptions};
 use crate::log::{Done, Log, LogGroup, LogListener, LogOptions};
 use crate::metrics::Metrics;
+use crate::neighbours::{Neighbours, NeighboursOptions, Rhythm};
 use crate::pool::{Pool, PoolOptions};
 use crate::registry::Registry;
 use crate::room::{CALM, Room, RoomOptions};
@@ -99,10 +100,17 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
     let unfinished = crate::snapshot::recover(&disk.outgoing_dir(), &disk.incoming_dir(), &items, &log)
         .context("finish the snapshots that were being installed")?;
     let own = DirectoryEntry { node, zone: zone.clone(), address: (*address).to_owned(), start_number };
+    let directory = Arc::new(Directory::new(own));
+    let neighbours = Arc::new(Neighbours::new(NeighboursOptions {
+        node,
+        directory: Arc::clone(&directory),
+        inboxes: inboxes.clone(),
+        rhythm: rhythm(config),
+    }));
     let unreachable = inboxes.clone();
     let links = Links::new(LinksOptions {
         sender: Sender { node, start_number },
-        directory: Arc::new(Directory::new(own)),
+        directory,
         connector: (*connector).clone(),
         metrics: Arc::clone(&metrics),
         room: Arc::clone(&room),
@@ -136,12 +144,21 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
             ..Options::default()
         },
         room,
-        full_nodes: Arc::default(),
+        neighbours,
     });
     let groups = start_groups(&context, &unfinished)?;
     context.room.watch(context.log.clone(), context.items.clone());
     context.room.measure();
     Ok(Opened { context, groups })
+}
+
+fn rhythm(config: &Config) -> Rhythm {
+    let ticks = |ticks: usize| u64::try_from(ticks).unwrap_or(u64::MAX);
+    Rhythm {
+        tick: config.tick.duration(),
+        heartbeat_ticks: ticks(config.heartbeat_ticks),
+        election_ticks: ticks(config.election_ticks),
+    }
 }
 
 fn open_disk(config: &Config) -> anyhow::Result<Disk> {

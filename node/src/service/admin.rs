@@ -17,6 +17,7 @@ use wire::admin::{
 use crate::context::Context;
 use crate::directory::DirectoryEntry;
 use crate::error::describe;
+use crate::registry::Counts;
 use crate::room::RoomState;
 use crate::worker::command::{Command, CommandError, Only, Reply};
 use crate::worker::inbox::Mail;
@@ -63,7 +64,7 @@ impl Admin for AdminService {
     async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<NodeStatus>, Status> {
         let context = &self.context;
         let space = context.disk.space().map_err(|error| Status::internal(describe(&error)))?;
-        let (groups, leaders) = context.registry.counts();
+        let Counts { groups, leaders, log_replicas: _ } = context.registry.counts();
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(Response::new(NodeStatus {
             node: context.node.0,

@@ -17,8 +17,8 @@ use wire::raft::{Frame, FrameAnswer, SnapshotAnswer, SnapshotChunk, SnapshotHead
 
 use crate::directory::{Directory, DirectoryEntry};
 use crate::error::describe;
-use crate::full_nodes::FullNodes;
 use crate::metrics::{Metrics, count};
+use crate::neighbours::{Heard, Neighbours};
 use crate::room::{Room, RoomState};
 use crate::snapshot::{Budget, Incoming};
 use crate::transport::convert;
@@ -42,7 +42,7 @@ pub struct RaftOptions {
     pub incoming: PathBuf,
     pub budget: Arc<Budget>,
     pub room: Arc<Room>,
-    pub full_nodes: Arc<FullNodes>,
+    pub neighbours: Arc<Neighbours>,
 }
 
 #[derive(Clone)]
@@ -84,9 +84,9 @@ impl RaftService {
     }
 
     fn frame(&self, frame: Frame) -> Result<(), Status> {
-        let RaftOptions { node, inboxes, directory, metrics, full_nodes, .. } = &*self.options;
+        let RaftOptions { node, inboxes, directory, metrics, neighbours, .. } = &*self.options;
         metrics.raft_frames_received.inc();
-        let Frame { from_node, to_node, start_number, messages, directory: told, disk_full } = frame;
+        let Frame { from_node, to_node, start_number, messages, directory: told, disk_full, heartbeat } = frame;
         if to_node != node.0 {
             metrics.garbage.inc();
             return Err(Status::failed_precondition(format!("this is node {node}, not {}", NodeId(to_node))));
@@ -96,7 +96,7 @@ impl RaftService {
             return Err(Status::failed_precondition(format!("node {from} has started anew since")));
         }
         directory.learn(told.into_iter().map(DirectoryEntry::from));
-        full_nodes.told(from, disk_full);
+        neighbours.heard(from, &Heard { start_number, disk_full, heartbeat });
         let mut arrived = Vec::with_capacity(messages.len());
         for message in messages {
             let size = convert::wire_size(&message);

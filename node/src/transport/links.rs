@@ -8,7 +8,7 @@ use futures::{FutureExt, Stream, StreamExt, stream};
 use model::NodeId;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use wire::raft::{Frame, Message};
+use wire::raft::{Frame, Heartbeat, Message};
 
 use crate::directory::{Directory, DirectoryEntry};
 use crate::metrics::{Metrics, count};
@@ -51,26 +51,49 @@ pub struct Links {
 
 struct Inner {
     options: LinksOptions,
-    outboxes: Mutex<BTreeMap<NodeId, Arc<Outbox<Message>>>>,
+    links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
+}
+
+/// To one other node.
+struct Link {
+    outbox: Arc<Outbox<Message>>,
+    /// The newest alone is sent; a new stream begins with it.
+    heartbeat: watch::Sender<Option<Heartbeat>>,
+}
+
+/// What becomes one frame.
+enum Piece {
+    Messages(Vec<Message>),
+    Directory,
+    Heartbeat(Heartbeat),
 }
 
 impl Links {
     pub fn new(options: LinksOptions) -> Links {
-        Links { inner: Arc::new(Inner { options, outboxes: Mutex::default() }) }
+        Links { inner: Arc::new(Inner { options, links: Mutex::default() }) }
     }
 
     /// What waits to leave for that node; its stream is opened with the first call.
     pub fn outbox(&self, node: NodeId) -> Arc<Outbox<Message>> {
-        let mut outboxes = self.inner.outboxes.lock().expect("no holder of this lock panics");
-        if let Some(outbox) = outboxes.get(&node) {
-            return Arc::clone(outbox);
+        Arc::clone(&self.link(node).outbox)
+    }
+
+    /// Leaves with the next frame of its own; where there is no stream, with the next one if none follows before.
+    pub fn beat(&self, node: NodeId, heartbeat: Heartbeat) {
+        self.link(node).heartbeat.send_replace(Some(heartbeat));
+    }
+
+    fn link(&self, node: NodeId) -> Arc<Link> {
+        let mut links = self.inner.links.lock().expect("no holder of this lock panics");
+        if let Some(link) = links.get(&node) {
+            return Arc::clone(link);
         }
-        let outbox = Outbox::new(OUTBOX_BYTES);
+        let link = Arc::new(Link { outbox: Outbox::new(OUTBOX_BYTES), heartbeat: watch::Sender::new(None) });
         let runtimes = &self.inner.options.runtimes;
-        let runtime = &runtimes[outboxes.len() % runtimes.len()];
-        outboxes.insert(node, Arc::clone(&outbox));
-        drop(runtime.spawn(keep_connected(Arc::clone(&self.inner), node, Arc::clone(&outbox))));
-        outbox
+        let runtime = &runtimes[links.len() % runtimes.len()];
+        links.insert(node, Arc::clone(&link));
+        drop(runtime.spawn(keep_connected(Arc::clone(&self.inner), node, Arc::clone(&link))));
+        link
     }
 
     pub fn connector(&self) -> &Connector {
@@ -83,13 +106,13 @@ impl Links {
 }
 
 /// For ever: connects, carries frames until the stream ends, tells, waits.
-async fn keep_connected(inner: Arc<Inner>, node: NodeId, outbox: Arc<Outbox<Message>>) {
+async fn keep_connected(inner: Arc<Inner>, node: NodeId, link: Arc<Link>) {
     let options = &inner.options;
     let mut news = options.directory.watch();
     let mut pause = FIRST_PAUSE;
-    while !outbox.is_closed() {
+    while !link.outbox.is_closed() {
         let entry = options.directory.entry(node);
-        match connect(Arc::clone(&inner), node, entry, Arc::clone(&outbox)).await {
+        match connect(Arc::clone(&inner), node, entry, Arc::clone(&link)).await {
             Ok(end) => {
                 tracing::debug!(%node, "connected");
                 let begun = Instant::now();
@@ -103,7 +126,7 @@ async fn keep_connected(inner: Arc<Inner>, node: NodeId, outbox: Arc<Outbox<Mess
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
-        outbox.down();
+        link.outbox.down();
         (options.on_unreachable)(node);
         tokio::select! {
             () = tokio::time::sleep(pause) => (),
@@ -116,38 +139,46 @@ async fn connect(
     inner: Arc<Inner>,
     node: NodeId,
     entry: Option<DirectoryEntry>,
-    outbox: Arc<Outbox<Message>>,
+    link: Arc<Link>,
 ) -> Result<futures::future::BoxFuture<'static, LinkError>, LinkError> {
     let entry = entry.ok_or_else(|| LinkError::Nobody(node.to_string()))?;
-    let frames = Box::pin(frames(&inner.options, node, &outbox));
+    let frames = Box::pin(frames(&inner.options, node, &link));
     inner.options.connector.clone().exchange(entry.address, frames).boxed().await
 }
 
-/// The directory first, and again whenever it changes; messages as they gather.
-fn frames(options: &LinksOptions, node: NodeId, outbox: &Arc<Outbox<Message>>) -> impl Stream<Item = Frame> + use<> {
+/// Directory and heartbeat first, and again whenever they change; messages as they gather.
+fn frames(options: &LinksOptions, node: NodeId, link: &Link) -> impl Stream<Item = Frame> + use<> {
     let Sender { node: from_node, start_number } = options.sender;
     let directory = Arc::clone(&options.directory);
     let metrics = Arc::clone(&options.metrics);
     let room = Arc::clone(&options.room);
-    let mut news = options.directory.watch();
-    news.mark_changed();
     let empty = Frame { from_node: from_node.0, to_node: node.0, start_number, ..Default::default() };
-    let told = stream::unfold(news, |mut news: watch::Receiver<u64>| async move {
-        news.changed().await.ok()?;
-        Some((None, news))
-    });
-    stream::select(outbox.stream().map(Some), told.boxed()).map(move |messages| {
+    let messages = link.outbox.stream().map(Piece::Messages);
+    let told = news(options.directory.watch()).map(|_version| Piece::Directory);
+    let beats = news(link.heartbeat.subscribe()).filter_map(|beat| std::future::ready(beat.map(Piece::Heartbeat)));
+    stream::select(messages, stream::select(told.boxed(), beats.boxed())).map(move |piece| {
         metrics.raft_frames_sent.inc();
         let empty = Frame { disk_full: room.get() >= RoomState::Full, ..empty.clone() };
-        match messages {
-            Some(messages) => {
+        match piece {
+            Piece::Messages(messages) => {
                 metrics.raft_messages.inc_by(count(messages.len()));
                 Frame { messages, ..empty }
             }
-            None => {
+            Piece::Directory => {
                 let directory = directory.entries().into_iter().map(wire::raft::DirectoryEntry::from).collect();
                 Frame { directory, ..empty }
             }
+            Piece::Heartbeat(heartbeat) => Frame { heartbeat: Some(heartbeat), ..empty },
         }
+    })
+}
+
+/// What is there now, then every change; the newest alone where several came.
+fn news<T: Clone + Send + Sync>(mut watched: watch::Receiver<T>) -> impl Stream<Item = T> {
+    watched.mark_changed();
+    stream::unfold(watched, |mut watched| async move {
+        watched.changed().await.ok()?;
+        let value = watched.borrow_and_update().clone();
+        Some((value, watched))
     })
 }

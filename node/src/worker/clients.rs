@@ -84,7 +84,7 @@ fn admit_one(desk: &mut Desk, group: &mut Group, queued: Queued) {
 
 /// Where there is room: here, and where a quorum would need it. Who does not lead says who does.
 fn takes_writes(desk: &Desk, group: &Group) -> bool {
-    let quorum = |descriptor| desk.context.full_nodes.leave_a_quorum(descriptor);
+    let quorum = |descriptor| desk.context.neighbours.leave_a_quorum(descriptor);
     let room = || !desk.lacks_room() && desk.context.room.get() < RoomState::Full;
     !group.leads() || (room() && group.summary.descriptor.as_deref().is_none_or(quorum))
 }

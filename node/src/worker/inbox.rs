@@ -13,6 +13,7 @@ use wire::raft::SnapshotHeader;
 
 use crate::log::Done;
 use crate::metrics::Metrics;
+use crate::neighbours::News;
 use crate::service::data::Connection;
 use crate::snapshot::{Outgoing, Received};
 use crate::transport::convert::Parcel;
@@ -34,6 +35,11 @@ pub enum Mail {
     },
     /// A stream to that node broke or could not be opened.
     Unreachable(NodeId),
+    /// What is new of another node.
+    Neighbour {
+        node: NodeId,
+        news: News,
+    },
     Durable(Vec<Done>),
     /// Encoded attributes; an error if the disk failed to read or the pool is full.
     ItemRead {

@@ -29,6 +29,7 @@ impl Worker {
                 }
             }
             Mail::Unreachable(node) => self.unreachable(node),
+            Mail::Neighbour { node, news } => self.neighbour(node, news),
             Mail::Durable(done) => self.durable(done),
             Mail::ItemRead { partition, ticket, attributes } => {
                 let input = match attributes {

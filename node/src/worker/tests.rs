@@ -25,6 +25,7 @@ use wire::raft::SnapshotHeader;
 
 use super::*;
 use crate::config::{ByteSize, Config, Milliseconds};
+use crate::neighbours::News;
 use crate::server::open::{Opening, open};
 use crate::service::data::{Connection, DataService};
 use crate::transport::convert::Parcel;
@@ -340,4 +341,19 @@ async fn a_group_with_a_corrupt_log_is_known_to_the_next_start() {
     fixture.worker.receive(Mail::Corrupt(PARTITION));
     let corrupt = |worker: &Worker| worker.desk.context.log.groups().iter().any(|group| group.corrupt);
     fixture.until(corrupt).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn news_of_a_node_reach_the_groups_that_have_a_replica_there() {
+    let mut fixture = Fixture::start().await;
+    let told = |fixture: &mut Fixture, node: u64, news: News| {
+        fixture.worker.receive(Mail::Neighbour { node: model::NodeId(node), news });
+        std::mem::take(&mut fixture.worker.groups.get_mut(&PARTITION).unwrap().inputs)
+    };
+    for news in [News::Silent, News::Restarted] {
+        assert!(matches!(told(&mut fixture, 2, news)[..], [Input::Lost(ReplicaId(2))]), "{news:?}");
+    }
+    assert!(matches!(told(&mut fixture, 3, News::Stopping)[..], [Input::Stopping(ReplicaId(3))]));
+    assert!(told(&mut fixture, 2, News::Returned).is_empty());
+    assert!(told(&mut fixture, 4, News::Silent).is_empty());
 }

@@ -11,7 +11,7 @@ use crate::room::RoomState;
 use crate::transport::convert;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
-use crate::worker::{Worker, effects, schedule, snapshots};
+use crate::worker::{Worker, effects, neighbour, schedule, snapshots};
 
 /// Ticks between attempts to make room on a full disk: old log files, retired groups.
 const TIDY_TICKS: u64 = 10;
@@ -31,6 +31,7 @@ impl Worker {
         self.ticks += 1;
         if self.desk.worker == 0 {
             self.desk.context.room.measure();
+            neighbour::tick(&self.desk.context);
         }
         let resign = self.look_at_room();
         for group in self.groups.values_mut() {

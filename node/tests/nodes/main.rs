@@ -8,6 +8,7 @@ mod group;
 mod limits;
 mod many;
 mod moves;
+mod neighbours;
 #[path = "../../../e2e/src/small_disk.rs"]
 mod small_disk;
 mod world;
