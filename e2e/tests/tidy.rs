@@ -38,7 +38,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("placement", &["model"]),
     ("wire", &["model"]),
     ("replica", &["model"]),
-    ("sim", &["model", "replica"]),
+    ("sim", &["model", "placement", "replica"]),
     ("node", &["model", "placement", "replica", "wire"]),
     ("memds", &["model", "wire"]),
     ("router", &["memds", "model", "wire"]),

@@ -61,6 +61,18 @@ pub struct Config {
     /// Ticks between a leader's heartbeats.
     #[arg(long, env = "TRIVET_NODE_HEARTBEAT_TICKS", default_value_t = 2)]
     pub heartbeat_ticks: usize,
+    /// How long a replica is silent before a log replica stands in for it; 0s for never.
+    #[arg(long, env = "TRIVET_NODE_SUSPECT_AFTER", default_value = "2s")]
+    pub suspect_after: Milliseconds,
+    /// The same for a replica whose node has announced that it stops and will be back.
+    #[arg(long, env = "TRIVET_NODE_PLANNED_STOP", default_value = "60s")]
+    pub planned_stop: Milliseconds,
+    /// How long a replica is away before it is rebuilt on another node.
+    #[arg(long, env = "TRIVET_NODE_REPLACE_AFTER", default_value = "600s")]
+    pub replace_after: Milliseconds,
+    /// What snapshots may read and write of the disk in a second; 0 for no limit.
+    #[arg(long, env = "TRIVET_NODE_SNAPSHOT_BUDGET", default_value = "100MiB")]
+    pub snapshot_budget: ByteSize,
     /// How long a stopping node waits for its leaders to hand over.
     #[arg(long, env = "TRIVET_NODE_STOP_TIMEOUT", default_value = "5s")]
     pub stop_timeout: Milliseconds,
@@ -80,6 +92,12 @@ pub enum ConfigError {
     NoSharers,
     #[error("an election must take at least three heartbeats: {election} and {heartbeat} ticks")]
     ElectionTooShort { election: usize, heartbeat: usize },
+    #[error("a tick takes some time")]
+    NoTick,
+    #[error("a replica is suspected after {suspect}, while an election takes {election}")]
+    SuspectsTooSoon { suspect: Milliseconds, election: Milliseconds },
+    #[error("a replica is replaced after {replace}, before it is suspected after {suspect}")]
+    ReplacesTooSoon { replace: Milliseconds, suspect: Milliseconds },
 }
 
 impl Config {
@@ -100,7 +118,22 @@ impl Config {
                 heartbeat: self.heartbeat_ticks,
             });
         }
+        if self.tick.0 == 0 {
+            return Err(ConfigError::NoTick);
+        }
+        let election = self.tick.0 * self.election_ticks as u64;
+        if self.suspect_after.0 > 0 && self.suspect_after.0 < election {
+            return Err(ConfigError::SuspectsTooSoon { suspect: self.suspect_after, election: Milliseconds(election) });
+        }
+        if self.replace_after < self.suspect_after {
+            return Err(ConfigError::ReplacesTooSoon { replace: self.replace_after, suspect: self.suspect_after });
+        }
         Ok(())
+    }
+
+    /// Rounded up.
+    pub fn ticks(&self, time: Milliseconds) -> u64 {
+        time.0.div_ceil(self.tick.0)
     }
 }
 
@@ -109,7 +142,7 @@ impl Config {
 pub struct ByteSize(pub u64);
 
 /// A duration: `250ms` or `5s`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Milliseconds(pub u64);
 
 /// Why a size or a duration could not be read.

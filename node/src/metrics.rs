@@ -1,6 +1,6 @@
 //! What a node counts. Handles are resolved at the start and counted per turn or frame, never per request by name.
 
-use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::log::LogCounters;
 
@@ -57,6 +57,8 @@ pub struct Metrics {
     pub groups: IntGauge,
     /// Replicas on this node that lead.
     pub leaders: IntGauge,
+    /// Groups by how whole they are: as this node's leaders see them, and those here that miss a leader.
+    pub groups_by_health: IntGaugeVec,
     /// Free bytes of the node's disk.
     pub free_bytes: IntGauge,
 }
@@ -74,6 +76,9 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
+        let help = "Groups that this node leads by how whole they are, and those here that miss a leader";
+        let groups_by_health = IntGaugeVec::new(Opts::new("node_groups_by_health", help), &["health"])?;
+        registry.register(Box::new(groups_by_health.clone()))?;
         Ok(Metrics {
             turns: counter("turns", "Turns that workers took")?,
             wakes: counter("wakes", "Pushes that had to wake a worker")?,
@@ -100,6 +105,7 @@ impl Metrics {
             snapshots_received: counter("snapshots_received", "Snapshots received in full")?,
             groups: gauge("groups", "Replicas on this node")?,
             leaders: gauge("leaders", "Replicas on this node that lead")?,
+            groups_by_health,
             free_bytes: gauge("disk_free_bytes", "Free bytes of the node's disk")?,
             registry,
         })

@@ -11,12 +11,15 @@ pub mod admin;
 pub mod birth;
 pub mod clients;
 pub mod command;
+pub mod corrupt;
 pub mod desk;
 pub mod effects;
 pub mod group;
+pub mod health;
 pub mod inbox;
 pub mod lifecycle;
 pub mod neighbour;
+pub mod places;
 pub mod reads;
 pub mod receive;
 pub mod snapshots;
@@ -54,12 +57,15 @@ pub struct Worker {
     pub births: BTreeSet<PartitionId>,
     /// Groups whose log cannot be read: nothing of them is started, nothing of them made anew.
     pub corrupt: BTreeSet<PartitionId>,
+    /// Those of them that are being removed.
+    pub discarding: BTreeSet<PartitionId>,
     pub ticks: u64,
     /// The disk's room at the last tick.
     pub room: RoomState,
     /// Retired groups for whose clearing the disk had no room.
     pub uncleared: Vec<PartitionId>,
     pub tick: Duration,
+    pub counted: health::Counted,
 }
 
 /// A worker at its start.
@@ -80,10 +86,12 @@ impl Worker {
             active: VecDeque::new(),
             births: BTreeSet::new(),
             corrupt,
+            discarding: BTreeSet::new(),
             ticks: 0,
             room: RoomState::Enough,
             uncleared: Vec::new(),
             tick,
+            counted: health::Counted::default(),
         }
     }
 
@@ -143,6 +151,7 @@ impl Worker {
         let now = wall_clock();
         loop {
             self.step_active(now, began);
+            self.place();
             let undelivered = self.desk.send_messages();
             self.note_undelivered(&undelivered);
             self.desk.send_jobs();

@@ -10,6 +10,8 @@ use clap::Subcommand;
 use control::cluster::Cluster;
 use control::moves::{self, Move};
 use model::{NodeId, PartitionDescriptor, PartitionId, TableDescriptor};
+use wire::admin::Health;
+use wire::admin::health::State;
 
 /// What people ask of running nodes.
 #[derive(clap::Args)]
@@ -115,7 +117,9 @@ async fn print_groups(cluster: &Cluster) -> anyhow::Result<()> {
                 group.applied,
                 group.last_index,
             );
-            lines.entry((place.0, place.1, group.partition)).or_default().push(line);
+            let lines = lines.entry((place.0, place.1, group.partition)).or_default();
+            lines.push(line);
+            lines.extend(group.health.map(|health| format!("    {}", describe(&health))));
         }
     }
     for ((table, _, partition), replicas) in lines {
@@ -123,6 +127,24 @@ async fn print_groups(cluster: &Cluster) -> anyhow::Result<()> {
         replicas.iter().for_each(|line| say(line));
     }
     Ok(())
+}
+
+/// How a group is, since when, and why.
+fn describe(health: &Health) -> String {
+    let Health { state: _, replica, stand_in, why, for_ms, percent } = health;
+    let state = match health.state() {
+        State::Unspecified => "in an unknown state".to_owned(),
+        State::Whole => "whole".to_owned(),
+        State::Missing => format!("replica {replica} is missing"),
+        State::StoodIn if *replica == 0 => format!("log replica {stand_in} stands in"),
+        State::StoodIn => format!("log replica {stand_in} stands in for replica {replica}"),
+        State::Rebuilding => format!("replica {replica} is rebuilt: {percent} %"),
+        State::Short => "short of a replica".to_owned(),
+        State::NeedsArchive => "needs the archive: no replica with items can reach the log".to_owned(),
+        State::Leaderless => "without a leader: its quorum is lost or cut off".to_owned(),
+    };
+    let hindrance = if why.is_empty() { String::new() } else { format!("; {why}") };
+    format!("{state}, for {}.{} s{hindrance}", for_ms / 1000, for_ms % 1000 / 100)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -140,7 +140,10 @@ fn hostile_frames_between_nodes_are_refused_or_read() {
     let make = |random: &mut Random| {
         let (messages, directory) = (some(random, message), some(random, entry));
         let (from_node, disk_full) = (random.bits(), random.below(2) == 1);
-        raft::Frame { from_node, to_node: 7, start_number: 3, messages, directory, disk_full }.encode_to_vec()
+        let beat = |random: &mut Random| raft::Heartbeat { free_bytes: random.number(), ..Default::default() };
+        let heartbeat = (random.below(2) == 1).then(|| beat(random));
+        raft::Frame { from_node, to_node: 7, start_number: 3, messages, directory, disk_full, heartbeat }
+            .encode_to_vec()
     };
     let target = |input: &[u8]| {
         read::<raft::Frame>(input);

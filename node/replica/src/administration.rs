@@ -37,6 +37,7 @@ pub(crate) fn token_of(input: &Input) -> Option<Token> {
         | Input::SnapshotFailed { .. }
         | Input::SnapshotSent { .. }
         | Input::Installed { .. }
+        | Input::Placed { .. }
         | Input::AnnounceCommit
         | Input::Campaign
         | Input::Resign => None,
@@ -59,8 +60,8 @@ pub(crate) fn take(leading: &mut Leading, desk: &mut Desk<'_>, core: &mut Core, 
             desk.effects.answers.extend(answer.map(|answer| (token, answer)));
         }
         Input::Change { token, epoch, change } => {
-            let context = Command { leading, core, now };
-            if let Err(refusal) = context.change(desk, token, epoch, &change) {
+            let command = Command { leading, core, now };
+            if let Err(refusal) = command.change(desk, token, epoch, &change) {
                 desk.refuse(token, refusal);
             }
         }
@@ -95,14 +96,22 @@ pub(crate) fn take(leading: &mut Leading, desk: &mut Desk<'_>, core: &mut Core, 
         | Input::SnapshotBuilt { .. }
         | Input::SnapshotFailed { .. }
         | Input::SnapshotSent { .. }
+        | Input::Placed { .. }
         | Input::Installed { .. } => {}
     }
 }
 
-struct Command<'a> {
-    leading: &'a mut Leading,
-    core: &'a mut Core,
-    now: Now,
+/// A change that a leader proposes, whoever wants it.
+pub(crate) struct Command<'a> {
+    pub leading: &'a mut Leading,
+    pub core: &'a mut Core,
+    pub now: Now,
+}
+
+/// Where it stands in the log.
+pub(crate) struct Begun {
+    index: u64,
+    joint: bool,
 }
 
 /// A split that is asked for.
@@ -114,19 +123,25 @@ struct Cut {
 }
 
 impl Command<'_> {
+    fn change(mut self, desk: &Desk<'_>, token: Token, epoch: u64, change: &Change) -> Result<(), Refusal> {
+        let Begun { index, joint } = self.begin_change(desk, epoch, change)?;
+        self.leading.await_admin(token, index, joint);
+        Ok(())
+    }
+
     /// Planned against the epoch that this leader has applied, and checked again when it is applied.
-    fn change(self, desk: &Desk<'_>, token: Token, epoch: u64, change: &Change) -> Result<(), Refusal> {
+    pub(crate) fn begin_change(&mut self, desk: &Desk<'_>, epoch: u64, change: &Change) -> Result<Begun, Refusal> {
         let state = self.ready_to_change(desk, epoch)?;
         let core = &*self.core;
-        let situation = Situation { leader: core.id(), caught_up: |id: ReplicaId| core.caught_up(id) };
+        let situation =
+            Situation { flaw: core.flaw(), leader: core.id(), caught_up: |id: ReplicaId| core.caught_up(id) };
         let Planned { descriptor, change } =
             plan(change, &state.descriptor, &situation).map_err(|reason| Refusal::Impossible { reason })?;
         let body = Body::Membership(descriptor.encode());
         let commit_time_us = self.leading.commit_time(self.now);
         let context = LogEntry { evaluation_term: self.leading.term, commit_time_us, body }.encode();
         let index = self.core.propose_change(&change, context).map_err(|_refused| Refusal::Overloaded)?;
-        self.leading.await_admin(token, index, change.enter_joint().is_some());
-        Ok(())
+        Ok(Begun { index, joint: change.enter_joint().is_some() })
     }
 
     /// Every leader, replica and node agrees that this is the group's next descriptor, whatever it will be.

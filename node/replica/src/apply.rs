@@ -89,6 +89,12 @@ impl Applier {
         self.state.as_ref().map_or(ReplicaKind::Storage, |state| self.kind_of(state.replica))
     }
 
+    /// Who is no member any more may have been a log replica, and needs nothing.
+    fn keeps_items(&self) -> bool {
+        let own = self.state.as_ref().and_then(|state| state.descriptor.replica(state.replica));
+        own.is_some_and(|own| own.kind == ReplicaKind::Storage)
+    }
+
     pub(crate) fn descriptor(&self) -> Option<&PartitionDescriptor> {
         self.state.as_ref().map(|state| &state.descriptor)
     }
@@ -135,7 +141,7 @@ impl Taking<'_> {
     }
 
     fn writes(&mut self, index: u64, writes: Vec<Write>) {
-        if self.applier.own_kind() == ReplicaKind::Log {
+        if !self.applier.keeps_items() {
             return;
         }
         self.batch.writes.extend(writes.into_iter().map(|write| AppliedWrite {
@@ -339,5 +345,12 @@ mod tests {
         newer.version += 1;
         let (_, fates) = bench.take(entry(12, TERM, Body::Table(newer.encode())));
         assert_eq!(fates, [(12, Fate::Taken)]);
+    }
+
+    #[test]
+    fn a_replica_that_is_no_member_any_more_applies_no_items() {
+        let mut bench = Bench::new();
+        bench.applier.state.as_mut().unwrap().descriptor.replicas.remove(0);
+        assert_eq!(bench.take(entry(11, TERM, writes())).0.writes, []);
     }
 }

@@ -6,14 +6,14 @@ mod host;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use model::{PartitionId, ReplicaId, TableDescriptor};
+use model::{NodeId, PartitionId, ReplicaId, TableDescriptor, Zone};
 
 pub(crate) use crate::cluster::host::{Disk, Host};
 use crate::eraftpb::{Entry, MessageType};
 use crate::fixture::{descriptor, table};
 use crate::{
-    Answer, AppliedMark, Effects, Envelope, GroupState, Input, MessageBody, Now, Options, Replica, SnapshotContent,
-    Token, WriteRequest,
+    Answer, AppliedMark, Effects, Envelope, GroupState, Input, MessageBody, NoPlace, Now, Options, Replica,
+    SnapshotContent, Token, Wanted, WriteRequest,
 };
 
 pub(crate) struct Cluster {
@@ -37,6 +37,8 @@ pub(crate) struct Cluster {
     pub promised: BTreeMap<Token, BTreeSet<Bytes>>,
     /// Who owes an answer.
     pub owed: BTreeMap<Token, u64>,
+    /// What leaders have asked for, and by whom.
+    pub places_wanted: Vec<(u64, Wanted)>,
 }
 
 /// A small generator of repeatable luck.
@@ -74,6 +76,7 @@ impl Cluster {
             history: BTreeMap::new(),
             promised: BTreeMap::new(),
             owed: BTreeMap::new(),
+            places_wanted: Vec::new(),
         };
         for id in (1..).take(zones.len()) {
             let state = GroupState::birth(ReplicaId(id), descriptor(zones), table());
@@ -252,6 +255,14 @@ impl Cluster {
         token
     }
 
+    /// Answers what was asked for last.
+    pub(crate) fn place(&mut self, place: Result<(NodeId, Zone), NoPlace>) {
+        let (id, wanted) = self.places_wanted.pop().expect("a place is wanted");
+        self.places_wanted.clear();
+        self.host(id).inputs.push(Input::Placed { wanted, place });
+        self.settle();
+    }
+
     pub(crate) fn transfer(&mut self, id: u64, to: u64) -> Token {
         let token = self.owed_by(id);
         self.host(id).inputs.push(Input::Transfer { token, to: ReplicaId(to) });
@@ -317,6 +328,7 @@ impl Cluster {
             confirmed,
             fetch,
             snapshot_wanted,
+            place_wanted,
             install,
             truncate,
             events,
@@ -342,6 +354,9 @@ impl Cluster {
             self.note_history(id, batch.index);
         }
         self.network.extend(send);
+        if let Some(wanted) = place_wanted {
+            self.places_wanted.push((id, wanted));
+        }
         let received = install.map(|install| {
             let files = self.snapshots.get(&(id, install.index)).cloned();
             assert!(files.is_some() || !install.has_items, "the files came before the message");

@@ -8,6 +8,7 @@ use model::{PartitionDescriptor, ReplicaId, TableDescriptor};
 
 use crate::entry::WriteKind;
 use crate::eraftpb::MessageType;
+use crate::repair::Wanted;
 use crate::split::Child;
 use crate::{Token, eraftpb};
 
@@ -32,6 +33,8 @@ pub struct Effects {
     /// A snapshot that has arrived and is to replace everything this replica has; answered by `Input::Installed`. No other
     /// append or apply comes before that.
     pub install: Option<Install>,
+    /// A node for a new replica, answered by `Input::Placed`; asked again after a while where no answer comes.
+    pub place_wanted: Option<Wanted>,
     /// Entries up to and including this index may be removed from the log.
     pub truncate: Option<u64>,
     /// The followers do not know yet how far the log is committed. The next append tells them; where none comes within a few
@@ -97,6 +100,13 @@ pub enum MessageBody {
     },
     /// Who hears it wakes: its sender woke, or its host stopped the replica that others count on.
     WakeAsked,
+    /// From the leader: that replica has been silent for so many ticks. Whoever leads next does not begin to count anew.
+    Absent {
+        replica: ReplicaId,
+        ticks: u64,
+    },
+    /// From the host of a replica that has lost what it had acknowledged, and that says nothing more itself.
+    Unfit,
     /// From the leader: its log begins after this entry, which two replicas with items hold. Others truncate no further.
     Truncated {
         index: u64,
@@ -105,7 +115,7 @@ pub enum MessageBody {
 
 impl Envelope {
     /// Whether it may bring an empty replica to life on a node that has none: what a replica says to one that it takes for a
-    /// member. Answers and questions between members are not, nor is anything to an id that the node no longer accepts.
+    /// member. Answers between members are not, nor is anything to an id that the node no longer accepts.
     pub fn gives_life(&self) -> bool {
         match &self.body {
             MessageBody::Raft(message) => matches!(
@@ -116,11 +126,15 @@ impl Envelope {
                     | MessageType::MsgRequestVote
                     | MessageType::MsgRequestPreVote
             ),
-            MessageBody::TailAsked { .. }
-            | MessageBody::TailTold { .. }
+            // Who asks counts on the answer of everybody: a voter that was added and has heard nothing yet has an empty log to tell of, and
+            // without it two that doubt theirs would wait for ever.
+            MessageBody::TailAsked { .. } => true,
+            MessageBody::TailTold { .. }
             | MessageBody::Truncated { .. }
             | MessageBody::SleepAsked { .. }
             | MessageBody::SleepAgreed { .. }
+            | MessageBody::Absent { .. }
+            | MessageBody::Unfit
             | MessageBody::WakeAsked => false,
         }
     }
@@ -242,4 +256,19 @@ pub enum Event {
     Table(Box<TableDescriptor>),
     /// This replica is no longer in the group's configuration; the host retires it.
     Removed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_was_never_here_is_brought_to_life_by_a_question_and_not_by_an_answer() {
+        let envelope = |body| Envelope { from: ReplicaId(1), to: ReplicaId(4), body };
+        assert!(envelope(MessageBody::TailAsked { question: 7 }).gives_life());
+        let told = MessageBody::TailTold { question: 7, term: 6, last_index: 20, last_term: 6, commit: 20 };
+        for body in [told, MessageBody::WakeAsked, MessageBody::Unfit, MessageBody::Truncated { index: 5 }] {
+            assert!(!envelope(body).gives_life());
+        }
+    }
 }

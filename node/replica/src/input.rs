@@ -5,6 +5,7 @@ use model::expression::{Condition, Update};
 use model::{Item, NodeId, PartitionId, ReplicaId, ReplicaKind, TableDescriptor, Zone};
 
 use crate::effect::{Envelope, FetchRequest};
+use crate::repair::{NoPlace, Wanted};
 use crate::state::SnapshotContent;
 use crate::{Token, eraftpb};
 
@@ -21,7 +22,7 @@ pub enum Input {
 
     /// The node of that replica is silent, or has started anew: who sleeps in its care wakes (`sleep`).
     Lost(ReplicaId),
-    /// The node of that replica has announced a planned stop: it will be silent, and means to be back.
+    /// The node of that replica has said that it is about to stop, and will be back: its silence is no reason to hurry.
     Stopping(ReplicaId),
 
     /// A client's write, to be answered with [`crate::Answer`]. The epoch is checked here.
@@ -52,6 +53,9 @@ pub enum Input {
     SnapshotSent { to: ReplicaId, delivered: bool },
     /// `Effects::install` is done: engine and log hold the snapshot, durably.
     Installed { index: u64 },
+
+    /// The answer to `Effects::place_wanted`.
+    Placed { wanted: Wanted, place: Result<(NodeId, Zone), NoPlace> },
 
     /// To the leader: one change of membership planned against this epoch.
     Change { token: Token, epoch: u64, change: Change },

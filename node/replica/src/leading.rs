@@ -17,6 +17,7 @@ use crate::oversight::Oversight;
 use crate::queue::{Old, Queue, Queued, Waiting, request_bytes};
 use crate::raft_core::Core;
 use crate::reads::{Reader, Rounds};
+use crate::repair::Repair;
 use crate::split::Dividing;
 use crate::state::GroupState;
 use crate::{Answer, Effects, Event, Mutant, Now, Options, Refusal, Token, WriteRequest};
@@ -37,6 +38,7 @@ pub(crate) struct Leading {
     admin: Vec<Admin>,
     last_commit_time_us: u64,
     pub oversight: Oversight,
+    pub repair: Repair,
     dividing: Dividing,
 }
 
@@ -90,6 +92,7 @@ impl Leading {
             admin: Vec::new(),
             last_commit_time_us: 0,
             oversight: Oversight::new(ticks),
+            repair: Repair::default(),
             dividing: Dividing::default(),
         }
     }
@@ -299,7 +302,8 @@ impl Leading {
         for admin in self.admin.extract_if(.., |admin| admin.fate.is_some() && admin.index <= applied) {
             desk.effects.answers.extend(admin.fate.map(|answer| (admin.token, answer)));
         }
-        if !self.serving && self.kind == ReplicaKind::Storage && applied >= self.first_index {
+        let may_serve = self.kind == ReplicaKind::Storage || desk.flawed(Mutant::LogReplicaServes);
+        if !self.serving && may_serve && applied >= self.first_index {
             self.serving = true;
             self.last_commit_time_us = commit_time_us;
             desk.effects.events.push(Event::Serving { term: self.term });

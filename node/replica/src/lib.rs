@@ -34,6 +34,7 @@ mod persistence;
 mod queue;
 mod raft_core;
 mod reads;
+mod repair;
 mod sleep;
 mod slowness;
 mod snapshot;
@@ -57,6 +58,7 @@ pub use effect::{
 pub use input::{Action, Add, Change, Input, WriteRequest};
 pub use mutant::{Flaw, Mutant};
 pub use raft::eraftpb;
+pub use repair::{Health, NoPlace, Purpose, Wanted};
 pub use replica::Replica;
 pub use snapshot::{Welcome, has_items};
 pub use split::Child;

@@ -17,7 +17,7 @@ use crate::leading::{Desk, Leading};
 use crate::membership::storage_voters;
 use crate::raft_core::Core;
 use crate::state::{AppliedMark, GroupState};
-use crate::{Effects, Replica, SnapshotContent, snapshot};
+use crate::{Effects, Health, Replica, SnapshotContent, snapshot};
 
 impl Replica {
     /// Log replicas that raft wants to send a snapshot to get it at once: the host has nothing to add.
@@ -66,6 +66,10 @@ impl Leading {
         if let Some(heir) = heir {
             core.transfer(heir);
         }
+        // Nobody can get from here what comes before this log.
+        let starves = storage_voters(&state.descriptor).all(|voter| core.log().wants_snapshot(voter.id));
+        let why = String::from("a log replica leads until a replica with items is level");
+        self.repair.looks(if starves { Health::NeedsArchive } else { Health::Short { why } }, ticks);
     }
 
     /// A replica with items that the host is to build a snapshot for. A log replica has none to give.

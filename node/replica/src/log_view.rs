@@ -238,6 +238,11 @@ impl LogView {
         Some(ReplicaId(to))
     }
 
+    /// Raft would send a snapshot there, and nobody has taken that up.
+    pub(crate) fn wants_snapshot(&self, to: ReplicaId) -> bool {
+        self.wants.borrow().snapshots.contains(&to.0)
+    }
+
     pub(crate) fn snapshot_built(&mut self, to: ReplicaId, snapshot: Option<Snapshot>) {
         let truncated_index = self.truncated_index;
         let wants = self.wants.get_mut();

@@ -6,7 +6,7 @@ use model::{PartitionDescriptor, ReplicaDescriptor, ReplicaId, ReplicaKind, Repl
 use raft::prelude::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 
 use crate::eraftpb::ConfState;
-use crate::{Add, Change};
+use crate::{Add, Change, Flaw, Mutant};
 
 /// One configuration change entry: what raft does, and the descriptor that follows.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,7 @@ pub(crate) struct Planned {
 
 /// What must be known of the group beside its descriptor.
 pub(crate) struct Situation<F> {
+    pub flaw: Flaw,
     pub leader: ReplicaId,
     pub caught_up: F,
 }
@@ -61,7 +62,9 @@ pub(crate) fn plan(
         next.replicas.retain(|replica| replica.id != id);
         steps.push((id, ConfChangeType::RemoveNode));
     }
-    check_result(&next)?;
+    if !situation.flaw.is(Mutant::OneCopyEnough) {
+        check_result(&next)?;
+    }
     Ok(Planned { descriptor: next, change: conf_change(&steps) })
 }
 
@@ -174,7 +177,7 @@ mod tests {
     use crate::fixture::descriptor;
 
     fn planned(change: Change, descriptor: &PartitionDescriptor) -> Result<Planned, String> {
-        plan(&change, descriptor, &Situation { leader: ReplicaId(1), caught_up: |_| true })
+        plan(&change, descriptor, &Situation { flaw: Flaw::default(), leader: ReplicaId(1), caught_up: |_| true })
     }
 
     fn with_learner(zones: &[&str], zone: &str) -> PartitionDescriptor {
@@ -210,7 +213,7 @@ mod tests {
     fn a_learner_that_lags_is_not_promoted() {
         let group = with_learner(&["a", "b", "c"], "c");
         let swap = Change::swap(ReplicaId(4), ReplicaId(3));
-        let situation = Situation { leader: ReplicaId(1), caught_up: |_| false };
+        let situation = Situation { flaw: Flaw::default(), leader: ReplicaId(1), caught_up: |_| false };
         assert!(plan(&swap, &group, &situation).unwrap_err().contains("not caught up"));
         let planned = planned(swap, &group).unwrap();
         assert_eq!(planned.change.enter_joint(), Some(true));

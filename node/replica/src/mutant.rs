@@ -47,6 +47,12 @@ pub enum Mutant {
     SleepsInChange,
     /// A follower agrees to sleep whatever its log lacks.
     AgreesBehind,
+    /// One copy is enough for a leader to truncate what others lack.
+    KeepsTooLittle,
+    /// A log replica serves as any leader does.
+    LogReplicaServes,
+    /// A second voter may be stood in for while a first one is, though one copy is left then.
+    OneCopyEnough,
     /// A sleeping follower drops pre-votes, in the lease of a leader that is gone (and silence wakes only the preferred one).
     SleepersDropVotes,
 }

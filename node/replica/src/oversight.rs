@@ -6,12 +6,11 @@ use model::{PartitionDescriptor, ReplicaId};
 
 use crate::membership::{storage_voters, voters_in_other_zones};
 use crate::raft_core::Core;
+use crate::repair::Hearing;
 use crate::{Answer, Effects, Refusal, Token};
 
 pub(crate) struct Oversight {
-    /// When each replica was last heard in this term, in ticks.
-    heard: BTreeMap<ReplicaId, u64>,
-    since: u64,
+    pub hearing: Hearing,
     /// A hand-over for want of a second zone was tried.
     handing_over: Option<u64>,
     transfer: Option<(ReplicaId, Vec<Token>)>,
@@ -26,8 +25,7 @@ const RESIGN_TIMEOUTS: u64 = 3;
 impl Oversight {
     pub(crate) fn new(ticks: u64) -> Oversight {
         Oversight {
-            heard: BTreeMap::new(),
-            since: ticks,
+            hearing: Hearing::new(ticks),
             handing_over: None,
             transfer: None,
             resigning_until: None,
@@ -35,12 +33,8 @@ impl Oversight {
         }
     }
 
-    pub(crate) fn heard(&mut self, from: ReplicaId, ticks: u64) {
-        self.heard.insert(from, ticks);
-    }
-
     pub(crate) fn is_silent(&self, id: ReplicaId, ticks: u64, patience: u64) -> bool {
-        ticks.saturating_sub(self.heard.get(&id).copied().unwrap_or(self.since)) >= patience
+        self.hearing.silence(id, ticks) >= patience
     }
 
     /// No second zone is missed, and leadership is not on its way anywhere.

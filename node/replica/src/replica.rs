@@ -22,14 +22,20 @@ use crate::mutant::{Leftovers, Mutant};
 use crate::oversight::Watch;
 use crate::persistence::Persistence;
 use crate::raft_core::Core;
+use crate::repair::{Absences, Workshop, absent};
 use crate::sleep::Sleep;
 use crate::slowness::Slowness;
 use crate::snapshot::Installing;
 use crate::start::StartError;
 use crate::tail::{Abstention, Tail, Told};
 use crate::truncation::Truncation;
-use crate::{Answer, Effects, Envelope, Event, Input, MessageBody, Now, Refusal, SnapshotContent, Start, Token};
+use crate::{
+    Answer, Effects, Envelope, Event, Health, Input, MessageBody, Now, Refusal, SnapshotContent, Start, Token,
+};
 use crate::{administration, persistence, snapshot, start};
+
+/// Elections usually end within so many time-outs: a group that has no leader for longer has lost its quorum.
+const LEADERLESS_TIMEOUTS: u64 = 4;
 
 /// One replica of one partition.
 pub struct Replica {
@@ -43,6 +49,9 @@ pub struct Replica {
     pub(crate) installing: Option<Installing>,
     pub(crate) leading: Option<Leading>,
     slowness: Slowness,
+    absences: Absences,
+    /// The tick at which somebody led last.
+    led_at: u64,
     tail: Option<Tail>,
     abstention: Option<Abstention>,
     /// Committed writes of a leadership that is over.
@@ -72,6 +81,8 @@ impl Replica {
             installing: None,
             leading: None,
             slowness: Slowness::default(),
+            absences: Absences::default(),
+            led_at: 0,
             tail: prepared.tail_uncertain.then(Tail::default),
             abstention: None,
             settling: VecDeque::new(),
@@ -129,7 +140,17 @@ impl Replica {
             Input::Unreachable(id) => self.core.unreachable(id),
             Input::Campaign if self.installing.is_none() && self.tail.is_none() => self.core.campaign(),
             Input::Campaign => {}
-            Input::Lost(_) | Input::Stopping(_) => {}
+            Input::Lost(_) => {}
+            Input::Stopping(id) => {
+                self.absences.excuse(id, self.clock.ticks + self.clock.options.planned_stop_ticks);
+            }
+            Input::Placed { wanted, place } => {
+                if let Some(leading) = &mut self.leading {
+                    let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
+                    let mut shop = Workshop { desk: &mut desk, core: &mut self.core, absences: &self.absences, now };
+                    leading.placed(&mut shop, &wanted, place);
+                }
+            }
             Input::Write { .. }
             | Input::Confirm { .. }
             | Input::ItemRead { .. }
@@ -185,6 +206,7 @@ impl Replica {
         }
         if let Some(state) = &self.applier.state {
             assert_eq!(state.configuration, self.core.configuration(), "raft has another configuration");
+            self.absences.keep_members(&state.descriptor);
         }
         if let Some(tail) = &mut self.tail
             && !self.core.leads()
@@ -198,6 +220,9 @@ impl Replica {
         }
         self.core.tick();
         self.settle_role(effects);
+        if self.core.leader().is_some() {
+            self.led_at = self.clock.ticks;
+        }
         if let (Some(leading), Some(state)) = (&mut self.leading, &self.applier.state) {
             let watch =
                 Watch { descriptor: &state.descriptor, ticks: self.clock.ticks, patience: self.clock.patience() };
@@ -207,8 +232,11 @@ impl Replica {
                 self.slowness.handed_over(self.clock.ticks);
                 leading.oversight.resign(&watch, &mut self.core);
             }
+            let hearing = &leading.oversight.hearing;
+            effects.send.extend(absent(watch.descriptor, self.core.id(), watch.ticks, hearing, &self.absences));
             let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
             leading.tick(&mut desk);
+            leading.mend(&mut Workshop { desk: &mut desk, core: &mut self.core, absences: &self.absences, now });
         }
     }
 
@@ -233,6 +261,8 @@ impl Replica {
                     self.abstention.get_or_insert(Abstention::after(tail.newest_term.max(self.core.term())));
                 }
             }
+            MessageBody::Absent { replica, ticks } => self.absences.told(replica, ticks, self.clock.ticks),
+            MessageBody::Unfit => self.absences.unfit(from),
             MessageBody::SleepAsked { term, index } => self.sleep_asked(from, term, index, effects),
             MessageBody::SleepAgreed { term, index } => self.sleep_agreed(from, term, index),
             // It has woken already.
@@ -261,7 +291,9 @@ impl Replica {
         if let Some(leading) = &mut self.leading
             && message.term == leading.term
         {
-            leading.oversight.heard(from, self.clock.ticks);
+            let (ticks, patience) = (self.clock.ticks, self.clock.patience());
+            let returns = leading.oversight.hearing.heard(from, ticks, patience);
+            self.absences.heard(from, returns);
         }
         self.core.learn_commit(&message);
         self.core.step(message);
@@ -384,6 +416,17 @@ impl Replica {
         if let Some(leading) = &mut self.leading {
             let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
             leading.applied(&mut desk, index, commit_time_us);
+        }
+    }
+
+    /// How the group is and for how many ticks: as its leader sees it, or since nobody leads.
+    pub fn health(&self) -> Option<(Health, u64)> {
+        let ticks = self.clock.ticks;
+        let leaderless = ticks.saturating_sub(self.led_at);
+        match &self.leading {
+            Some(leading) => leading.repair.health().map(|(health, since)| (health.clone(), ticks - since)),
+            None if leaderless >= LEADERLESS_TIMEOUTS * self.clock.patience() => Some((Health::Leaderless, leaderless)),
+            None => None,
         }
     }
 

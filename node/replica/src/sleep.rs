@@ -88,6 +88,7 @@ pub(crate) fn stir_of(input: &Input) -> Stir {
         | Input::SnapshotFailed { .. }
         | Input::SnapshotSent { .. }
         | Input::Installed { .. }
+        | Input::Placed { .. }
         | Input::AnnounceCommit => Stir::None,
     }
 }
@@ -96,12 +97,17 @@ fn stir_of_message(envelope: &Envelope) -> Stir {
     let from = envelope.from;
     match &envelope.body {
         // Where the leader's log begins is news for the log alone.
-        MessageBody::SleepAsked { .. } | MessageBody::SleepAgreed { .. } | MessageBody::Truncated { .. } => Stir::None,
+        MessageBody::SleepAsked { .. }
+        | MessageBody::SleepAgreed { .. }
+        | MessageBody::Absent { .. }
+        | MessageBody::Truncated { .. } => Stir::None,
         MessageBody::Raft(message) => match message.msg_type {
             MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse => Stir::Beat { from },
             _ => Stir::Message { from },
         },
-        MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } | MessageBody::WakeAsked => Stir::Message { from },
+        MessageBody::TailAsked { .. } | MessageBody::TailTold { .. } | MessageBody::Unfit | MessageBody::WakeAsked => {
+            Stir::Message { from }
+        }
     }
 }
 

@@ -45,6 +45,12 @@ pub struct Options {
     pub heartbeat_ticks: usize,
     /// A group sleeps when it has had nothing to do for so long; never where it is 0.
     pub sleep_ticks: u64,
+    /// A voter that is silent for so long has a log replica stood in for it; never where it is 0.
+    pub suspect_ticks: u64,
+    /// The same for one whose node has said that it stops, and will be back.
+    pub planned_stop_ticks: u64,
+    /// One that has been away for so long is rebuilt elsewhere.
+    pub replace_after_ticks: u64,
     /// Seeds the election time-outs.
     pub seed: u64,
     /// Largest log entry that gathers several writes; a larger write travels alone.
@@ -68,6 +74,9 @@ impl Default for Options {
             election_ticks: 10,
             heartbeat_ticks: 2,
             sleep_ticks: 0,
+            suspect_ticks: 0,
+            planned_stop_ticks: 600,
+            replace_after_ticks: 6_000,
             seed: 0,
             entry_bytes: 64 << 10,
             uncommitted_bytes: 8 << 20,

@@ -2,7 +2,7 @@
 
 use model::ReplicaId;
 
-use crate::Replica;
+use crate::{Health, Replica};
 
 /// One look at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Status {
     pub in_joint_change: bool,
     /// No tick is given to it (`sleep`).
     pub asleep: bool,
+    /// How the group is, and for how many ticks; none where another replica leads, and tells.
+    pub health: Option<(Health, u64)>,
     /// The leader's view of the others, by replica.
     pub progress: Vec<Progress>,
 }
@@ -43,6 +45,7 @@ impl Replica {
             serving: self.leading.as_ref().is_some_and(|leading| leading.serving),
             in_joint_change: self.core.is_joint(),
             asleep: self.sleep.is_asleep(),
+            health: self.health(),
             progress: if leads { self.core.progress() } else { Vec::new() },
         }
     }

@@ -67,7 +67,8 @@ impl Truncation {
         let needed = core.followers_floor().min(core.log().snapshot_floor().unwrap_or(u64::MAX));
         let limit = core.log().index_within(options.log_bytes);
         let with_items = descriptor.replicas.iter().filter(|replica| replica.kind == ReplicaKind::Storage);
-        needed.max(limit).min(core.held_by(COPIES, with_items.map(|replica| replica.id)))
+        let copies = if core.flaw().is(Mutant::KeepsTooLittle) { 1 } else { COPIES };
+        needed.max(limit).min(core.held_by(copies, with_items.map(|replica| replica.id)))
     }
 
     /// A leader tells the others where its log begins now: once a tick at most, and once in its term at least.

@@ -6,7 +6,7 @@ use model::{
     Value, Zone,
 };
 
-use crate::event::Group;
+use crate::event::{Group, Place};
 use crate::host::Node;
 use crate::mutant::Mutant;
 use crate::plan::Plan;
@@ -25,6 +25,11 @@ pub fn zone(number: usize) -> Zone {
 /// The zone that descriptors say a node stands in.
 pub fn told_zone(plan: &Plan, node: &Node) -> Zone {
     if plan.has(Mutant::WrongZones) { zone(node.place) } else { zone(node.zone) }
+}
+
+/// The same of the node in that place.
+pub fn told_zone_of(plan: &Plan, place: Place) -> Zone {
+    if plan.has(Mutant::WrongZones) { zone(place) } else { zone(place % 3) }
 }
 
 pub fn table() -> TableDescriptor {

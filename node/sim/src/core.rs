@@ -1,6 +1,6 @@
 //! What every part of the world shares: time, chance, the network, what is known of the groups, and the oracle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{NodeId, PartitionDescriptor, ReplicaId};
 
@@ -66,6 +66,8 @@ pub struct Registry {
     pub former: Vec<Option<ReplicaId>>,
     /// The nodes that live, whose disks exist.
     pub places: BTreeMap<NodeId, Place>,
+    /// Whose process is dead.
+    pub down: BTreeSet<Place>,
 }
 
 impl Registry {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use model::{PartitionDescriptor, ReplicaDescriptor, ReplicaKind, ReplicaRole};
+
 use crate::birth;
 use crate::core::Core;
 use crate::disk::log::LastBatch;
@@ -305,10 +307,36 @@ fn partition(core: &mut Core, nodes: usize) {
     }
 }
 
+/// The cruellest moments for a log replica: it stands in, the other replica with items goes, then the leader: the newest entries are
+/// with it alone, and must not be lost.
+pub fn strike_beside_a_log_replica(core: &mut Core, leader: Place, descriptor: &PartitionDescriptor) {
+    let voters = || descriptor.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter);
+    if core.healed || !voters().any(|voter| voter.kind == ReplicaKind::Log) || !core.rng.permille(300) {
+        return;
+    }
+    let places = voters().filter(|voter| voter.kind == ReplicaKind::Storage);
+    let other =
+        places.filter_map(|voter| core.registry.places.get(&voter.node).copied()).find(|place| *place != leader);
+    let Some(other) = other else { return };
+    core.stats.count("misfortunes beside a log replica");
+    let first = core.rng.range(MILLISECOND, SECOND);
+    core.after(first, Event::Fault(Fault::Stop(other)));
+    if core.rng.permille(500) {
+        let then = first + core.rng.range(MILLISECOND, 3 * SECOND);
+        core.after(then, Event::Fault(Fault::Stop(leader)));
+    }
+}
+
 /// Only where the loss of the disk before has been repaired everywhere: two losses at once are not survivable.
 fn wipe(core: &mut Core, nodes: &mut [Node], place: Place) {
-    let mut replicas = core.registry.descriptors.iter().flat_map(|descriptor| &descriptor.replicas);
-    if replicas.any(|replica| !core.registry.places.contains_key(&replica.node)) {
+    let lives = |replica: &ReplicaDescriptor| core.registry.places.contains_key(&replica.node);
+    let copies = |descriptor: &PartitionDescriptor| {
+        let with_items =
+            |replica: &&ReplicaDescriptor| (replica.role, replica.kind) == (ReplicaRole::Voter, ReplicaKind::Storage);
+        descriptor.replicas.iter().filter(with_items).count()
+    };
+    let mut groups = core.registry.descriptors.iter();
+    if !groups.all(|descriptor| descriptor.replicas.iter().all(lives) && copies(descriptor) >= 3) {
         return;
     }
     let was_up = nodes[place].up;

@@ -4,6 +4,7 @@
 
 pub mod carry;
 pub mod done;
+pub mod places;
 pub mod receive;
 pub mod snapshot;
 pub mod start;
@@ -247,6 +248,7 @@ impl Node {
         };
         core.note(At::place(self.place), "crash (kept of, last)", [kept as u64, unflushed as u64, last as u64, 0]);
         self.up = false;
+        core.registry.down.insert(self.place);
         self.doomed = false;
         self.life += 1;
         self.log.crash(last);

@@ -1,6 +1,7 @@
 //! What must always hold: one file per invariant. Each sees facts and keeps only what it needs to judge the next one.
 
 pub mod commitment;
+pub mod copies;
 pub mod durability;
 pub mod election;
 pub mod epochs;

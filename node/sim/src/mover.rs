@@ -53,10 +53,13 @@ pub fn swing_back(core: &mut Core, group: Group, place: Place) {
 fn step(core: &mut Core, nodes: &[Node], group: Group) {
     gossip(core, nodes, group);
     let descriptor = core.registry.descriptors[group].clone();
+    let others = core.plan.repairs() && is_its_leaders(core, &descriptor);
     let command = if core.healed {
-        repair(core, nodes, group, &descriptor).or_else(|| last_table(nodes, group))
+        let repair = if others { None } else { repair(core, nodes, group, &descriptor) };
+        repair.or_else(|| last_table(nodes, group))
     } else if core.rng.permille(700) {
-        repair(core, nodes, group, &descriptor).or_else(|| begin_move(core, nodes, group, &descriptor))
+        let repair = if others { None } else { repair(core, nodes, group, &descriptor) };
+        repair.or_else(|| begin_move(core, nodes, group, &descriptor))
     } else {
         mischief(core, nodes, &descriptor)
     };
@@ -94,6 +97,13 @@ fn leader(core: &mut Core, nodes: &[Node], group: Group) -> Place {
 
 fn lives(core: &Core, replica: &ReplicaDescriptor) -> bool {
     core.registry.places.contains_key(&replica.node)
+}
+
+/// What its leader repairs is nobody else's.
+fn is_its_leaders(core: &Core, descriptor: &PartitionDescriptor) -> bool {
+    let log = descriptor.replicas.iter().any(|replica| replica.kind == ReplicaKind::Log);
+    let voters: Vec<_> = descriptor.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter).collect();
+    log || voters.len() < 3 || voters.iter().any(|voter| !lives(core, voter))
 }
 
 /// The next step towards three voters on living disks and nothing else.

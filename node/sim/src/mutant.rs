@@ -37,6 +37,9 @@ pub enum Mutant {
     DoubtEndsEarly,
     IngestUnflushed,
     BatchedAppends,
+    KeepsTooLittle,
+    LogReplicaServes,
+    OneCopyEnough,
 }
 
 /// What is known of a mistake.
@@ -53,7 +56,7 @@ const fn known(mutant: Mutant, seeds: u64, found_by: &'static [&'static str], mi
     Known { mutant, mistake, found_by, seeds }
 }
 
-pub const KNOWN: [Known; 26] = [
+pub const KNOWN: [Known; 29] = [
     known(Mutant::AckUnsynced, 20, &["durability"], "the log answers before it has synced"),
     known(Mutant::EmptySync, 20, &["durability"], "the log's sync does nothing, as raft-engine's `sync()`"),
     known(
@@ -116,7 +119,7 @@ pub const KNOWN: [Known; 26] = [
     known(
         Mutant::DoubtEndsEarly,
         300,
-        &["leader completeness", "commitment", "durability"],
+        &["leader completeness", "commitment", "durability", "majority"],
         "a vote ends the doubt of a torn tail, though the replica still lacks what it lost",
     ),
     known(
@@ -131,6 +134,9 @@ pub const KNOWN: [Known; 26] = [
         &["durability", "a replica's own check", "progress"],
         "raft's `batch_append` (and nothing checks that entries follow on their index)",
     ),
+    known(Mutant::KeepsTooLittle, 300, &["truncation"], "a leader truncates what only one replica with items holds"),
+    known(Mutant::LogReplicaServes, 300, &["copies"], "a log replica serves as any leader does"),
+    known(Mutant::OneCopyEnough, 300, &["copies"], "a second voter is stood in for, and one copy of the items is left"),
 ];
 
 impl Mutant {
@@ -156,6 +162,9 @@ impl Mutant {
             Mutant::EpochIgnored => Inside::EpochIgnored,
             Mutant::EmptyDiskVotes | Mutant::TornTailVotes => Inside::EmptyDiskVotes,
             Mutant::BatchedAppends => Inside::BatchedAppends,
+            Mutant::KeepsTooLittle => Inside::KeepsTooLittle,
+            Mutant::LogReplicaServes => Inside::LogReplicaServes,
+            Mutant::OneCopyEnough => Inside::OneCopyEnough,
             Mutant::AckUnsynced
             | Mutant::EmptySync
             | Mutant::MarkBeforeItems

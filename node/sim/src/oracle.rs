@@ -18,7 +18,8 @@ use crate::invariant::equality::Reference;
 use crate::invariant::identity::Identities;
 use crate::invariant::linearizability::History;
 use crate::invariant::log_matching::LogMatching;
-use crate::invariant::{Verdict, progress, zones};
+use crate::invariant::truncation::Truncated;
+use crate::invariant::{Verdict, copies, progress, zones};
 use crate::queue::Time;
 
 pub use crate::invariant::linearizability::Outcome;
@@ -32,6 +33,7 @@ pub struct Oracle {
     committed: Vec<Committed>,
     references: Vec<Reference>,
     claims: Vec<Claim>,
+    truncations: Vec<Truncated>,
 }
 
 /// A replica after a step.
@@ -59,6 +61,7 @@ impl Oracle {
             committed: (0..groups).map(|_| Committed::default()).collect(),
             references: (0..groups).map(|_| Reference::default()).collect(),
             claims: Vec::new(),
+            truncations: Vec::new(),
         }
     }
 
@@ -69,10 +72,12 @@ impl Oracle {
     pub fn stepped(&mut self, seen: &Seen<'_>) -> Verdict {
         let Seen { now: _, group, place: _, before, status, descriptor_before, descriptor, log, installing } = *seen;
         progress::check(group, before, status, log, installing)?;
+        copies::serves(group, status, descriptor)?;
         if descriptor_before != descriptor {
             self.epochs.seen(group, descriptor_before, descriptor)?;
             if let Some(descriptor) = descriptor {
                 zones::check(group, descriptor)?;
+                copies::check(group, descriptor)?;
             }
         }
         if status.committed > before.committed && !installing {
@@ -110,7 +115,15 @@ impl Oracle {
         for claim in std::mem::take(&mut self.claims) {
             claim.check(nodes, places)?;
         }
+        for truncated in std::mem::take(&mut self.truncations) {
+            truncated.check(nodes, places)?;
+        }
         Ok(())
+    }
+
+    /// A leader's log begins after this entry from now on.
+    pub fn truncated(&mut self, truncated: Truncated) {
+        self.truncations.push(truncated);
     }
 
     pub fn sent(&mut self, group: Group, _place: Place, replica: ReplicaId, message: &Message) -> Verdict {

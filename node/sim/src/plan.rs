@@ -100,7 +100,12 @@ impl Plan {
 
     /// Somebody moves replicas, and makes groups whole again.
     pub fn is_moved(&self) -> bool {
-        self.mover_us > 0 || self.wipes > 0
+        self.mover_us > 0 || self.wipes > 0 || self.repairs()
+    }
+
+    /// Leaders make their groups whole themselves.
+    pub fn repairs(&self) -> bool {
+        self.options.suspect_ticks > 0
     }
 
     /// A batch may rot at any time.
@@ -129,7 +134,7 @@ impl Plan {
         };
         let (rot, cruel_rot) = (r.permille(250), r.permille(500));
         let disk = draw_disk(r);
-        let plan = Plan {
+        let mut plan = Plan {
             seed,
             mutant,
             nodes,
@@ -160,6 +165,7 @@ impl Plan {
             think_us: r.range(2, 100) * MILLISECOND,
             client_timeout_us: r.range(1, 5) * SECOND,
         };
+        draw_repair(r, &mut plan.options);
         (plan, rng)
     }
 }
@@ -216,6 +222,15 @@ fn draw_options(r: &mut Rng, seed: u64) -> Options {
         cache_bytes: 512,
         log_bytes: r.range(256, 8 << 10),
         ..defaults
+    }
+}
+
+/// In every other world leaders repair their groups, sooner than they would anywhere else.
+fn draw_repair(r: &mut Rng, options: &mut Options) {
+    if r.permille(500) {
+        options.suspect_ticks = r.range(12, 40);
+        options.planned_stop_ticks = r.range(20, 100);
+        options.replace_after_ticks = r.range(50, 150);
     }
 }
 

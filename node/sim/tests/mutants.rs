@@ -156,6 +156,21 @@ fn appends_batched_by_raft_are_found() {
 }
 
 #[test]
+fn a_log_kept_too_short_is_found() {
+    bitten(Mutant::KeepsTooLittle);
+}
+
+#[test]
+fn a_log_replica_that_serves_is_found() {
+    bitten(Mutant::LogReplicaServes);
+}
+
+#[test]
+fn a_last_copy_that_is_demoted_is_found() {
+    bitten(Mutant::OneCopyEnough);
+}
+
+#[test]
 fn a_failing_world_is_made_smaller_and_its_story_told() {
     quiet();
     let known = KNOWN.iter().find(|known| known.mutant == Mutant::ApplySkips).expect("it is known");

@@ -30,8 +30,6 @@ use crate::worker::lifecycle;
 
 /// Snapshots sent at once: each takes the disk's bandwidth from the foreground.
 const SENDING_AT_ONCE: usize = 2;
-/// Snapshots of a node together: a tenth of a small NVMe volume, a replica of 10 GB in under two minutes.
-const SNAPSHOT_BYTES_PER_S: u64 = 100 << 20;
 /// Jobs that wait for a read thread; more are refused.
 const READ_QUEUE: usize = 1024;
 /// Snapshots, births, clearing and flushes at once.
@@ -136,13 +134,8 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
         reads: Pool::start(reads).context("start the read threads")?,
         background: Pool::start(background).context("start the background threads")?,
         sending: Semaphore::new(SENDING_AT_ONCE),
-        budget: Arc::new(Budget::new(SNAPSHOT_BYTES_PER_S)),
-        replica_options: Options {
-            election_ticks: config.election_ticks,
-            heartbeat_ticks: config.heartbeat_ticks,
-            log_bytes: Options::default().log_bytes.min(log_bytes / 2),
-            ..Options::default()
-        },
+        budget: Arc::new(Budget::new(config.snapshot_budget.0)),
+        replica_options: replica_options(config, log_bytes),
         room,
         neighbours,
     });
@@ -214,6 +207,18 @@ fn items_options(config: &Config, disk: &Disk, Part { node, disk_bytes }: Part) 
         seed: node.0,
         background_bytes_per_s: 0,
         concurrent_writers: config.workers > 1,
+    }
+}
+
+fn replica_options(config: &Config, log_bytes: u64) -> Options {
+    Options {
+        election_ticks: config.election_ticks,
+        heartbeat_ticks: config.heartbeat_ticks,
+        suspect_ticks: config.ticks(config.suspect_after),
+        planned_stop_ticks: config.ticks(config.planned_stop),
+        replace_after_ticks: config.ticks(config.replace_after),
+        log_bytes: Options::default().log_bytes.min(log_bytes / 2),
+        ..Options::default()
     }
 }
 

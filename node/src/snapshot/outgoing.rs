@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use replica::{AppliedMark, GroupState, SnapshotContent};
@@ -24,6 +25,9 @@ pub struct Outgoing {
 #[derive(Debug)]
 struct Files {
     paths: Vec<PathBuf>,
+    bytes: u64,
+    /// Read out so far, of the attempt that is furthest.
+    read: AtomicU64,
     _folder: Folder,
 }
 
@@ -48,7 +52,8 @@ impl Outgoing {
         if cancelled {
             return Err(SnapshotError::Cancelled);
         }
-        let files = paths.iter().map(|path| describe(path)).collect::<Result<_, _>>()?;
+        let files = paths.iter().map(|path| describe(path)).collect::<Result<Vec<_>, _>>()?;
+        let bytes = files.iter().map(|file| file.bytes).sum();
         let header = SnapshotHeader {
             from_node: route.from_node.0,
             partition: route.partition.0,
@@ -62,7 +67,7 @@ impl Outgoing {
         Ok(Outgoing {
             content: SnapshotContent { state, mark },
             header,
-            files: Arc::new(Files { paths, _folder: folder }),
+            files: Arc::new(Files { paths, bytes, read: AtomicU64::new(0), _folder: folder }),
             budget: Arc::clone(budget),
         })
     }
@@ -76,9 +81,16 @@ impl Outgoing {
         self.header.clone()
     }
 
+    /// How much of it has been read out.
+    pub fn percent(&self) -> u32 {
+        let Files { bytes, ref read, .. } = *self.files;
+        let percent = read.load(Ordering::Relaxed).saturating_mul(100).checked_div(bytes).unwrap_or(100);
+        u32::try_from(percent.min(100)).unwrap_or(100)
+    }
+
     /// The files' bytes, in order, in chunks with checksums; each `next` reads the disk and may wait for the budget.
     pub fn chunks(&self) -> Chunks {
-        Chunks { files: Arc::clone(&self.files), budget: Arc::clone(&self.budget), at: 0, offset: 0 }
+        Chunks { files: Arc::clone(&self.files), budget: Arc::clone(&self.budget), at: 0, offset: 0, read: 0 }
     }
 }
 
@@ -89,6 +101,8 @@ pub struct Chunks {
     budget: Arc<Budget>,
     at: usize,
     offset: u64,
+    /// Of all files.
+    read: u64,
 }
 
 impl Iterator for Chunks {
@@ -132,6 +146,8 @@ impl Chunks {
             bytes,
         };
         self.offset += len;
+        self.read += len;
+        self.files.read.fetch_max(self.read, Ordering::Relaxed);
         Ok(chunk)
     }
 }

@@ -28,6 +28,11 @@ const KIND_SLEEP_AGREED: u32 = 105;
 /// [`MessageBody::WakeAsked`].
 const KIND_WAKE_ASKED: u32 = 106;
 
+/// [`MessageBody::Absent`]: the replica's id as the reject hint, the ticks as the index.
+const KIND_ABSENT: u32 = 108;
+/// [`MessageBody::Unfit`].
+const KIND_UNFIT: u32 = 109;
+
 /// What arrives for a group.
 #[derive(Clone, Debug)]
 pub enum Parcel {
@@ -89,6 +94,10 @@ pub fn to_wire(partition: PartitionId, envelope: Envelope) -> Option<proto::Mess
         MessageBody::SleepAgreed { term, index } => {
             Some(proto::Message { kind: KIND_SLEEP_AGREED, term, index, ..base })
         }
+        MessageBody::Absent { replica, ticks } => {
+            Some(proto::Message { kind: KIND_ABSENT, reject_hint: replica.0, index: ticks, ..base })
+        }
+        MessageBody::Unfit => Some(proto::Message { kind: KIND_UNFIT, ..base }),
         MessageBody::WakeAsked => Some(proto::Message { kind: KIND_WAKE_ASKED, ..base }),
     }
 }
@@ -131,6 +140,8 @@ pub fn from_wire(message: proto::Message) -> Result<(PartitionId, Parcel), Garba
         },
         KIND_SLEEP_ASKED => MessageBody::SleepAsked { term: message.term, index: message.index },
         KIND_SLEEP_AGREED => MessageBody::SleepAgreed { term: message.term, index: message.index },
+        KIND_ABSENT => MessageBody::Absent { replica: ReplicaId(message.reject_hint), ticks: message.index },
+        KIND_UNFIT => MessageBody::Unfit,
         KIND_WAKE_ASKED => MessageBody::WakeAsked,
         KIND_TRUNCATED => MessageBody::Truncated { index: message.index },
         KIND_MEMBER_ASKED => return Ok((partition, Parcel::MemberAsked { from, to })),
@@ -340,10 +351,12 @@ mod tests {
     }
 
     #[test]
-    fn what_puts_a_group_to_sleep_and_wakes_it_travels_too() {
+    fn what_is_said_of_sleep_and_absence_travels_too() {
         let bodies = [
             MessageBody::SleepAsked { term: 4, index: 8 },
             MessageBody::SleepAgreed { term: 4, index: 8 },
+            MessageBody::Absent { replica: ReplicaId(2), ticks: 30 },
+            MessageBody::Unfit,
             MessageBody::WakeAsked,
         ];
         for body in bodies {

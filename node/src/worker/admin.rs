@@ -1,7 +1,10 @@
 //! Administration's commands on the worker that owns the group.
 
-use model::{PartitionId, TableDescriptor, TableStatus};
-use replica::{Answer, Input, Refusal, Token};
+use std::time::Duration;
+
+use model::{PartitionId, ReplicaId, TableDescriptor, TableStatus};
+use replica::{Answer, Health, Input, Refusal, Token};
+use wire::admin::health::State;
 use wire::admin::{GroupStatus, Progress};
 
 use crate::worker::command::{Command, CommandError, Only, Reply};
@@ -24,7 +27,8 @@ impl Worker {
             }
             Command::Destroy { partition, table, reply } => self.destroy(partition, &table, reply),
             Command::List { only, reply } => {
-                let statuses = self.groups.values().filter(|group| is_wanted(group, only)).map(status).collect();
+                let listed = self.groups.values().filter(|group| is_wanted(group, only));
+                let statuses = listed.map(|group| status(group, self.tick)).collect();
                 // Whoever asked may have gone.
                 drop(reply.send(statuses));
             }
@@ -97,7 +101,7 @@ pub fn answered(group: &Group, reply: Reply, answer: Answer) {
     drop(reply.send(result));
 }
 
-fn status(group: &Group) -> GroupStatus {
+fn status(group: &Group, tick: Duration) -> GroupStatus {
     let status = group.replica.status();
     let progress = |progress: &replica::Progress| Progress {
         replica: progress.replica.0,
@@ -118,5 +122,28 @@ fn status(group: &Group) -> GroupStatus {
         serving: status.serving,
         progress: status.progress.iter().map(progress).collect(),
         in_joint_change: status.in_joint_change,
+        health: status
+            .health
+            .map(|(health, ticks)| told(group, health, tick.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)))),
+    }
+}
+
+fn told(group: &Group, health: Health, since: Duration) -> wire::admin::Health {
+    let for_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let base = |state| wire::admin::Health { state: state as i32, for_ms, ..Default::default() };
+    match health {
+        Health::Whole => base(State::Whole),
+        Health::Missing { replica, why } => wire::admin::Health { replica: replica.0, why, ..base(State::Missing) },
+        Health::StoodIn { log, lost, why } => {
+            let replica = lost.map_or(0, |ReplicaId(lost)| lost);
+            wire::admin::Health { replica, stand_in: log.0, why, ..base(State::StoodIn) }
+        }
+        Health::Rebuilding { replica } => {
+            let percent = group.outgoing.get(&replica).map_or(0, |outgoing| outgoing.percent());
+            wire::admin::Health { replica: replica.0, percent, ..base(State::Rebuilding) }
+        }
+        Health::Short { why } => wire::admin::Health { why, ..base(State::Short) },
+        Health::NeedsArchive => base(State::NeedsArchive),
+        Health::Leaderless => base(State::Leaderless),
     }
 }

@@ -18,6 +18,7 @@ use crate::service::data::{Connection, REFUSAL_BYTES, refusal};
 use crate::transport::convert;
 use crate::transport::outbox::Outbox;
 use crate::worker::command::Reply;
+use crate::worker::places::Places;
 
 /// How soon a batch that would have stalled is tried again.
 const STALL_PAUSE: Duration = Duration::from_millis(1);
@@ -83,6 +84,7 @@ pub struct Desk {
     pub removed: Vec<PartitionId>,
     /// Groups whose followers may not know how far the log is committed.
     pub untold: BTreeSet<PartitionId>,
+    pub places: Places,
     /// What replaces or clears a group's items, and so waits for what the group has applied before to be written.
     pub after_write: Vec<AfterWrite>,
 }
@@ -107,6 +109,7 @@ impl Desk {
             stall: None,
             removed: Vec::new(),
             untold: BTreeSet::new(),
+            places: Places::default(),
             after_write: Vec::new(),
         }
     }

@@ -22,6 +22,7 @@ pub fn carry_out(desk: &mut Desk, group: &mut Group, effects: Effects) {
         confirmed,
         fetch,
         snapshot_wanted,
+        place_wanted,
         install,
         truncate,
         commit_untold,
@@ -58,6 +59,9 @@ pub fn carry_out(desk: &mut Desk, group: &mut Group, effects: Effects) {
     if let Some(to) = snapshot_wanted {
         snapshots::build(desk, group, to);
     }
+    if let Some(wanted) = place_wanted {
+        desk.places.ask(group.partition, wanted);
+    }
     if let Some(install) = install {
         snapshots::prepare_install(desk, group, install);
     }
@@ -93,6 +97,8 @@ pub fn is_snapshot(envelope: &Envelope) -> bool {
         | MessageBody::Truncated { .. }
         | MessageBody::SleepAsked { .. }
         | MessageBody::SleepAgreed { .. }
+        | MessageBody::Absent { .. }
+        | MessageBody::Unfit
         | MessageBody::WakeAsked => false,
     }
 }

@@ -85,6 +85,11 @@ pub enum Mail {
     Cleared(PartitionId),
     /// The disk had no room for that.
     NotCleared(PartitionId),
+    /// What was left of a corrupt replica is gone; or it has to be tried again.
+    Discarded {
+        partition: PartitionId,
+        discarded: bool,
+    },
     /// The records of a new group stand.
     Born(Box<crate::worker::birth::Birth>),
     Command(Command),

@@ -83,6 +83,7 @@ impl Worker {
             Mail::Installed { partition, index } => self.installed(partition, index),
             Mail::Cleared(partition) => self.cleared(partition),
             Mail::NotCleared(partition) => self.uncleared.push(partition),
+            Mail::Discarded { partition, discarded } => self.discarded(partition, discarded),
             Mail::Born(birth) => self.born(*birth),
             Mail::Command(command) => self.command(command),
         }
@@ -134,6 +135,7 @@ impl Worker {
                     self.desk.post_wire(from, convert::member_gone(partition, to, asker));
                 }
             }
+            Parcel::MemberGone { to } if self.corrupt.contains(&partition) => self.corrupt_is_gone(partition, to),
             Parcel::MemberGone { to } => {
                 if self.groups.get(&partition).is_some_and(|group| group.summary.replica == to) {
                     tracing::info!(%partition, replica = %to, "told to be removed");
@@ -144,6 +146,9 @@ impl Worker {
     }
 
     fn message(&mut self, from: NodeId, partition: PartitionId, envelope: Envelope) {
+        if self.corrupt.contains(&partition) {
+            return self.message_for_corrupt(from, partition, &envelope);
+        }
         if !self.groups.contains_key(&partition) && !self.create_empty(partition, &envelope) {
             return;
         }
@@ -228,6 +233,8 @@ fn has_room_for(room: &Room, envelope: &Envelope) -> bool {
         | MessageBody::Truncated { .. }
         | MessageBody::SleepAsked { .. }
         | MessageBody::SleepAgreed { .. }
+        | MessageBody::Absent { .. }
+        | MessageBody::Unfit
         | MessageBody::WakeAsked => true,
     }
 }

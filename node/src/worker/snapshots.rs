@@ -92,6 +92,8 @@ fn message_of(envelope: &Envelope) -> Option<&Message> {
         | MessageBody::Truncated { .. }
         | MessageBody::SleepAsked { .. }
         | MessageBody::SleepAgreed { .. }
+        | MessageBody::Absent { .. }
+        | MessageBody::Unfit
         | MessageBody::WakeAsked => None,
     }
 }

@@ -57,6 +57,10 @@ fn config(folder: &TempDir) -> Config {
         tick: Milliseconds(50),
         election_ticks: 10,
         heartbeat_ticks: 2,
+        suspect_after: Milliseconds(0),
+        planned_stop: Milliseconds(60_000),
+        replace_after: Milliseconds(600_000),
+        snapshot_budget: ByteSize(100 << 20),
         stop_timeout: Milliseconds(10_000),
         fail_sync: None,
     }

@@ -53,6 +53,7 @@ impl Worker {
         }
         self.ask_membership();
         self.count_groups();
+        self.count_health();
         if self.ticks.is_multiple_of(FLUSHED_TICKS) {
             self.look_at_flushed();
         }
@@ -83,6 +84,9 @@ impl Worker {
     }
 
     fn ask_membership(&mut self) {
+        if self.ticks.is_multiple_of(SILENT_TICKS.into()) {
+            self.ask_for_corrupt();
+        }
         for group in self.groups.values_mut() {
             if group.leads() || group.phase != Phase::Running {
                 group.silent_ticks = 0;

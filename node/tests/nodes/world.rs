@@ -46,6 +46,8 @@ pub struct World {
     folders: Vec<TempDir>,
     /// Nodes started from now on keep so much of their disk free.
     pub reserve: ByteSize,
+    /// When a silent replica is stood in for, and when it is replaced; never by default.
+    pub repair: (Milliseconds, Milliseconds),
     pub nodes: Vec<Option<Node>>,
 }
 
@@ -71,6 +73,10 @@ pub fn config(folder: &TempDir, number: usize, seeds: Vec<String>) -> Config {
         tick: Milliseconds(50),
         election_ticks: 10,
         heartbeat_ticks: 2,
+        suspect_after: Milliseconds(0),
+        planned_stop: Milliseconds(60_000),
+        replace_after: Milliseconds(600_000),
+        snapshot_budget: ByteSize(100 << 20),
         stop_timeout: Milliseconds(10_000),
         fail_sync: None,
     }
@@ -84,12 +90,28 @@ impl World {
     /// All nodes on one disk, of which each is to keep so much free.
     pub fn on(disk: &Path, way: Way, nodes: usize, reserve: ByteSize) -> World {
         let folders = (0..nodes).map(|_| TempDir::new_in(disk).unwrap()).collect();
-        let memory = Memory::new(Frameway::Encoded);
-        let mut world = World { way, memory, folders, reserve, nodes: (0..nodes).map(|_| None).collect() };
+        let mut world = World::unbooted(way, folders, reserve);
         for number in 0..nodes {
             world.boot(number);
         }
         world
+    }
+
+    /// Leaders repair their groups, after so many milliseconds.
+    pub fn repairing(nodes: usize, suspect_ms: u64, replace_ms: u64) -> World {
+        let folders = (0..nodes).map(|_| TempDir::new().unwrap()).collect();
+        let mut world = World::unbooted(Way::Memory, folders, ByteSize(1 << 20));
+        world.repair = (Milliseconds(suspect_ms), Milliseconds(replace_ms));
+        for number in 0..nodes {
+            world.boot(number);
+        }
+        world
+    }
+
+    fn unbooted(way: Way, folders: Vec<TempDir>, reserve: ByteSize) -> World {
+        let (memory, repair) = (Memory::new(Frameway::Encoded), (Milliseconds(0), Milliseconds(600_000)));
+        let nodes = folders.iter().map(|_| None).collect();
+        World { way, memory, folders, reserve, repair, nodes }
     }
 
     fn connector(&self) -> Connector {
@@ -102,7 +124,13 @@ impl World {
     /// Starts a node, first or again, on its folder.
     pub fn boot(&mut self, number: usize) {
         let seeds = self.nodes.iter().flatten().map(|node| node.address().to_owned()).collect();
-        let config = Config { reserve: self.reserve, ..config(&self.folders[number], number, seeds) };
+        let (suspect_after, replace_after) = self.repair;
+        let config = Config {
+            reserve: self.reserve,
+            suspect_after,
+            replace_after,
+            ..config(&self.folders[number], number, seeds)
+        };
         self.nodes[number] = Some(Node::start(config, self.connector()).unwrap());
     }
 

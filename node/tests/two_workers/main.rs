@@ -10,6 +10,8 @@ mod limits;
 mod many;
 #[path = "../nodes/moves.rs"]
 mod moves;
+#[path = "../nodes/repair.rs"]
+mod repair;
 #[path = "../nodes/world.rs"]
 mod world;
 

@@ -14,7 +14,9 @@ use crate::core::Core;
 use crate::disk::engine::Applied;
 use crate::disk::log::Operation;
 use crate::event::{Event, Frame, Group, Parcel, Place, Reply, Waiter};
+use crate::faults;
 use crate::host::{Asked, Node, Running};
+use crate::invariant::truncation::Truncated;
 use crate::invariant::{Broken, Verdict, routing, truncation};
 use crate::mover;
 use crate::mutant::Mutant;
@@ -48,6 +50,7 @@ impl Node {
             confirmed,
             fetch,
             snapshot_wanted,
+            place_wanted,
             install,
             truncate,
             commit_untold,
@@ -92,21 +95,30 @@ impl Node {
             let delay = core.around(core.plan.disk.read_us);
             core.after(delay, Event::BuildSnapshot { seat: self.seat(group, running.id), to });
         }
+        if let Some(wanted) = place_wanted {
+            self.place(core, group, running, wanted);
+        }
         if let Some(install) = install {
             self.begin_install(core, group, running, install)?;
         }
         if let Some(index) = truncate {
-            self.truncate(core, group, index)?;
+            self.truncate(core, group, running, index)?;
         }
-        if commit_untold && core.now >= running.announce_at {
-            running.announce_at = core.now + ANNOUNCE_COMMIT_US;
-            let told = Event::Done(self.seat(group, running.id), Box::new(Input::AnnounceCommit));
-            core.after(ANNOUNCE_COMMIT_US, told);
+        if commit_untold {
+            self.announce_later(core, group, running);
         }
         for change in events {
             self.changed(core, group, running, change);
         }
         Ok(())
+    }
+
+    fn announce_later(&self, core: &mut Core, group: Group, running: &mut Running) {
+        if core.now >= running.announce_at {
+            running.announce_at = core.now + ANNOUNCE_COMMIT_US;
+            let told = Event::Done(self.seat(group, running.id), Box::new(Input::AnnounceCommit));
+            core.after(ANNOUNCE_COMMIT_US, told);
+        }
     }
 
     fn read(&mut self, core: &mut Core, group: Group, running: &mut Running, read: ReadItem) {
@@ -262,11 +274,16 @@ impl Node {
         core.after(delay, Event::Done(self.seat(group, replica), Box::new(Input::Fetched { request, entries })));
     }
 
-    fn truncate(&mut self, core: &mut Core, group: Group, index: u64) -> Verdict {
+    fn truncate(&mut self, core: &mut Core, group: Group, running: &Running, index: u64) -> Verdict {
         let flushed = self.engine.flushed_index(group).unwrap_or(0);
         truncation::check(group, index, flushed)?;
         core.note(At::seat(self.place, group), "truncate (index)", [index, 0, 0, 0]);
         core.stats.count("log truncations");
+        let term = self.log.current[group].term(index);
+        let leads = running.status.leader == Some(running.id);
+        if let (Some(term), Some(descriptor), true) = (term, &running.descriptor, leads) {
+            core.oracle.truncated(Truncated { group, index, term, descriptor: descriptor.clone() });
+        }
         self.log.submit(group, Operation::Truncate(index), false, None);
         Ok(())
     }
@@ -288,6 +305,9 @@ impl Node {
             Change::Descriptor(descriptor) => {
                 core.note(at, "descriptor (epoch me)", [descriptor.epoch, running.id.0, 0, 0]);
                 core.registry.announce(group, &descriptor);
+                if running.status.leader == Some(running.id) {
+                    faults::strike_beside_a_log_replica(core, self.place, &descriptor);
+                }
             }
             Change::Table(table) => core.note(at, "table (version)", [table.version, 0, 0, 0]),
             Change::Removed => {

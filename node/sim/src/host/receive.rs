@@ -164,6 +164,10 @@ fn note_message(core: &mut Core, place: usize, parcel: &Parcel) {
         MessageBody::SleepAgreed { term, index } => {
             core.note(at, "hears SleepAgreed (from term index)", [from, *term, *index, 0]);
         }
+        MessageBody::Absent { replica, ticks } => {
+            core.note(at, "hears Absent (from replica ticks)", [from, replica.0, *ticks, 0]);
+        }
+        MessageBody::Unfit => core.note(at, "hears Unfit (from)", [from, 0, 0, 0]),
         MessageBody::WakeAsked => core.note(at, "hears WakeAsked (from)", [from, 0, 0, 0]),
     }
 }

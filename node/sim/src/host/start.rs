@@ -20,6 +20,7 @@ impl Node {
             return Ok(());
         }
         self.up = true;
+        core.registry.down.remove(&self.place);
         core.note(
             At::place(self.place),
             "start (life uncertain)",

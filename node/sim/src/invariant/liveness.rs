@@ -1,6 +1,6 @@
 //! Liveness: after everything is healed, every group serves, is whole and agrees within a bound.
 
-use model::ReplicaRole;
+use model::{ReplicaKind, ReplicaRole};
 
 use crate::core::Core;
 use crate::event::Group;
@@ -19,8 +19,9 @@ pub fn lacks(core: &Core, nodes: &[Node], group: Group) -> Option<String> {
     let moved = core.plan.is_moved();
     if moved {
         let voters = descriptor.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter).count();
-        if voters != 3 || descriptor.replicas.len() != 3 {
-            return Some(String::from("not three voters and nothing else"));
+        let with_items = descriptor.replicas.iter().filter(|replica| replica.kind == ReplicaKind::Storage).count();
+        if voters != 3 || with_items != 3 || descriptor.replicas.len() != 3 {
+            return Some(String::from("not three voters with items and nothing else"));
         }
     }
     let mut applied = Vec::new();

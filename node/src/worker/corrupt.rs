@@ -1,0 +1,94 @@
+//! Replicas whose log here cannot be trusted: they say so and nothing else, and make room once their group goes on without them.
+//!
+//! The host knows such a replica by the lowest id that the log accepts of its group: it is that one as long as it is here.
+
+use std::sync::Arc;
+
+use model::{NodeId, PartitionId, ReplicaId};
+use replica::{Envelope, GroupState, MessageBody};
+
+use crate::context::Context;
+use crate::error::describe;
+use crate::log::Work;
+use crate::transport::convert;
+use crate::worker::Worker;
+use crate::worker::inbox::Mail;
+
+impl Worker {
+    /// Something arrives for a replica here that is corrupt, or for one that is to take its place.
+    pub fn message_for_corrupt(&mut self, from: NodeId, partition: PartitionId, envelope: &Envelope) {
+        if !envelope.gives_life() {
+            return;
+        }
+        let own = self.desk.context.log.accept_from(partition);
+        if envelope.to == own {
+            let unfit = Envelope { from: own, to: envelope.from, body: MessageBody::Unfit };
+            self.desk.post(from, partition, unfit);
+        } else if envelope.to > own {
+            self.discard(partition, envelope.to);
+        }
+    }
+
+    /// The others say that it is no member any more.
+    pub fn corrupt_is_gone(&mut self, partition: PartitionId, replica: ReplicaId) {
+        if self.desk.context.log.accept_from(partition) == replica {
+            self.discard(partition, ReplicaId(replica.0 + 1));
+        }
+    }
+
+    /// Whether they are still members: nobody tells them.
+    pub fn ask_for_corrupt(&mut self) {
+        for partition in self.corrupt.clone() {
+            let own = self.desk.context.log.accept_from(partition);
+            let Some(state) = state_of(&self.desk.context, partition) else { continue };
+            for other in state.descriptor.replicas.iter().filter(|other| other.id != own) {
+                self.desk.post_wire(other.node, convert::member_asked(partition, own, other.id));
+            }
+        }
+    }
+
+    /// What is left of it goes: first its id, then its log, then its data.
+    fn discard(&mut self, partition: PartitionId, lowest: ReplicaId) {
+        if !self.discarding.insert(partition) {
+            return;
+        }
+        tracing::info!(%partition, %lowest, "discards a corrupt replica");
+        let context = Arc::clone(&self.desk.context);
+        let worker = self.desk.worker;
+        self.desk.context.background.submit_always(move || {
+            let discarded = discard(&context, partition, lowest);
+            context.inboxes.push(worker, Mail::Discarded { partition, discarded });
+        });
+    }
+
+    pub fn discarded(&mut self, partition: PartitionId, discarded: bool) {
+        self.discarding.remove(&partition);
+        if discarded {
+            self.corrupt.remove(&partition);
+        }
+    }
+}
+
+fn state_of(context: &Context, partition: PartitionId) -> Option<GroupState> {
+    let records = context.items.group(partition).ok()?;
+    GroupState::decode(records.state?).ok()
+}
+
+/// False where it has to be tried again: the disk is full, or the node stops.
+fn discard(context: &Context, partition: PartitionId, lowest: ReplicaId) -> bool {
+    let state = state_of(context, partition);
+    let run = |work| context.log.run(partition, work);
+    if !run(Work::AcceptFrom { replica: lowest }) || !run(Work::Remove) {
+        return false;
+    }
+    let Some(state) = state else { return true };
+    match context.items.clear(partition, state.descriptor.table, &state.descriptor.range) {
+        Ok(()) => true,
+        Err(error) if error.is_no_room() => {
+            tracing::warn!(%partition, error = describe(&error), "no room to clear a corrupt replica; tries again");
+            context.room.refused();
+            false
+        }
+        Err(error) => panic!("cannot clear partition {partition}: {}", describe(&error)),
+    }
+}
