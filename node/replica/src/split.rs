@@ -56,7 +56,8 @@ pub(crate) fn plan(
     let mut right = descriptor.clone();
     right.id = child;
     right.range = KeyRange { start: at.clone(), end: range.end.clone() };
-    right.epoch = 1;
+    // Whatever overlaps in a table's partition map is told apart by its epoch: along each key's line of owners it rises.
+    right.epoch = descriptor.epoch + 1;
     let mut id = 0;
     for replica in &mut right.replicas {
         id += 1;

@@ -52,7 +52,7 @@ fn both_halves_serve_with_the_items_that_were_there() {
         assert_eq!((left.epoch, &left.range), (4, &KeyRange { start: Bytes::new(), end: Some(key("m")) }));
         assert_eq!(cluster.host(id).disk.items.keys().collect::<Vec<_>>(), ["a"]);
         let (child, items) = &cluster.hosts[&id].disk.children[0];
-        assert_eq!((child.descriptor.id, child.descriptor.epoch), (PartitionId(78), 1));
+        assert_eq!((child.descriptor.id, child.descriptor.epoch), (PartitionId(78), 4), "above the parent's before");
         assert_eq!(child.descriptor.range, KeyRange { start: key("m"), end: None });
         assert_eq!(child.descriptor.next_replica, ReplicaId(4));
         assert_eq!(items.keys().collect::<Vec<_>>(), ["m", "z"]);

@@ -116,6 +116,25 @@ fn a_split_displaces_its_parent_whatever_the_order() {
 }
 
 #[test]
+fn a_node_that_is_behind_does_not_bring_the_range_before_a_split_back() {
+    let before = partition(20, "", None, 3);
+    let (left, right) = (partition(20, "", Some("m"), 4), partition(21, "m", None, 4));
+    let (rest, third) = (partition(21, "m", Some("t"), 5), partition(22, "t", None, 5));
+    let told_late = [vec![&before], vec![&before, &right], vec![&left, &right]];
+    for late in told_late {
+        let late = full(2, late.into_iter().map(|descriptor| report(descriptor, 2, 3)).collect());
+        // Only who applied the last split leads the newest of them.
+        let mut map = told(vec![late.clone()]);
+        map.announce(full(1, [&left, &rest, &third].map(|descriptor| report(descriptor, 1, 4)).into()));
+        map.announce(late);
+        for (key, id) in [("a", 20), ("q", 21), ("z", 22)] {
+            assert_eq!(found(&map, key), Some((id, 1, 4)), "{key}");
+        }
+        assert_eq!(map.counts().partitions, 3);
+    }
+}
+
+#[test]
 fn a_partition_is_forgotten_when_its_last_node_lets_it_go() {
     let whole = partition(20, "", None, 1);
     let mut map = told(vec![full(1, vec![report(&whole, 1, 4)]), full(2, vec![report(&whole, 1, 4)])]);
