@@ -32,6 +32,8 @@ pub struct Context {
     pub reads: Pool,
     /// Snapshots, births, clearing, flushes.
     pub background: Pool,
+    /// Births of splits' children: a range is without a leader until they are done, so they wait for nothing else.
+    pub births: Pool,
     /// Places for snapshots sent at once.
     pub sending: Semaphore,
     /// What snapshots may take of the disk.

@@ -15,14 +15,14 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use model::expression::{Condition, Projection};
 use model::item::{RecordHeader, decode_record};
 use model::{KeyRange, PartitionId, TableId};
 use replica::entry::SPACE_ITEMS;
-use replica::{AppliedMark, ApplyBatch};
+use replica::{AppliedMark, ApplyBatch, Child};
 use rocksdb::{DB, DBPinnableSlice, ErrorKind, ReadOptions, ReadTier, WriteOptions};
 
 pub use ingest::{SnapshotFiles, SnapshotView};
@@ -81,6 +81,8 @@ struct Inner {
     persisted: ReadOptions,
     apply: WriteOptions,
     patient: WriteOptions,
+    /// Held by whoever brings a group's records where another might: a child's stand only where there are none.
+    records: Mutex<()>,
 }
 
 /// One item as it is stored.
@@ -113,6 +115,16 @@ impl TurnBatch {
 
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
+    }
+
+    fn has_children(&self) -> bool {
+        self.groups.iter().any(|(_, _, batch)| !batch.children.is_empty())
+    }
+
+    /// The groups that splits in it have given birth to, each with its parent.
+    pub fn take_children(&mut self) -> Vec<(PartitionId, Child)> {
+        let children = self.groups.iter_mut().map(|(parent, _, batch)| (*parent, std::mem::take(&mut batch.children)));
+        children.flat_map(|(parent, children)| children.into_iter().map(move |child| (parent, child))).collect()
     }
 
     /// Which applied indexes it brings, for `Input::Applied`.
@@ -209,6 +221,7 @@ impl Items {
                 persisted: engine::read_options(ReadTier::Persisted),
                 apply: engine::apply_options(),
                 patient: engine::patient_options(),
+                records: Mutex::default(),
             }),
         };
         if is_new {
@@ -284,6 +297,10 @@ impl Items {
             Ok(value.map(|value| Bytes::copy_from_slice(&value)))
         };
         Ok(GroupRecords { partition, mark: read(RecordKind::Mark)?, state: read(RecordKind::State)? })
+    }
+
+    fn lock_records(&self) -> MutexGuard<'_, ()> {
+        self.inner.records.lock().expect("no holder of the records' lock panics")
     }
 
     /// The applied index that a crash cannot take back; none before the group's first flush.

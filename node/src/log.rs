@@ -192,6 +192,13 @@ pub struct LogGroup {
     pub corrupt: bool,
 }
 
+impl LogGroup {
+    /// A group that the log does not know.
+    pub fn unknown(partition: PartitionId) -> LogGroup {
+        LogGroup { partition, accept_from: ReplicaId(0), exists: false, receiving: None, corrupt: false }
+    }
+}
+
 /// The open log; cloned for every room that hands it jobs.
 #[derive(Clone)]
 pub struct Log {

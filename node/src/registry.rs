@@ -1,5 +1,8 @@
 //! The groups of this node as the other rooms may see them: for announcements, for the rule that ranges never overlap, and
 //! for whoever asks how many there are. Workers write it, once per turn at most.
+//!
+//! A range that no group here has yet, and that one is about to have, is claimed: by a birth, by a snapshot whose files have
+//! arrived, by the child of a split from the moment its parent shrinks until it is told here itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -37,6 +40,11 @@ impl Summary {
         self.leader == Some(self.replica)
     }
 
+    /// The table, once the group has a descriptor.
+    pub fn table_id(&self) -> Option<TableId> {
+        self.descriptor.as_ref().map(|descriptor| descriptor.table)
+    }
+
     /// The node of the leader, where both are known.
     pub fn leader_node(&self) -> Option<NodeId> {
         let descriptor = self.descriptor.as_ref()?;
@@ -55,7 +63,7 @@ pub struct Admitted {
 /// All groups of the node.
 #[derive(Default)]
 pub struct Registry {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     version: watch::Sender<u64>,
 }
 
@@ -74,8 +82,29 @@ struct State {
     counts: Counts,
     /// Groups that each node has a replica of beside the one here, this node too.
     on_nodes: BTreeMap<NodeId, usize>,
+    /// Ranges of groups that are about to have them, by the claim's number.
+    claims: BTreeMap<u64, Claimed>,
+    next_claim: u64,
     /// What each listener has not been told yet.
     listeners: Vec<BTreeSet<PartitionId>>,
+}
+
+struct Claimed {
+    partition: PartitionId,
+    table: TableId,
+    range: KeyRange,
+}
+
+/// Until it is dropped, nobody else begins to have any of its range.
+pub struct Claim {
+    state: Arc<Mutex<State>>,
+    number: u64,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        lock(&self.state).claims.remove(&self.number);
+    }
 }
 
 /// One listener's place in the registry.
@@ -157,13 +186,32 @@ impl Registry {
         self.lock().groups.get(&partition).is_some_and(|summary| summary.leads() && summary.term == term)
     }
 
-    /// Another group of this table that holds a part of the range here.
+    /// Another group of this table that holds a part of the range here, or whoever has claimed a part.
     pub fn overlapping(&self, own: PartitionId, table: TableId, range: &KeyRange) -> Option<PartitionId> {
-        let state = self.lock();
-        let overlaps = |summary: &Summary| {
-            summary.descriptor.as_ref().is_some_and(|d| d.table == table && d.range.intersect(range).is_some())
-        };
-        state.groups.iter().find(|(id, summary)| **id != own && overlaps(summary)).map(|(id, _)| *id)
+        self.lock().overlapping(own, table, range)
+    }
+
+    /// For a group that is about to have that range; or who has a part of it.
+    pub fn claim(&self, descriptor: &PartitionDescriptor) -> Result<Claim, PartitionId> {
+        let PartitionDescriptor { id, table, range, .. } = descriptor;
+        let mut state = self.lock();
+        match state.overlapping(*id, *table, range) {
+            Some(other) => Err(other),
+            None => Ok(self.add_claim(&mut state, descriptor)),
+        }
+    }
+
+    /// For the child of a split, while its parent still stands here with the whole range.
+    pub fn claim_for_child(&self, descriptor: &PartitionDescriptor) -> Claim {
+        self.add_claim(&mut self.lock(), descriptor)
+    }
+
+    fn add_claim(&self, state: &mut State, descriptor: &PartitionDescriptor) -> Claim {
+        let PartitionDescriptor { id, table, range, .. } = descriptor;
+        let number = state.next_claim;
+        state.next_claim += 1;
+        state.claims.insert(number, Claimed { partition: *id, table: *table, range: range.clone() });
+        Claim { state: Arc::clone(&self.state), number }
     }
 
     /// Hears of every change from now on.
@@ -181,11 +229,24 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no holder of the registry's lock panics")
+        lock(&self.state)
     }
 }
 
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("no holder of the registry's lock panics")
+}
+
 impl State {
+    fn overlapping(&self, own: PartitionId, table: TableId, range: &KeyRange) -> Option<PartitionId> {
+        let overlaps = |summary: &Summary| {
+            summary.descriptor.as_ref().is_some_and(|d| d.table == table && d.range.intersect(range).is_some())
+        };
+        let group = self.groups.iter().find(|(id, summary)| **id != own && overlaps(summary)).map(|(id, _)| *id);
+        let claimed = |claim: &&Claimed| claim.table == table && claim.range.intersect(range).is_some();
+        group.or_else(|| self.claims.values().find(claimed).map(|claim| claim.partition))
+    }
+
     fn count(&mut self, summary: &Summary) {
         self.counts.groups += 1;
         self.counts.leaders += usize::from(summary.leads());
@@ -213,6 +274,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use model::{ReplicaDescriptor, ReplicaRole, Zone};
 
     use super::*;
@@ -252,5 +314,41 @@ mod tests {
         registry.remove(PartitionId(9));
         assert_eq!(registry.counts(), Counts::default());
         assert!(!registry.shares(NodeId(1)));
+    }
+
+    fn descriptor(id: u64, start: &'static str, end: Option<&'static str>) -> PartitionDescriptor {
+        let range = KeyRange { start: Bytes::from(start), end: end.map(Bytes::from) };
+        let places = (1..=3).map(|number| (NodeId(number), Zone(format!("zone-{number}"))));
+        PartitionDescriptor::birth(PartitionId(id), TableId(8), range, places)
+    }
+
+    #[test]
+    fn a_claimed_range_is_nobody_elses_until_the_claim_is_dropped() {
+        let registry = Registry::default();
+        let claim = registry.claim(&descriptor(1, "m", None)).ok().unwrap();
+        assert_eq!(registry.claim(&descriptor(2, "a", Some("n"))).err(), Some(PartitionId(1)));
+        assert!(registry.claim(&descriptor(2, "a", Some("m"))).is_ok());
+        assert_eq!(registry.claim(&descriptor(1, "x", None)).err(), Some(PartitionId(1)), "not even its own again");
+        drop(claim);
+        assert!(registry.claim(&descriptor(2, "a", Some("n"))).is_ok());
+    }
+
+    #[test]
+    fn a_child_claims_what_its_parent_still_has() {
+        let registry = Registry::default();
+        let put = |descriptor: PartitionDescriptor| {
+            let summary = Summary { descriptor: Some(Arc::new(descriptor.clone())), ..Summary::default() };
+            registry.put(descriptor.id, summary);
+        };
+        put(descriptor(1, "", None));
+        let (left, right) = (descriptor(1, "", Some("m")), descriptor(2, "m", None));
+        let third = descriptor(3, "x", None);
+        assert_eq!(registry.claim(&third).err(), Some(PartitionId(1)));
+        let claim = registry.claim_for_child(&right);
+        put(left);
+        assert_eq!(registry.claim(&third).err(), Some(PartitionId(2)));
+        put(right);
+        drop(claim);
+        assert_eq!(registry.claim(&third).err(), Some(PartitionId(2)));
     }
 }

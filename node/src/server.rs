@@ -206,6 +206,7 @@ impl Node {
         }
         self.context.reads.close();
         self.context.background.close();
+        self.context.births.close();
     }
 }
 

@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod birth;
+pub mod children;
 pub mod clients;
 pub mod command;
 pub mod corrupt;
@@ -27,7 +28,7 @@ pub mod snapshots;
 mod tests;
 pub mod tick;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -36,9 +37,9 @@ use replica::{Input, Now};
 
 use crate::context::Context;
 use crate::metrics::count;
-use crate::registry::Counts;
+use crate::registry::{Counts, Summary};
 use crate::room::RoomState;
-use crate::worker::desk::{Desk, Undelivered};
+use crate::worker::desk::{Desk, Undelivered, Written};
 use crate::worker::group::{Group, Phase};
 
 /// A turn ends after this, so that connections are served.
@@ -53,8 +54,8 @@ pub struct Worker {
     pub groups: HashMap<PartitionId, Group>,
     /// Groups with work, in the order of their turn.
     pub active: VecDeque<PartitionId>,
-    /// Groups whose records are being written.
-    pub births: BTreeSet<PartitionId>,
+    /// Groups that are being born.
+    pub births: BTreeMap<PartitionId, Summary>,
     /// Groups whose log cannot be read: nothing of them is started, nothing of them made anew.
     pub corrupt: BTreeSet<PartitionId>,
     /// Those of them that are being removed.
@@ -84,7 +85,7 @@ impl Worker {
             desk: Desk::new(worker, context),
             groups: groups.into_iter().map(|group| (group.partition, group)).collect(),
             active: VecDeque::new(),
-            births: BTreeSet::new(),
+            births: BTreeMap::new(),
             corrupt,
             discarding: BTreeSet::new(),
             ticks: 0,
@@ -155,9 +156,11 @@ impl Worker {
             let undelivered = self.desk.send_messages();
             self.note_undelivered(&undelivered);
             self.desk.send_jobs();
-            for (partition, index) in self.desk.write_items() {
+            let Written { applied, children } = self.desk.write_items();
+            for (partition, index) in applied {
                 self.applied(partition, index);
             }
+            children::send_out(self, children);
             if self.active.is_empty() || began.elapsed() > TURN {
                 break;
             }

@@ -49,6 +49,7 @@ impl Items {
         files.extend(snapshot.files.iter().cloned());
         let mut ingest = IngestExternalFileOptions::default();
         ingest.set_move_files(true);
+        let _records = self.lock_records();
         self.inner.db.ingest_external_file_opts(&ingest, files).map_err(failed("ingest"))
     }
 

@@ -54,6 +54,11 @@ impl Items {
         batch.delete(record_key(partition, RecordKind::Mark));
         batch.delete(record_key(partition, RecordKind::State));
         self.inner.db.write_opt(batch, &self.inner.patient).map_err(failed("clear"))?;
+        self.clear_range(table, range)
+    }
+
+    /// The same for items of which no group has the records.
+    pub fn clear_range(&self, table: TableId, range: &KeyRange) -> Result<(), ItemsError> {
         // Files are deleted at once and for ever, memtables may still be lost: what is in them goes first.
         self.flush()?;
         for space in SPACES {

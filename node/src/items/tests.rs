@@ -1,5 +1,6 @@
 //! The items on a real RocksDB.
 
+mod children;
 mod refinement;
 
 use std::collections::BTreeMap;

@@ -1,10 +1,13 @@
 //! Writing: what groups apply, and the records they are born with.
+//!
+//! A child's records are written with the batch that applies its parent's split, unless the engine has records of that group:
+//! it is not set back to its birth, whatever brings the split here late or again.
 
 use bytes::Bytes;
-use model::TableId;
 use model::item::{RecordHeader, decode_record, encode_record};
+use model::{PartitionId, ReplicaId, TableId};
 use replica::entry::WriteKind;
-use replica::{AppliedWrite, ApplyBatch};
+use replica::{AppliedWrite, ApplyBatch, Child, GroupState};
 use rocksdb::{ErrorKind, WriteBatch};
 
 use super::keys::{RecordKind, item_key, record_key, write_item_key};
@@ -15,6 +18,7 @@ impl Items {
     pub fn write(&self, turn: &TurnBatch) -> Result<WriteOutcome, ItemsError> {
         let mut batch = WriteBatch::default();
         let mut key = Vec::new();
+        let _records = turn.has_children().then(|| self.lock_records());
         for (partition, table, applied) in &turn.groups {
             for at in 0..applied.writes.len() {
                 self.add_write(*table, applied, at, &mut key, &mut batch)?;
@@ -23,6 +27,9 @@ impl Items {
             if let Some(state) = &applied.state {
                 batch.put(record_key(*partition, RecordKind::State), state);
             }
+            for child in &applied.children {
+                self.add_child(child, &mut batch)?;
+            }
         }
         match self.inner.db.write_opt(batch, &self.inner.apply) {
             Ok(()) => Ok(WriteOutcome::Written),
@@ -30,6 +37,29 @@ impl Items {
             Err(error) if is_no_room(&error) => Ok(WriteOutcome::NoRoom),
             Err(source) => Err(ItemsError::Engine { verb: "write", source }),
         }
+    }
+
+    fn add_child(&self, child: &Child, batch: &mut WriteBatch) -> Result<(), ItemsError> {
+        let partition = child.descriptor.id;
+        if self.group(partition)?.state.is_none() {
+            batch.put(record_key(partition, RecordKind::Mark), &child.mark);
+            batch.put(record_key(partition, RecordKind::State), &child.state);
+        }
+        Ok(())
+    }
+
+    /// Takes a group's records away where they are that replica's: its child was born here too late.
+    pub fn drop_records(&self, partition: PartitionId, replica: ReplicaId) -> Result<(), ItemsError> {
+        let _records = self.lock_records();
+        let Some(state) = self.group(partition)?.state else { return Ok(()) };
+        let malformed = |source| ItemsError::Decode { what: "group state", source };
+        if GroupState::decode(state).map_err(malformed)?.replica != replica {
+            return Ok(());
+        }
+        let mut batch = WriteBatch::default();
+        batch.delete(record_key(partition, RecordKind::Mark));
+        batch.delete(record_key(partition, RecordKind::State));
+        self.inner.db.write_opt(batch, &self.inner.patient).map_err(failed("take a group's records from"))
     }
 
     fn add_write(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use model::{KeyRange, NodeId, PartitionId, Zone};
+use replica::state::BIRTH_INDEX;
 use replica::{AppliedMark, GroupState, LogStart, Options, Replica, Start};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -24,9 +25,10 @@ use crate::room::{CALM, Room, RoomOptions};
 use crate::snapshot::{Budget, SnapshotError};
 use crate::transport::links::{LinksOptions, Sender};
 use crate::transport::{Connector, Links};
+use crate::worker::children::BIRTH_TICKS;
 use crate::worker::group::Group;
 use crate::worker::inbox::{Inboxes, Mail};
-use crate::worker::lifecycle;
+use crate::worker::{birth, lifecycle};
 
 /// Snapshots sent at once: each takes the disk's bandwidth from the foreground.
 const SENDING_AT_ONCE: usize = 2;
@@ -121,6 +123,7 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
     });
     let reads = PoolOptions { name: "reads", threads: config.read_threads, queue: READ_QUEUE };
     let background = PoolOptions { name: "background", threads: BACKGROUND_THREADS, queue: BACKGROUND_QUEUE };
+    let births = PoolOptions { name: "births", threads: 1, queue: BACKGROUND_QUEUE };
     let context = Arc::new(Context {
         node,
         zone,
@@ -133,6 +136,7 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
         links,
         reads: Pool::start(reads).context("start the read threads")?,
         background: Pool::start(background).context("start the background threads")?,
+        births: Pool::start(births).context("start the thread for births")?,
         sending: Semaphore::new(SENDING_AT_ONCE),
         budget: Arc::new(Budget::new(config.snapshot_budget.0)),
         replica_options: replica_options(config, log_bytes),
@@ -227,11 +231,12 @@ fn start_groups(context: &Context, unfinished: &[(PartitionId, SnapshotError)]) 
         context.items.groups().context("read the groups' records")?.into_iter().map(|r| (r.partition, r)).collect();
     let mut workers: Vec<WorkerGroups> = context.inboxes.workers().map(|_| WorkerGroups::default()).collect();
     let mut gone = Vec::new();
+    let mut newborn = Vec::new();
     for found in context.log.groups() {
         let partition = found.partition;
         let records = records.remove(&partition);
         if !found.exists {
-            gone.extend(records.map(|records| (found, records)));
+            newborn.extend(records.map(|records| (found, records)));
             continue;
         }
         let worker = &mut workers[context.inboxes.of(partition)];
@@ -245,21 +250,73 @@ fn start_groups(context: &Context, unfinished: &[(PartitionId, SnapshotError)]) 
             worker.corrupt.insert(partition);
             continue;
         }
-        match start_group(context, &found, records) {
-            Ok(group) => {
-                context.registry.put(partition, group.summary.clone());
-                worker.groups.push(group);
+        let started = match retired_child(context, &found, records.as_ref()) {
+            Ok(false) => start_group(context, &found, records),
+            Ok(true) => {
+                gone.extend(records.map(|records| (found.clone(), records)));
+                start_empty(context, &found)
             }
-            Err(error) => {
-                tracing::error!(%partition, error = format!("{error:#}"), "failed to start a replica; it stays out");
-                worker.corrupt.insert(partition);
-            }
+            Err(error) => Err(error),
+        };
+        worker.take(context, partition, started);
+    }
+    let unknown = |records: GroupRecords| (LogGroup::unknown(records.partition), records);
+    newborn.extend(records.into_values().map(unknown));
+    for (found, records) in newborn {
+        let partition = found.partition;
+        match is_retired(&found, &records) {
+            Ok(true) => gone.push((found, records)),
+            Ok(false) => workers[context.inboxes.of(partition)].take(context, partition, begin(context, &records)),
+            Err(error) => workers[context.inboxes.of(partition)].take(context, partition, Err(error)),
         }
     }
     for (found, records) in gone {
         finish_retirement(context, &found, &records)?;
     }
     Ok(workers)
+}
+
+impl WorkerGroups {
+    fn take(&mut self, context: &Context, partition: PartitionId, started: anyhow::Result<Group>) {
+        match started {
+            Ok(group) => {
+                context.registry.put(partition, group.summary.clone());
+                self.groups.push(group);
+            }
+            Err(error) => {
+                tracing::error!(%partition, error = format!("{error:#}"), "failed to start a replica; it stays out");
+                self.corrupt.insert(partition);
+            }
+        }
+    }
+}
+
+/// Whether the records are those of a replica that is not accepted here any more.
+fn is_retired(found: &LogGroup, records: &GroupRecords) -> anyhow::Result<bool> {
+    let Some(state) = records.state.clone() else { return Ok(false) };
+    let state = GroupState::decode(state).context("decode the group's state")?;
+    Ok(state.replica < found.accept_from)
+}
+
+/// A split's child that came here too late, and a crash before its records were taken away: they are not those of the replica
+/// that has a log here, which is empty.
+fn retired_child(context: &Context, found: &LogGroup, records: Option<&GroupRecords>) -> anyhow::Result<bool> {
+    let Some(records) = records else { return Ok(false) };
+    Ok(is_retired(found, records)?
+        && context.log.start_of(found.partition, 0).context("read the group's log")?.last_index == 0)
+}
+
+/// Records without a log: a birth that a crash cut short.
+fn begin(context: &Context, records: &GroupRecords) -> anyhow::Result<Group> {
+    let partition = records.partition;
+    let mark = records.mark.clone().context("find the group's applied mark")?;
+    let mark = AppliedMark::decode(mark).context("decode the applied mark")?;
+    if mark.index != BIRTH_INDEX {
+        bail!("the log is gone, and the items stand at {}", mark.index);
+    }
+    tracing::info!(%partition, "finishes a birth");
+    let start = birth::begin(context, partition).context("begin the group's log")?;
+    Ok(Group::new(partition, Replica::start(start).context("start the replica")?))
 }
 
 fn start_group(context: &Context, found: &LogGroup, records: Option<GroupRecords>) -> anyhow::Result<Group> {
@@ -293,17 +350,15 @@ fn start_empty(context: &Context, found: &LogGroup) -> anyhow::Result<Group> {
     log.hard_state.commit = 0;
     let log = LogStart { hard_state: log.hard_state, tail_uncertain: log.tail_uncertain, ..LogStart::default() };
     let start = lifecycle::empty_start(context, found.partition, found.accept_from, log);
-    Ok(Group::new(found.partition, Replica::start(start).context("start the empty replica")?))
+    let mut group = Group::new(found.partition, Replica::start(start).context("start the empty replica")?);
+    group.awaits_birth = BIRTH_TICKS;
+    Ok(group)
 }
 
-/// Records without a log: a retirement or a birth that a crash cut short. Of the first the data goes too, unless another
-/// group lives there by now; a birth has none.
+/// Records of a replica that is retired: what a crash cut short. The data goes too, unless another group lives there by now.
 fn finish_retirement(context: &Context, found: &LogGroup, records: &GroupRecords) -> anyhow::Result<()> {
     let Some(state) = records.state.clone() else { return Ok(()) };
     let state = GroupState::decode(state).context("decode a retired group's state")?;
-    if state.replica >= found.accept_from {
-        return Ok(());
-    }
     let descriptor = &state.descriptor;
     let taken = context.registry.overlapping(found.partition, descriptor.table, &descriptor.range).is_some();
     let nothing = KeyRange { start: descriptor.range.start.clone(), end: Some(descriptor.range.start.clone()) };

@@ -11,7 +11,7 @@ use wire::admin::admin_server::Admin;
 use wire::admin::change_replicas_request::Change as WireChange;
 use wire::admin::{
     ChangeReplicasRequest, CreateGroupRequest, DestroyGroupRequest, Directory, Done, GroupStatus, ListGroupsAnswer,
-    ListGroupsRequest, NodeStatus, SetTableRequest, StatusRequest, TransferLeaderRequest,
+    ListGroupsRequest, NodeStatus, SetTableRequest, SplitGroupRequest, StatusRequest, TransferLeaderRequest,
 };
 
 use crate::context::Context;
@@ -129,6 +129,13 @@ impl Admin for AdminService {
         Ok(Response::new(Done {}))
     }
 
+    async fn split_group(&self, request: Request<SplitGroupRequest>) -> Result<Response<Done>, Status> {
+        let SplitGroupRequest { partition, epoch, at, child } = request.into_inner();
+        let (partition, child) = (PartitionId(partition), PartitionId(child));
+        self.command(partition, |reply| Command::Split { partition, epoch, at, child, reply }).await?;
+        Ok(Response::new(Done {}))
+    }
+
     async fn destroy_group(&self, request: Request<DestroyGroupRequest>) -> Result<Response<Done>, Status> {
         let DestroyGroupRequest { partition, table } = request.into_inner();
         let partition = PartitionId(partition);
@@ -156,6 +163,7 @@ fn status_of(error: &CommandError) -> Status {
         | CommandError::Retired { .. }
         | CommandError::Overlap { .. }
         | CommandError::OtherReplica { .. }
+        | CommandError::KnownPartition(_)
         | CommandError::NotDeleting
         | CommandError::OneZone => Code::FailedPrecondition,
         CommandError::Busy(_) => Code::Unavailable,

@@ -7,7 +7,8 @@ use replica::{Answer, Health, Input, Refusal, Token};
 use wire::admin::health::State;
 use wire::admin::{GroupStatus, Progress};
 
-use crate::worker::command::{Command, CommandError, Only, Reply};
+use crate::registry::Summary;
+use crate::worker::command::{Command, CommandError, Reply};
 use crate::worker::desk::Waiter;
 use crate::worker::group::{Group, Phase};
 use crate::worker::{Worker, schedule};
@@ -25,10 +26,21 @@ impl Worker {
             Command::Transfer { partition, to, reply } => {
                 self.ask(partition, reply, |token| Input::Transfer { token, to });
             }
+            // Its records would not be written over those of another group, and the right half be nobody's.
+            Command::Split { child, reply, .. } if self.knows(child) => {
+                drop(reply.send(Err(CommandError::KnownPartition(child))));
+            }
+            Command::Split { partition, epoch, at, child, reply } => {
+                self.ask(partition, reply, |token| Input::Split { token, epoch, at, child });
+            }
             Command::Destroy { partition, table, reply } => self.destroy(partition, &table, reply),
             Command::List { only, reply } => {
-                let listed = self.groups.values().filter(|group| is_wanted(group, only));
-                let statuses = listed.map(|group| status(group, self.tick)).collect();
+                let living = self.groups.values().filter(|group| only.fits(group.partition, group.table_id()));
+                // Whoever waits for the last of a table's groups to go must not miss one that is about to live.
+                let births =
+                    self.births.iter().filter(|(partition, summary)| only.fits(**partition, summary.table_id()));
+                let births = births.map(|(partition, summary)| newborn(*partition, summary));
+                let statuses = living.map(|group| status(group, self.tick)).chain(births).collect();
                 // Whoever asked may have gone.
                 drop(reply.send(statuses));
             }
@@ -40,6 +52,12 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Whether that id has ever been a group's here.
+    fn knows(&self, partition: PartitionId) -> bool {
+        let context = &self.desk.context;
+        context.registry.get(partition).is_some() || context.log.accept_from(partition) != ReplicaId(0)
     }
 
     fn ask(&mut self, partition: PartitionId, reply: Reply, input: impl FnOnce(Token) -> Input) {
@@ -55,6 +73,10 @@ impl Worker {
 
     /// The caller shows the table as it is being deleted: a replica that was away may never hear it from its group.
     fn destroy(&mut self, partition: PartitionId, table: &TableDescriptor, reply: Reply) {
+        if self.births.contains_key(&partition) {
+            drop(reply.send(Err(CommandError::Busy("it is being born"))));
+            return;
+        }
         let Some(group) = self.groups.get_mut(&partition) else {
             // Done already.
             drop(reply.send(Ok(())));
@@ -68,14 +90,6 @@ impl Worker {
         }
         group.when_gone.push(reply);
         self.retire(partition);
-    }
-}
-
-fn is_wanted(group: &Group, only: Only) -> bool {
-    match only {
-        Only::All => true,
-        Only::Table(table) => group.table_id() == Some(table),
-        Only::Partition(partition) => group.partition == partition,
     }
 }
 
@@ -145,5 +159,15 @@ fn told(group: &Group, health: Health, since: Duration) -> wire::admin::Health {
         Health::Short { why } => wire::admin::Health { why, ..base(State::Short) },
         Health::NeedsArchive => base(State::NeedsArchive),
         Health::Leaderless => base(State::Leaderless),
+    }
+}
+
+fn newborn(partition: PartitionId, summary: &Summary) -> GroupStatus {
+    GroupStatus {
+        partition: partition.0,
+        descriptor: summary.descriptor.as_ref().map(|descriptor| descriptor.encode()).unwrap_or_default(),
+        table: summary.table.as_ref().map(|table| table.encode()).unwrap_or_default(),
+        replica: summary.replica.0,
+        ..GroupStatus::default()
     }
 }

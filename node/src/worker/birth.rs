@@ -1,8 +1,14 @@
 //! A new group's replica: its records and its log are written on the pool, then it starts on its worker.
+//!
+//! ```text
+//! records durable ─► log: its id accepted from now on ─► log begins at the birth mark ─► the replica starts
+//! ```
+//! A log that begins without its records would be an empty replica's, which forgets what it has acknowledged: so they are flushed
+//! before the log knows of the group at all. A start that finds records at the birth mark and no log goes on from there.
 
 use std::sync::Arc;
 
-use model::{PartitionDescriptor, ReplicaId, TableDescriptor};
+use model::{PartitionDescriptor, PartitionId, ReplicaId, TableDescriptor};
 use replica::eraftpb::HardState;
 use replica::state::{BIRTH_INDEX, BIRTH_TERM};
 use replica::{AppliedMark, GroupState, Replica, Start};
@@ -11,6 +17,7 @@ use crate::context::Context;
 use crate::error::describe;
 use crate::items::GroupRecords;
 use crate::log::Work;
+use crate::registry::Summary;
 use crate::room::RoomState;
 use crate::worker::Worker;
 use crate::worker::command::{CommandError, Reply};
@@ -20,16 +27,29 @@ use crate::worker::lifecycle::options;
 
 /// A birth whose records stand, or could not be written.
 pub struct Birth {
-    pub descriptor: PartitionDescriptor,
+    pub partition: PartitionId,
     pub start: Result<Start, CommandError>,
-    pub reply: Reply,
+    pub parents: Parents,
+}
+
+/// Who wanted it.
+pub enum Parents {
+    Command(Reply),
+    /// A split. Whether the parent is led from here: then the child stands for election first.
+    Split {
+        stands: bool,
+    },
 }
 
 impl Worker {
     pub fn create(&mut self, descriptor: PartitionDescriptor, table: TableDescriptor, reply: Reply) {
         let partition = descriptor.id;
-        let replica = match self.may_create(&descriptor) {
-            Ok(Some(replica)) => replica,
+        let may = self.may_create(&descriptor).and_then(|replica| {
+            let claim = replica.map(|_| self.desk.context.registry.claim(&descriptor)).transpose();
+            Ok(replica.zip(claim.map_err(|other| CommandError::Overlap { other })?))
+        });
+        let (replica, claim) = match may {
+            Ok(Some(found)) => found,
             Ok(None) => {
                 drop(reply.send(Ok(())));
                 return;
@@ -39,17 +59,27 @@ impl Worker {
                 return;
             }
         };
-        // An empty replica that a message made stops here; what it has voted is kept below.
-        self.groups.remove(&partition);
-        self.births.insert(partition);
+        self.conceive(replica, &descriptor, &table);
+        drop(claim);
         let context = Arc::clone(&self.desk.context);
         let worker = self.desk.worker;
-        self.desk.send_jobs();
         self.desk.context.background.submit_always(move || {
-            let start = write(&context, &descriptor, table, replica);
-            let birth = Birth { descriptor, start, reply };
+            let start = write(&context, descriptor, table, replica);
+            let birth = Birth { partition, start, parents: Parents::Command(reply) };
             context.inboxes.push(worker, Mail::Born(Box::new(birth)));
         });
+    }
+
+    /// From now on no other group is born over this range, and nothing else is made of this one.
+    pub fn conceive(&mut self, replica: ReplicaId, descriptor: &PartitionDescriptor, table: &TableDescriptor) {
+        let partition = descriptor.id;
+        // An empty replica that a message made stops here; what it has voted is in the log, and is kept.
+        self.groups.remove(&partition);
+        self.desk.send_jobs();
+        let (descriptor, table) = (Some(Arc::new(descriptor.clone())), Some(Arc::new(table.clone())));
+        let summary = Summary { replica, descriptor, table, ..Summary::default() };
+        self.desk.context.registry.put(partition, summary.clone());
+        self.births.insert(partition, summary);
     }
 
     /// The id to be born with; none if it lives already.
@@ -60,7 +90,7 @@ impl Worker {
         if descriptor.replicas.iter().all(|other| other.zone == descriptor.replicas[0].zone) {
             return Err(CommandError::OneZone);
         }
-        if self.births.contains(&partition) {
+        if self.births.contains_key(&partition) {
             return Err(CommandError::Busy("it is being born"));
         }
         if self.corrupt.contains(&partition) {
@@ -81,9 +111,6 @@ impl Worker {
         if replica < lowest {
             return Err(CommandError::Retired { replica, lowest });
         }
-        if let Some(other) = context.registry.overlapping(partition, descriptor.table, &descriptor.range) {
-            return Err(CommandError::Overlap { other });
-        }
         if context.room.get() != RoomState::Enough {
             return Err(CommandError::DiskFull);
         }
@@ -91,59 +118,72 @@ impl Worker {
     }
 
     pub fn born(&mut self, birth: Birth) {
-        let Birth { descriptor, start, reply } = birth;
-        let partition = descriptor.id;
+        let Birth { partition, start, parents } = birth;
         self.births.remove(&partition);
         let started =
             start.and_then(|start| Replica::start(start).map_err(|error| CommandError::Storage(describe(&error))));
-        match started {
+        let result = match started {
             Ok(replica) => {
                 tracing::info!(%partition, replica = %replica.id(), "born");
-                let group = Group::new(partition, replica);
+                let mut group = Group::new(partition, replica);
+                group.stands = matches!(parents, Parents::Split { stands: true }).then_some(0);
                 self.desk.context.registry.put(partition, group.summary.clone());
                 self.groups.insert(partition, group);
-                drop(reply.send(Ok(())));
+                Ok(())
             }
             Err(error) => {
                 tracing::error!(%partition, %error, "failed to create a replica");
                 self.desk.context.registry.remove(partition);
-                drop(reply.send(Err(error)));
+                Err(error)
             }
+        };
+        if let Parents::Command(reply) = parents {
+            drop(reply.send(result));
         }
     }
 }
 
-/// Durable when it returns. The items' records first: a log without them would be an empty replica's.
+/// Durable when it returns.
 fn write(
     context: &Context,
-    descriptor: &PartitionDescriptor,
+    descriptor: PartitionDescriptor,
     table: TableDescriptor,
     replica: ReplicaId,
 ) -> Result<Start, CommandError> {
-    let storage = |error: &dyn std::error::Error| CommandError::Storage(describe(error));
     let partition = descriptor.id;
-    let summary =
-        crate::registry::Summary { replica, descriptor: Some(Arc::new(descriptor.clone())), ..Default::default() };
-    // From now on no other group is born over this range.
-    context.registry.put(partition, summary);
+    let state = GroupState::birth(replica, descriptor, table);
+    let records = GroupRecords { partition, mark: Some(AppliedMark::birth().encode()), state: Some(state.encode()) };
+    context.items.put_groups(&[records]).map_err(|error| storage(&error))?;
+    begin(context, partition)
+}
+
+/// The log's part, once the records are durable. Its log begins only where it has none, and a vote that an empty replica gave
+/// stays.
+pub fn begin(context: &Context, partition: PartitionId) -> Result<Start, CommandError> {
     let run = |work| {
         let closed = || CommandError::Busy("the node is stopping");
         if context.log.run(partition, work) { Ok(()) } else { Err(closed()) }
     };
-    run(Work::AcceptFrom { replica })?;
-    let voted = context.log.start_of(partition, 0).map_err(|error| storage(&error))?.hard_state;
-    let state = GroupState::birth(replica, descriptor.clone(), table);
-    let mark = AppliedMark::birth();
-    let records = GroupRecords { partition, mark: Some(mark.encode()), state: Some(state.encode()) };
-    context.items.put_groups(&[records]).map_err(|error| storage(&error))?;
-    let hard_state = HardState {
-        term: voted.term.max(BIRTH_TERM),
-        vote: if voted.term >= BIRTH_TERM { voted.vote } else { 0 },
-        commit: BIRTH_INDEX,
-        ..Default::default()
+    let records = context.items.group(partition).map_err(|error| storage(&error))?;
+    let (Some(state), Some(mark)) = (records.state, records.mark) else {
+        return Err(CommandError::Storage("the records are gone".to_owned()));
     };
-    run(Work::Birth { index: BIRTH_INDEX, term: BIRTH_TERM, hard_state })?;
-    let log = context.log.start_of(partition, BIRTH_INDEX).map_err(|error| storage(&error))?;
+    let state = GroupState::decode(state).map_err(|error| storage(&error))?;
+    let mark = AppliedMark::decode(mark).map_err(|error| storage(&error))?;
+    let replica = state.replica;
+    run(Work::AcceptFrom { replica })?;
+    let known = context.log.start_of(partition, mark.index).map_err(|error| storage(&error))?;
+    if known.last_index == 0 {
+        let voted = known.hard_state;
+        let hard_state = HardState {
+            term: voted.term.max(BIRTH_TERM),
+            vote: if voted.term >= BIRTH_TERM { voted.vote } else { 0 },
+            commit: BIRTH_INDEX,
+            ..Default::default()
+        };
+        run(Work::Birth { index: BIRTH_INDEX, term: BIRTH_TERM, hard_state })?;
+    }
+    let log = context.log.start_of(partition, mark.index).map_err(|error| storage(&error))?;
     Ok(Start {
         partition,
         node: context.node,
@@ -153,4 +193,8 @@ fn write(
         state: Some(state),
         mark: Some(mark),
     })
+}
+
+fn storage(error: &dyn std::error::Error) -> CommandError {
+    CommandError::Storage(describe(error))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use model::{NodeId, PartitionDescriptor, PartitionId, ReplicaId, TableDescriptor, TableId};
 use replica::{Change, Refusal};
 use tokio::sync::oneshot;
@@ -33,6 +34,15 @@ pub enum Command {
         to: ReplicaId,
         reply: Reply,
     },
+    /// Answered when the leader has applied it.
+    Split {
+        partition: PartitionId,
+        epoch: u64,
+        /// The encoded key at which the new partition begins.
+        at: Bytes,
+        child: PartitionId,
+        reply: Reply,
+    },
     Destroy {
         partition: PartitionId,
         /// As it is being deleted.
@@ -57,11 +67,23 @@ pub enum Only {
     Partition(PartitionId),
 }
 
+impl Only {
+    pub fn fits(self, partition: PartitionId, table: Option<TableId>) -> bool {
+        match self {
+            Only::All => true,
+            Only::Table(wanted) => table == Some(wanted),
+            Only::Partition(wanted) => partition == wanted,
+        }
+    }
+}
+
 /// Why a command was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     #[error("this node has no replica of partition {0}")]
     UnknownPartition(PartitionId),
+    #[error("partition {0} is known here: a new one has an id of its own")]
+    KnownPartition(PartitionId),
     #[error("the descriptor names no replica on node {0}")]
     NotHere(NodeId),
     #[error("replica {replica} is refused: this node accepts {lowest} and above")]

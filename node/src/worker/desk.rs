@@ -1,11 +1,11 @@
 //! What a worker has on its desk beside its groups: what gathers during a turn and leaves in one push each.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{NodeId, PartitionId, ReplicaId};
-use replica::{Envelope, Install, Token};
+use replica::{Child, Envelope, Install, Token};
 use wire::data::Response;
 use wire::data::refused::Reason;
 use wire::raft::Message;
@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::items::{ScanRequest, TurnBatch, WriteOutcome};
 use crate::log::{Job, Work};
 use crate::metrics::count;
+use crate::registry::Claim;
 use crate::service::data::{Connection, REFUSAL_BYTES, refusal};
 use crate::transport::convert;
 use crate::transport::outbox::Outbox;
@@ -87,6 +88,16 @@ pub struct Desk {
     pub places: Places,
     /// What replaces or clears a group's items, and so waits for what the group has applied before to be written.
     pub after_write: Vec<AfterWrite>,
+    /// Right halves of splits that wait to be written, by the child.
+    pub claims: BTreeMap<PartitionId, Claim>,
+}
+
+/// What a write has brought into the engine.
+#[derive(Default)]
+pub struct Written {
+    pub applied: Vec<(PartitionId, u64)>,
+    /// Children of splits, each with its parent.
+    pub children: Vec<(PartitionId, Child)>,
 }
 
 /// Work on the pool that must not overtake a write.
@@ -111,6 +122,7 @@ impl Desk {
             untold: BTreeSet::new(),
             places: Places::default(),
             after_write: Vec::new(),
+            claims: BTreeMap::new(),
         }
     }
 
@@ -228,29 +240,29 @@ impl Desk {
         if self.batch.is_empty() { std::mem::take(&mut self.after_write) } else { Vec::new() }
     }
 
-    /// One write for all groups; what it applied.
-    pub fn write_items(&mut self) -> Vec<(PartitionId, u64)> {
+    /// One write for all groups.
+    pub fn write_items(&mut self) -> Written {
         let too_early = matches!(self.stall, Some(Stall::NoRoom { until }) if Instant::now() < until);
         if self.batch.is_empty() || too_early {
-            return Vec::new();
+            return Written::default();
         }
         match self.context.items.write(&self.batch) {
             Ok(WriteOutcome::Written) => {
                 self.stall = None;
                 self.context.metrics.apply_batches.inc();
-                let applied = self.batch.applied().collect();
+                let written = Written { applied: self.batch.applied().collect(), children: self.batch.take_children() };
                 self.batch.clear();
-                applied
+                written
             }
             Ok(WriteOutcome::Stalled) => {
                 self.stall = Some(Stall::Busy);
                 self.context.metrics.stalls.inc();
-                Vec::new()
+                Written::default()
             }
             Ok(WriteOutcome::NoRoom) => {
                 self.stall = Some(Stall::NoRoom { until: Instant::now() + REFUSED_PAUSE });
                 self.context.room.refused();
-                Vec::new()
+                Written::default()
             }
             Err(error) => {
                 // What was committed cannot be applied: better no node than one that goes on without it.

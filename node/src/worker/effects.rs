@@ -8,7 +8,7 @@ use replica::{Effects, Envelope, Event, FetchRequest, MessageBody};
 
 use crate::log::{LogError, Work};
 use crate::worker::desk::Desk;
-use crate::worker::group::Group;
+use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
 use crate::worker::{clients, reads, snapshots};
 
@@ -28,6 +28,11 @@ pub fn carry_out(desk: &mut Desk, group: &mut Group, effects: Effects) {
         commit_untold,
         events,
     } = effects;
+    for child in apply.iter().flat_map(|apply| &apply.children) {
+        // Before the parent is told to have shrunk: at no time may another group begin to have the right half.
+        let claim = desk.context.registry.claim_for_child(&child.descriptor);
+        desk.claims.insert(child.descriptor.id, claim);
+    }
     if !events.is_empty() {
         note(desk, group, events);
     }
@@ -38,12 +43,6 @@ pub fn carry_out(desk: &mut Desk, group: &mut Group, effects: Effects) {
         self::send(desk, group, envelope);
     }
     if let Some(apply) = apply {
-        // Nothing on this node asks for one; a child that is not carried out would lose the right half.
-        assert!(
-            apply.children.is_empty(),
-            "a split of partition {} that this version cannot carry out",
-            group.partition
-        );
         let table = group.table_id().expect("a replica without a descriptor applies nothing");
         desk.apply(group.partition, table, apply);
     }
@@ -151,4 +150,8 @@ fn note(desk: &mut Desk, group: &mut Group, events: Vec<Event>) {
         }
     }
     desk.context.registry.put(partition, group.summary.clone());
+    if group.phase == Phase::Running && group.received.is_none() {
+        // What was installed is told by now.
+        group.claim = None;
+    }
 }

@@ -9,7 +9,7 @@ use replica::{FetchRequest, Input, Replica};
 use tokio::sync::oneshot;
 use wire::data::Request;
 
-use crate::registry::{Admitted, Summary};
+use crate::registry::{Admitted, Claim, Summary};
 use crate::service::data::Connection;
 use crate::snapshot::{Outgoing, Received};
 use crate::worker::command::CommandError;
@@ -60,12 +60,18 @@ pub struct Group {
     pub received: Option<Received>,
     /// Ticks that they have waited.
     pub received_ticks: u32,
+    /// Of the range that they bring, until the group has it.
+    pub claim: Option<Claim>,
     pub summary: Summary,
     /// The last applied index told to the replica, and the last one told to be flushed.
     pub applied: u64,
     pub flushed: u64,
     /// Ticks since a message of the group came.
     pub silent_ticks: u32,
+    /// Empty, and perhaps about to be born: ticks that are left to it (`children`).
+    pub awaits_birth: u32,
+    /// The child of a split that is to lead first: ticks since its birth.
+    pub stands: Option<u32>,
     /// Told when a retiring group is gone.
     pub when_gone: Vec<oneshot::Sender<Result<(), CommandError>>>,
 }
@@ -98,17 +104,20 @@ impl Group {
             outgoing: BTreeMap::new(),
             received: None,
             received_ticks: 0,
+            claim: None,
             summary,
             applied: status.applied,
             flushed: 0,
             silent_ticks: 0,
+            awaits_birth: 0,
+            stands: None,
             when_gone: Vec::new(),
         }
     }
 
     /// The table, once the group has a descriptor.
     pub fn table_id(&self) -> Option<TableId> {
-        self.summary.descriptor.as_ref().map(|descriptor| descriptor.table)
+        self.summary.table_id()
     }
 
     /// What a read of the applied state is admitted by; none before there is one, and while it is replaced or cleared.
@@ -121,6 +130,12 @@ impl Group {
     pub fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
         let described = self.summary.descriptor.as_ref().and_then(|descriptor| descriptor.replica(replica));
         described.map(|replica| replica.node).or_else(|| self.routes.get(&replica).copied())
+    }
+
+    /// Files that have arrived are not wanted any more.
+    pub fn forget_received(&mut self) {
+        self.received = None;
+        self.claim = None;
     }
 
     pub fn leads(&self) -> bool {

@@ -92,6 +92,8 @@ pub enum Mail {
     },
     /// The records of a new group stand.
     Born(Box<crate::worker::birth::Birth>),
+    /// A split has been written, with the child's records.
+    Child(Box<crate::worker::children::Delivery>),
     Command(Command),
 }
 

@@ -14,6 +14,7 @@ use crate::error::describe;
 use crate::log::Work;
 use crate::room::RoomState;
 use crate::worker::Worker;
+use crate::worker::children::BIRTH_TICKS;
 use crate::worker::command::CommandError;
 use crate::worker::desk::{AfterWrite, Desk, Waiter};
 use crate::worker::group::{Group, Phase};
@@ -36,7 +37,7 @@ impl Worker {
         let context = Arc::clone(&self.desk.context);
         let replica = envelope.to;
         let refused = !envelope.gives_life()
-            || self.births.contains(&partition)
+            || self.births.contains_key(&partition)
             || self.corrupt.contains(&partition)
             || replica < context.log.accept_from(partition)
             || replica == ReplicaId(0)
@@ -54,7 +55,8 @@ impl Worker {
         };
         tracing::info!(%partition, %replica, "empty replica");
         self.desk.log(partition, Work::AcceptFrom { replica });
-        let group = Group::new(partition, started);
+        let mut group = Group::new(partition, started);
+        group.awaits_birth = BIRTH_TICKS;
         context.registry.put(partition, group.summary.clone());
         self.groups.insert(partition, group);
         true
@@ -79,7 +81,7 @@ impl Worker {
         tracing::info!(%partition, %replica, "retires");
         group.inputs.clear();
         group.outgoing.clear();
-        group.received = None;
+        group.forget_received();
         refuse_queue(&mut self.desk, group);
         refuse_waiters(&mut self.desk, partition);
         // Together in one batch: never a log without the replica that owns it.

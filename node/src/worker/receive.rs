@@ -17,7 +17,7 @@ use crate::service::data::{Connection, request_size};
 use crate::transport::convert::{self, Parcel};
 use crate::worker::group::{Group, Phase, Queued};
 use crate::worker::inbox::{Built, Mail};
-use crate::worker::{Worker, effects, schedule, snapshots, tick};
+use crate::worker::{Worker, children, effects, schedule, snapshots, tick};
 
 impl Worker {
     pub fn receive(&mut self, mail: Mail) {
@@ -77,7 +77,7 @@ impl Worker {
             Mail::SnapshotReceived { received, taken } => {
                 let (partition, _) = snapshots::addressed(received.header());
                 if let Some(group) = self.groups.get_mut(&partition) {
-                    snapshots::received(group, *received, taken);
+                    snapshots::received(&self.desk.context, group, *received, taken);
                 }
             }
             Mail::Installed { partition, index } => self.installed(partition, index),
@@ -85,6 +85,7 @@ impl Worker {
             Mail::NotCleared(partition) => self.uncleared.push(partition),
             Mail::Discarded { partition, discarded } => self.discarded(partition, discarded),
             Mail::Born(birth) => self.born(*birth),
+            Mail::Child(delivery) => self.deliver(*delivery),
             Mail::Command(command) => self.command(command),
         }
     }
@@ -164,6 +165,9 @@ impl Worker {
         group.silent_ticks = 0;
         if group.routes.get(&envelope.from) != Some(&from) {
             group.routes.insert(envelope.from, from);
+        }
+        if children::comes_before_birth(group, &envelope) {
+            return;
         }
         if self.desk.context.room.get() == RoomState::Exhausted && !has_room_for(&self.desk.context.room, &envelope) {
             // Not answered: raft sends it again, and the group goes on without this replica where it can.

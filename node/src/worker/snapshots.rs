@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt};
-use model::{NodeId, PartitionId, ReplicaId};
+use model::{KeyRange, NodeId, PartitionId, ReplicaId};
 use replica::eraftpb::Message;
 use replica::{Envelope, GroupState, Input, Install, MessageBody, Replica, Welcome};
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::error::describe;
 use crate::room::RoomState;
 use crate::snapshot::{Outgoing, Received, Route, SnapshotError};
+use crate::worker::children;
 use crate::worker::desk::{AfterWrite, Desk};
 use crate::worker::effects::is_snapshot;
 use crate::worker::group::{Group, Phase};
@@ -162,8 +163,18 @@ pub fn consent(context: &Context, group: &Group, header: &SnapshotHeader) -> Res
 }
 
 /// The files have arrived: they wait for their message, and no others take their place meanwhile.
-pub fn received(group: &mut Group, received: Received, taken: oneshot::Sender<()>) {
+pub fn received(context: &Context, group: &mut Group, received: Received, taken: oneshot::Sender<()>) {
     if received.header().to == group.summary.replica.0 && group.phase == Phase::Running && group.received.is_none() {
+        let partition = group.partition;
+        let Ok(state) = GroupState::decode(received.header().record.clone()) else { return };
+        // Since the consent was given, another group may have begun to have a part of the range.
+        match context.registry.claim(&state.descriptor) {
+            Ok(claim) => group.claim = Some(claim),
+            Err(other) => {
+                tracing::warn!(%partition, %other, "dropped a snapshot: another group has a part of its range by now");
+                return;
+            }
+        }
         group.received = Some(received);
         group.received_ticks = 0;
         // The sender may have gone meanwhile; its message then never comes.
@@ -215,7 +226,7 @@ pub fn before_step(group: &mut Group) -> bool {
 /// Files whose message raft did not want are of no use.
 pub fn after_step(group: &mut Group) {
     if group.phase == Phase::Running {
-        group.received = None;
+        group.forget_received();
     }
 }
 
@@ -227,7 +238,7 @@ pub fn tick(group: &mut Group) {
     group.received_ticks += 1;
     if group.received_ticks >= MESSAGE_TICKS {
         tracing::warn!(partition = %group.partition, "gave up a snapshot: its message did not come");
-        group.received = None;
+        group.forget_received();
     }
 }
 
@@ -260,6 +271,8 @@ pub fn install(desk: &Desk, group: &mut Group, install: Install) {
         context.inboxes.push(worker, Mail::Corrupt(partition));
         return;
     };
+    let lost = group.summary.descriptor.as_ref().filter(|_| install.has_items);
+    let lost = lost.and_then(|before| cut_off(&before.range, &install.descriptor.range));
     let work = move || {
         let index = install.index;
         let again = |error: &SnapshotError| {
@@ -268,7 +281,14 @@ pub fn install(desk: &Desk, group: &mut Group, install: Install) {
             context.room.pause()
         };
         match received.install(&context.items, &context.log, &install, again) {
-            Ok(()) => context.inboxes.push(worker, Mail::Installed { partition, index }),
+            Ok(()) => {
+                let clear = |lost| {
+                    children::until_room(&context, CLEAR, || context.items.clear_range(install.descriptor.table, lost))
+                };
+                if lost.as_ref().is_none_or(clear) {
+                    context.inboxes.push(worker, Mail::Installed { partition, index });
+                }
+            }
             // The node stops: its next start goes on with it.
             Err(error) if error.is_no_room() => (),
             // The group's old items are gone and the new ones not there: the start begins this again.
@@ -277,6 +297,15 @@ pub fn install(desk: &Desk, group: &mut Group, install: Install) {
     };
     // The pool takes installs beyond its bound: their number is bounded by the snapshots received at once.
     desk.context.background.submit_always(work);
+}
+
+const CLEAR: &str = "clear what a split has cut off";
+
+/// What the group had before splits that it learns of by the snapshot. Nobody else has any of it here: the group is told with its
+/// old range until it is installed. A crash before it is cleared leaves items that nobody reads, until a snapshot replaces them.
+fn cut_off(before: &KeyRange, after: &KeyRange) -> Option<KeyRange> {
+    let start = after.end.clone().filter(|end| before.contains(end))?;
+    Some(KeyRange { start, end: before.end.clone() })
 }
 
 /// The worker's part after [`send`].

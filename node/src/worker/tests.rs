@@ -1,5 +1,7 @@
 //! One worker without its thread: the tests say what it receives, and when it takes its turn.
 
+mod splits;
+
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -77,6 +79,7 @@ impl Drop for Fixture {
         context.room.close();
         context.reads.close();
         context.background.close();
+        context.births.close();
         context.log.close();
     }
 }

@@ -11,7 +11,7 @@ use crate::room::RoomState;
 use crate::transport::convert;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
-use crate::worker::{Worker, effects, neighbour, schedule, snapshots};
+use crate::worker::{Worker, children, effects, neighbour, schedule, snapshots};
 
 /// Ticks between attempts to make room on a full disk: old log files, retired groups.
 const TIDY_TICKS: u64 = 10;
@@ -42,6 +42,7 @@ impl Worker {
                 group.inputs.push(Input::Unreachable(replica));
             }
             snapshots::tick(group);
+            children::tick(group);
             group.inputs.push(Input::Tick);
             if resign && group.leads() {
                 group.inputs.push(Input::Resign);

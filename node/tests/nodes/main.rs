@@ -12,6 +12,7 @@ mod neighbours;
 mod repair;
 #[path = "../../../e2e/src/small_disk.rs"]
 mod small_disk;
+mod splits;
 mod world;
 
 /// Of each node; `two_workers` runs the same tests with more.

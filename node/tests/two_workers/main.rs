@@ -12,6 +12,8 @@ mod many;
 mod moves;
 #[path = "../nodes/repair.rs"]
 mod repair;
+#[path = "../nodes/splits.rs"]
+mod splits;
 #[path = "../nodes/world.rs"]
 mod world;
 
