@@ -19,3 +19,4 @@ pub mod plan;
 pub mod resources;
 pub mod server;
 pub mod service;
+pub mod splits;

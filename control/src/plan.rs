@@ -124,6 +124,26 @@ fn plan_active(name: &str, resource: &TableResource, observed: &Observed, steps:
     } else if found && !behind && resource.table.status == TableStatus::Updating {
         steps.push(advance(name, resource, TableStatus::Active));
     }
+    plan_partitions(name, resource, observed, steps);
+}
+
+/// After a split a table has more partitions than were planned for it: the resource follows the nodes. Nothing is taken out of it
+/// because it was not seen.
+fn plan_partitions(name: &str, resource: &TableResource, observed: &Observed, steps: &mut Vec<Step>) {
+    let mut next = resource.clone();
+    for (_, reports) in groups_of(observed, resource.table.id) {
+        let newest = reports.iter().filter_map(|report| report.descriptor.as_ref()).max_by_key(|d| d.epoch);
+        let Some(newest) = newest else { continue };
+        match next.partitions.iter_mut().find(|known| known.id == newest.id) {
+            Some(known) if known.epoch < newest.epoch && known.range != newest.range => *known = newest.clone(),
+            Some(_) => {}
+            None => next.partitions.push(newest.clone()),
+        }
+    }
+    if next != *resource {
+        next.partitions.sort_by(|a, b| a.range.cmp(&b.range));
+        steps.push(Step::WriteResource { name: name.to_owned(), resource: Some(next) });
+    }
 }
 
 /// Whether the group has not applied the wished descriptor yet.
@@ -304,6 +324,43 @@ pub(crate) mod tests {
         let after = observed(&[22, 11, 33], TableStatus::Updating, 3);
         assert_eq!(summary(&plan(&wish, &after)), ["write Active v4"]);
         assert!(plan(&wished(TableStatus::Active, 4), &observed(&[22], TableStatus::Active, 4)).is_empty());
+    }
+
+    #[test]
+    fn the_halves_of_a_split_are_written_down_and_nothing_is_forgotten() {
+        let wish = wished(TableStatus::Active, 2);
+        let mut seen = observed(&[22, 11, 33], TableStatus::Active, 2);
+        let cut = Some(bytes::Bytes::from("m"));
+        let (mut left, mut right) = (partition(3, 7), partition(2, 7));
+        (left.epoch, left.range.end) = (2, cut.clone());
+        (right.epoch, right.range.start) = (2, cut.unwrap());
+        // One follower has not applied it yet.
+        for report in &mut seen.groups.get_mut(&PartitionId(3)).unwrap()[..2] {
+            report.descriptor = Some(left.clone());
+        }
+        let table = Some(TableDescriptor { status: TableStatus::Active, version: 2, ..table("music") });
+        let child = ReplicaReport { node: NodeId(22), descriptor: Some(right.clone()), table, serving: true };
+        seen.groups.insert(PartitionId(2), vec![child]);
+        let steps = plan(&wish, &seen);
+        let [Step::WriteResource { resource: Some(next), .. }] = &steps[..] else { panic!("{steps:?}") };
+        assert_eq!(next.partitions, [left, right]);
+        let after = Snapshot { revision: 2, tables: BTreeMap::from([("music".to_owned(), next.clone())]) };
+        assert!(plan(&after, &seen).is_empty());
+        seen.groups.remove(&PartitionId(2));
+        seen.complete = false;
+        assert!(plan(&after, &seen).is_empty(), "what is not seen stays");
+    }
+
+    #[test]
+    fn a_child_that_was_born_with_an_older_descriptor_is_told_the_newer() {
+        let wish = wished(TableStatus::Deleting, 3);
+        let mut seen = observed(&[22, 11, 33], TableStatus::Deleting, 3);
+        let older = observed(&[33, 11, 22], TableStatus::Active, 2).groups.remove(&PartitionId(3));
+        let mut child = older.unwrap();
+        child.iter_mut().for_each(|report| report.descriptor = Some(partition(4, 7)));
+        seen.groups.insert(PartitionId(4), child);
+        let steps = summary(&plan(&wish, &seen));
+        assert_eq!(steps, ["push v3", "destroy on 22", "destroy on 11", "destroy on 33", "set v3 at 33"]);
     }
 
     #[test]

@@ -14,7 +14,8 @@ pub mod file;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableResource {
     pub table: TableDescriptor,
-    /// The birth descriptors of the table's partitions, in key order. What became of them since is the nodes' to say.
+    /// The table's partitions in key order, as they were born, or as the nodes told them after the last split that was seen. What
+    /// became of them since is the nodes' to say.
     pub partitions: Vec<PartitionDescriptor>,
 }
 
