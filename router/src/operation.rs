@@ -15,7 +15,7 @@ mod describe_table;
 mod describe_time_to_live;
 mod expressions;
 mod get_item;
-mod keys;
+pub mod keys;
 mod list_tables;
 mod list_tags_of_resource;
 mod page;

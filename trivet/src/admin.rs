@@ -6,10 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use bytes::Bytes;
 use clap::Subcommand;
 use control::cluster::Cluster;
 use control::moves::{self, Move};
+use control::splits::{self, Halves, Split};
 use model::{NodeId, PartitionDescriptor, PartitionId, TableDescriptor};
+use router::json::{self, attribute::Attributes};
+use router::operation::keys;
 use wire::admin::Health;
 use wire::admin::health::State;
 
@@ -47,6 +51,29 @@ enum Command {
         #[arg(long, default_value_t = 600)]
         deadline_s: u64,
     },
+    /// Cut a partition in two at a key, and wait until both halves serve. No data is moved.
+    Split {
+        /// The partition's id, as `groups` prints it.
+        #[arg(long, value_parser = parse_id)]
+        partition: u64,
+        #[command(flatten)]
+        cut: Cut,
+        /// How long it may take, in seconds.
+        #[arg(long, default_value_t = 60)]
+        deadline_s: u64,
+    },
+}
+
+/// Where a partition is cut: one of both.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct Cut {
+    /// The key of the item with which the new partition begins, as DynamoDB writes it: {"artist": {"S": "Nina"}}.
+    #[arg(long, value_name = "JSON")]
+    at_key: Option<String>,
+    /// The same as an encoded key, in hexadecimal digits.
+    #[arg(long, value_name = "HEX", value_parser = parse_hex)]
+    at: Option<Bytes>,
 }
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -65,8 +92,29 @@ async fn answer(arguments: Arguments) -> anyhow::Result<()> {
             let after = moves::carry_out(&cluster, wish, deadline, say).await.context("move the replica")?;
             say(&format!("partition {}: moved, epoch {}", after.id, after.epoch));
         }
+        Command::Split { partition, cut, deadline_s } => {
+            let partition = PartitionId(partition);
+            let at = cut.encoded(&cluster, partition).await?;
+            let split = Split { partition, at };
+            let done = splits::carry_out(&cluster, &split, Duration::from_secs(deadline_s)).await;
+            let Halves { left, right } = done.context("split the partition")?;
+            say(&format!("partition {}: up to {}, epoch {}", left.id, hex(&split.at), left.epoch));
+            say(&format!("partition {}: from {}, epoch {}", right.id, hex(&split.at), right.epoch));
+        }
     }
     Ok(())
+}
+
+impl Cut {
+    async fn encoded(self, cluster: &Cluster, partition: PartitionId) -> anyhow::Result<Bytes> {
+        if let Some(at) = self.at {
+            return Ok(at);
+        }
+        let json = self.at_key.context("say where to split: --at-key or --at")?;
+        let table = splits::table_of(cluster, partition).await.context("find the partition's table")?;
+        let key = json::parse::<Attributes>(json.as_bytes()).and_then(Attributes::checked).context("read the key")?;
+        keys::of_key(&table, &key).context("encode the key")
+    }
 }
 
 fn read_addresses(data: &std::path::Path) -> anyhow::Result<Vec<String>> {
@@ -154,6 +202,12 @@ fn hex(bytes: &[u8]) -> String {
 fn parse_id(text: &str) -> Result<u64, String> {
     u64::from_str_radix(text, 16)
         .map_err(|error| format!("{text} is no id ({error}): 16 hexadecimal digits, as `groups` prints them"))
+}
+
+fn parse_hex(text: &str) -> Result<Bytes, String> {
+    let pair = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    let bytes = (0..text.len()).step_by(2).map(pair).collect::<Option<Vec<u8>>>();
+    bytes.map(Bytes::from).ok_or_else(|| format!("{text} is no encoded key: pairs of hexadecimal digits"))
 }
 
 /// Whoever reads the answer may stop reading before its end: then the command has done what was asked of it.
