@@ -12,3 +12,4 @@ pub mod process;
 pub mod profile;
 pub mod random;
 pub mod small_disk;
+pub mod splits;

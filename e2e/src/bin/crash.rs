@@ -17,6 +17,8 @@ use e2e::client::{self, Retries};
 use e2e::history::{History, Outcome, Violation};
 use e2e::process::{Local, Mode, Role, Running, kill};
 use e2e::random::Random;
+use e2e::splits::Splitter;
+use tokio::process::Child;
 
 /// Kills Trivet's processes at random and checks that nothing is lost, nothing twice, no strong read stale.
 #[derive(Parser, Clone)]
@@ -45,6 +47,9 @@ struct Config {
     /// Partitions of the table.
     #[arg(long, default_value_t = 6)]
     partitions: u32,
+    /// A split of a partition is on its way at every so many kills; never with 0.
+    #[arg(long, default_value_t = 4)]
+    split_every: u32,
 }
 
 /// Keys per client that it shares with no one, and keys shared by all.
@@ -57,6 +62,7 @@ const PROGRESS: u64 = 60;
 /// How long that progress may take before it counts as "not available again".
 const PROGRESS_WITHIN: Duration = Duration::from_secs(60);
 const TABLE: &str = "crash";
+const EVERYTHING: &str = "everything";
 
 /// What every client shares.
 struct World {
@@ -110,9 +116,20 @@ async fn run(config: &Config, local: &Local) -> anyhow::Result<()> {
     let mut random = Random(config.seed);
     let mut killed: BTreeMap<String, (u32, Duration)> = BTreeMap::new();
     progress(&world).await?;
+    let splitter = Splitter { binary: local.binary.clone(), data: local.data.clone(), table: TABLE.to_owned() };
+    let mut split = None;
     for number in 1..=config.kills {
         let (what, gap);
+        if config.split_every > 0 && number % config.split_every == 0 {
+            // The kill that follows meets it somewhere on its way.
+            finish(split.take()).await?;
+            split = Some(splitter.begin(&mut random).await?);
+        }
         (running, what, gap) = one_kill(local, running, &world, &mut random).await?;
+        if what == EVERYTHING {
+            // Nodes have other ports now.
+            split = None;
+        }
         let entry = killed.entry(what.clone()).or_default();
         *entry = (entry.0 + 1, entry.1.max(gap));
         if number % 10 == 0 || number == config.kills {
@@ -120,6 +137,8 @@ async fn run(config: &Config, local: &Local) -> anyhow::Result<()> {
             say(&format!("{number} kills, last {what}; {acknowledged} writes acknowledged, {unknown} unknown"));
         }
     }
+    finish(split).await?;
+    let partitions = splitter.partitions().await?.len();
     let gap = Duration::from_millis(config.gap_ms);
     running = one_node_stays_dead(local, running, &world, gap).await?;
     world.stop.store(true, Ordering::SeqCst);
@@ -134,9 +153,20 @@ async fn run(config: &Config, local: &Local) -> anyhow::Result<()> {
     let (acknowledged, unknown) = lock(&world.history).counts();
     let reads = world.reads.load(Ordering::Relaxed);
     let kills = config.kills;
+    say(&format!("{partitions} partitions, {} in the beginning", config.partitions));
     say(&format!("ok: {kills} kills, {acknowledged} acknowledged and {unknown} unknown writes, {reads} strong reads"));
     say("nothing lost, nothing twice, no stale strong read");
     running.stop().await
+}
+
+/// A split that was begun is done in the end, whatever was killed meanwhile.
+async fn finish(split: Option<Child>) -> anyhow::Result<()> {
+    let Some(split) = split else { return Ok(()) };
+    let ended =
+        tokio::time::timeout(PROGRESS_WITHIN, split.wait_with_output()).await.context("a split does not end")?;
+    let ended = ended.context("wait for a split")?;
+    ensure!(ended.status.success(), "a split failed: {}", String::from_utf8_lossy(&ended.stderr));
+    Ok(())
 }
 
 /// Kills something, brings it back where that is our work, and waits until writes go on.
@@ -152,7 +182,7 @@ async fn one_kill(
         0 => {
             running.kill_everything().await?;
             running = local.start().await?;
-            "everything"
+            EVERYTHING
         }
         1..=3 => kill_some(&running, Role::Router, random, 1).await?,
         4..=6 => kill_some(&running, Role::MemDs, random, 1).await?,
