@@ -63,7 +63,7 @@ pub(crate) fn plan(
         steps.push((id, ConfChangeType::RemoveNode));
     }
     if !situation.flaw.is(Mutant::OneCopyEnough) {
-        check_result(&next)?;
+        check_result(descriptor, &next)?;
     }
     Ok(Planned { descriptor: next, change: conf_change(&steps) })
 }
@@ -104,15 +104,19 @@ fn set_role(
 }
 
 /// Whatever the change: two zones among the voters, two voters with items, and one without at most. A voter with items has
-/// everything that is committed or can get it from the other: so the last full copy is never taken away.
-fn check_result(descriptor: &PartitionDescriptor) -> Result<(), String> {
-    if voter_zones(descriptor).len() < 2 {
+/// everything that is committed or can get it from the other: so the last full copy is never taken away. A group that was left
+/// with one voter (`recovery`) lacks all that already: learners may come to it and go, until one of them can vote as well.
+fn check_result(before: &PartitionDescriptor, after: &PartitionDescriptor) -> Result<(), String> {
+    if voters(before).count() == 1 && voters(after).eq(voters(before)) {
+        return Ok(());
+    }
+    if voter_zones(after).len() < 2 {
         return Err("all voters would be in one zone".to_owned());
     }
-    if storage_voters(descriptor).count() < FULL_COPIES {
+    if storage_voters(after).count() < FULL_COPIES {
         return Err(format!("fewer than {FULL_COPIES} voters would have the items"));
     }
-    if voters(descriptor).filter(|voter| voter.kind == ReplicaKind::Log).count() > 1 {
+    if voters(after).filter(|voter| voter.kind == ReplicaKind::Log).count() > 1 {
         return Err("more than one voter would have no items".to_owned());
     }
     Ok(())
@@ -256,6 +260,23 @@ mod tests {
         let instead = Change { demote: Some(ReplicaId(4)), ..other };
         assert!(planned(instead, &once).is_ok());
         assert!(planned(Change::default(), &once).is_err());
+    }
+
+    #[test]
+    fn a_group_of_one_voter_gets_learners_and_then_a_second_voter_with_items_in_another_zone() {
+        let alone = descriptor(&["a"]);
+        let add = |zone: &str, kind| Change::add(NodeId(99), Zone(zone.to_owned()), kind);
+        let learned = planned(add("b", ReplicaKind::Storage), &alone).unwrap().descriptor;
+        assert!(planned(Change::remove(ReplicaId(2)), &learned).is_ok());
+        let promote = Change { promote: Some(ReplicaId(2)), ..Change::default() };
+        let two = planned(promote.clone(), &learned).unwrap().descriptor;
+        assert_eq!(voters(&two).count(), 2);
+        // Never back to where it was, and no other way out.
+        let demoted = Change { demote: Some(ReplicaId(2)), ..Change::default() };
+        assert!(planned(demoted, &two).unwrap_err().contains("one zone"));
+        assert!(planned(add("b", ReplicaKind::Log), &alone).unwrap_err().contains("have the items"));
+        let beside = planned(add("a", ReplicaKind::Storage), &alone).unwrap().descriptor;
+        assert!(planned(promote, &beside).unwrap_err().contains("one zone"));
     }
 
     #[test]

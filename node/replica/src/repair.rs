@@ -82,7 +82,7 @@ pub enum Health {
     StoodIn { log: ReplicaId, lost: Option<ReplicaId>, why: String },
     /// A replica with items is on its way: rebuilt, or back and not level yet.
     Rebuilding { replica: ReplicaId },
-    /// Two voters, and nothing stands in for the third.
+    /// Two voters, or one, and nothing stands in for the others.
     Short { why: String },
     /// A log replica leads, and no replica with items can get from it what it lacks: the gap is in the archive alone.
     NeedsArchive,
@@ -241,11 +241,12 @@ impl<F: Fn(ReplicaId) -> bool> Scene<'_, F> {
         id != self.own && (silent || self.absences.is_unfit(id))
     }
 
-    /// Most voters are heard, in two zones.
+    /// Most voters are heard, in two zones; or this leader is the only one (`recovery`).
     fn can_decide(&self) -> bool {
+        let all = voters(self.descriptor).count();
         let heard = || voters(self.descriptor).filter(|voter| !self.is_away(voter.id));
         let zones: BTreeSet<&Zone> = heard().map(|voter| &voter.zone).collect();
-        zones.len() > 1 && heard().count() * 2 > voters(self.descriptor).count()
+        all == 1 || (zones.len() > 1 && heard().count() * 2 > all)
     }
 
     /// A replica with items instead of one that does not come back.
