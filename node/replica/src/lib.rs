@@ -34,6 +34,7 @@ mod persistence;
 mod queue;
 mod raft_core;
 mod reads;
+mod recovery;
 mod repair;
 mod sleep;
 mod slowness;
@@ -58,6 +59,7 @@ pub use effect::{
 pub use input::{Action, Add, Change, Input, WriteRequest};
 pub use mutant::{Flaw, Mutant};
 pub use raft::eraftpb;
+pub use recovery::{NotRecoverable, STRIDE, Standing, recovered};
 pub use repair::{Health, NoPlace, Purpose, Wanted};
 pub use replica::Replica;
 pub use snapshot::{Welcome, has_items};

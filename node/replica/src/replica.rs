@@ -22,6 +22,7 @@ use crate::mutant::{Leftovers, Mutant};
 use crate::oversight::Watch;
 use crate::persistence::Persistence;
 use crate::raft_core::Core;
+use crate::recovery::Quorum;
 use crate::repair::{Absences, Workshop, absent};
 use crate::sleep::Sleep;
 use crate::slowness::Slowness;
@@ -34,12 +35,9 @@ use crate::{
 };
 use crate::{administration, persistence, snapshot, start};
 
-/// Elections usually end within so many time-outs: a group that has no leader for longer has lost its quorum.
-const LEADERLESS_TIMEOUTS: u64 = 4;
-
 /// One replica of one partition.
 pub struct Replica {
-    clock: Clock,
+    pub(crate) clock: Clock,
     pub(crate) core: Core,
     persistence: Persistence,
     pub(crate) applier: Applier,
@@ -50,9 +48,8 @@ pub struct Replica {
     pub(crate) leading: Option<Leading>,
     slowness: Slowness,
     absences: Absences,
-    /// The tick at which somebody led last.
-    led_at: u64,
-    tail: Option<Tail>,
+    pub(crate) quorum: Quorum,
+    pub(crate) tail: Option<Tail>,
     abstention: Option<Abstention>,
     /// Committed writes of a leadership that is over.
     settling: VecDeque<(u64, Token, Answer)>,
@@ -82,7 +79,7 @@ impl Replica {
             leading: None,
             slowness: Slowness::default(),
             absences: Absences::default(),
-            led_at: 0,
+            quorum: Quorum::default(),
             tail: prepared.tail_uncertain.then(Tail::default),
             abstention: None,
             settling: VecDeque::new(),
@@ -220,9 +217,7 @@ impl Replica {
         }
         self.core.tick();
         self.settle_role(effects);
-        if self.core.leader().is_some() {
-            self.led_at = self.clock.ticks;
-        }
+        self.quorum.look(&self.core, self.clock.ticks);
         if let (Some(leading), Some(state)) = (&mut self.leading, &self.applier.state) {
             let watch =
                 Watch { descriptor: &state.descriptor, ticks: self.clock.ticks, patience: self.clock.patience() };
@@ -419,14 +414,12 @@ impl Replica {
         }
     }
 
-    /// How the group is and for how many ticks: as its leader sees it, or since nobody leads.
+    /// How the group is and for how many ticks: as its leader sees it, or since a majority follows nobody.
     pub fn health(&self) -> Option<(Health, u64)> {
-        let ticks = self.clock.ticks;
-        let leaderless = ticks.saturating_sub(self.led_at);
-        match &self.leading {
-            Some(leading) => leading.repair.health().map(|(health, since)| (health.clone(), ticks - since)),
-            None if leaderless >= LEADERLESS_TIMEOUTS * self.clock.patience() => Some((Health::Leaderless, leaderless)),
-            None => None,
+        let seen = self.leading.as_ref().and_then(|leading| leading.repair.health());
+        match seen {
+            Some((health, since)) => Some((health.clone(), self.clock.ticks - since)),
+            None => self.quorum.lost_for(&self.clock).map(|ticks| (Health::Leaderless, ticks)),
         }
     }
 

@@ -6,6 +6,7 @@ mod log_replicas;
 mod logs;
 mod membership;
 mod reads;
+mod recovery;
 mod repair;
 mod sleep;
 mod splits;

@@ -44,7 +44,9 @@ pub(crate) fn prepare(start: Start) -> Result<Prepared, StartError> {
     hard_state.commit = hard_state.commit.max(mark.index).max(log.truncated_index);
     hard_state.term =
         hard_state.term.max(mark.term).max(log.terms.last().map_or(log.truncated_term, |&(_, term)| term));
-    let tail_uncertain = log.tail_uncertain;
+    // Who is alone has nobody to ask: whoever left it alone (`recovery`) has decided that its log is what there is.
+    let alone = state.as_ref().is_some_and(|state| is_alone(replica, &state.configuration));
+    let tail_uncertain = log.tail_uncertain && !alone;
     if tail_uncertain && hard_state.vote == raft::INVALID_ID {
         // The lost batch may have held a vote in this term.
         hard_state.vote = replica.0;
@@ -52,6 +54,10 @@ pub(crate) fn prepare(start: Start) -> Result<Prepared, StartError> {
     let configuration = state.as_ref().map_or_else(ConfState::default, |state| state.configuration.clone());
     let log = LogView::new(log, hard_state, configuration);
     Ok(Prepared { replica, options, log, state, mark, tail_uncertain })
+}
+
+fn is_alone(replica: ReplicaId, configuration: &ConfState) -> bool {
+    configuration.get_voters() == [replica.0] && configuration.get_voters_outgoing().is_empty()
 }
 
 /// A group that was just born may have no log at all: it begins after the birth mark. A vote that an empty replica gave before
