@@ -5,6 +5,7 @@
 //! DIR/identity    node id and zone, written once, synced
 //! DIR/start       how often a process has started on this folder, raised and synced at every start
 //! DIR/lock        held exclusively while a process runs; says its pid
+//! DIR/recoveries  the audit record of unsafe recoveries, a line each, synced before anything is done (`worker/recovery`)
 //! DIR/reserve     bytes kept back, given up in steps where the disk refuses what must be written
 //! DIR/log/        room `log`       DIR/items/  room `items`
 //! DIR/outgoing/, DIR/incoming/     room `snapshot`
@@ -25,6 +26,7 @@ const FORMAT: u32 = 1;
 /// What may stand in a folder that is still blank: what a start that was cut short leaves, and a file system's own.
 const HARMLESS: [&str; 3] = ["lock", "format.new", "lost+found"];
 const RESERVE: &str = "reserve";
+const RECOVERIES: &str = "recoveries";
 
 /// Whose folder it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +143,18 @@ impl Disk {
     /// Snapshots being received.
     pub fn incoming_dir(&self) -> PathBuf {
         self.root.join("incoming")
+    }
+
+    /// One line more in the audit record, durable when it returns.
+    pub fn record_recovery(&self, line: &str) -> Result<(), DiskError> {
+        let path = self.root.join(RECOVERIES);
+        let write = || {
+            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+            file.write_all(format!("{line}\n").as_bytes())?;
+            file.sync_all()?;
+            File::open(&self.root)?.sync_all()
+        };
+        write().map_err(failed("write", &path))
     }
 
     pub fn space(&self) -> Result<Space, DiskError> {

@@ -23,6 +23,7 @@ pub mod neighbour;
 pub mod places;
 pub mod reads;
 pub mod receive;
+pub mod recovery;
 pub mod snapshots;
 #[cfg(test)]
 mod tests;

@@ -176,6 +176,7 @@ fn hostile_commands_to_nodes_are_refused_or_read() {
         read::<admin::ChangeReplicasRequest>(input);
         read::<admin::TransferLeaderRequest>(input);
         read::<admin::DestroyGroupRequest>(input);
+        read::<admin::RecoverGroupRequest>(input);
         read::<admin::Directory>(input);
         read::<control::CreateTableRequest>(input);
         read::<control::UpdateTableRequest>(input);

@@ -16,7 +16,7 @@ use crate::directory::{Directory, DirectoryEntry};
 use crate::disk::{Disk, Identity, RESERVE_STEP_BYTES};
 use crate::error::describe;
 use crate::items::{GroupRecords, Items, ItemsOptions};
-use crate::log::{Done, Log, LogGroup, LogListener, LogOptions};
+use crate::log::{Done, Job, Log, LogGroup, LogListener, LogOptions, Work};
 use crate::metrics::Metrics;
 use crate::neighbours::{Neighbours, NeighboursOptions, Rhythm};
 use crate::pool::{Pool, PoolOptions};
@@ -319,7 +319,8 @@ fn begin(context: &Context, records: &GroupRecords) -> anyhow::Result<Group> {
     Ok(Group::new(partition, Replica::start(start).context("start the replica")?))
 }
 
-fn start_group(context: &Context, found: &LogGroup, records: Option<GroupRecords>) -> anyhow::Result<Group> {
+/// One replica, from what rests on the disk.
+pub fn start_group(context: &Context, found: &LogGroup, records: Option<GroupRecords>) -> anyhow::Result<Group> {
     let partition = found.partition;
     let state = records.as_ref().and_then(|records| records.state.clone());
     let Some(state) = state else {
@@ -330,6 +331,11 @@ fn start_group(context: &Context, found: &LogGroup, records: Option<GroupRecords
     let mark = AppliedMark::decode(mark).context("decode the applied mark")?;
     if state.replica < found.accept_from {
         bail!("replica {} is retired, replica {} is accepted", state.replica, found.accept_from);
+    }
+    if state.replica > found.accept_from {
+        // An unsafe recovery that a crash cut short (`worker/recovery`).
+        let work = Work::AcceptFrom { replica: state.replica };
+        context.log.submit(vec![Job { worker: context.inboxes.of(partition), partition, work }]);
     }
     let log = context.log.start_of(partition, mark.index).context("read the group's log")?;
     let start = Start {

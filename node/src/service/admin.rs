@@ -11,7 +11,8 @@ use wire::admin::admin_server::Admin;
 use wire::admin::change_replicas_request::Change as WireChange;
 use wire::admin::{
     ChangeReplicasRequest, CreateGroupRequest, DestroyGroupRequest, Directory, Done, GroupStatus, ListGroupsAnswer,
-    ListGroupsRequest, NodeStatus, SetTableRequest, SplitGroupRequest, StatusRequest, TransferLeaderRequest,
+    ListGroupsRequest, NodeStatus, RecoverGroupRequest, SetTableRequest, SplitGroupRequest, StatusRequest,
+    TransferLeaderRequest,
 };
 
 use crate::context::Context;
@@ -21,9 +22,13 @@ use crate::registry::Counts;
 use crate::room::RoomState;
 use crate::worker::command::{Command, CommandError, Only, Reply};
 use crate::worker::inbox::Mail;
+use crate::worker::recovery::{Order, Seen};
 
 /// The leader's node, in hexadecimal, where a command met another replica.
 pub const LEADER_METADATA: &str = "trivet-leader";
+
+/// Of a reason that goes into the audit record: a page of text.
+const REASON_BYTES: usize = 2048;
 
 #[derive(Clone)]
 pub struct AdminService {
@@ -144,6 +149,20 @@ impl Admin for AdminService {
         Ok(Response::new(Done {}))
     }
 
+    async fn recover_group(&self, request: Request<RecoverGroupRequest>) -> Result<Response<Done>, Status> {
+        let RecoverGroupRequest { partition, replica, epoch, last_term, last_index, answered, reason, code } =
+            request.into_inner();
+        let partition = PartitionId(partition);
+        if reason.trim().is_empty() || reason.len() > REASON_BYTES || code.len() > REASON_BYTES {
+            return Err(Status::invalid_argument("the record needs a reason, of 2048 bytes at most"));
+        }
+        let answered = answered.into_iter().map(ReplicaId).collect();
+        let seen = Seen { replica: ReplicaId(replica), epoch, last_term, last_index };
+        let order = Box::new(Order { partition, seen, answered, reason, code });
+        self.command(partition, |reply| Command::Recover { order, reply }).await?;
+        Ok(Response::new(Done {}))
+    }
+
     async fn exchange_directory(&self, request: Request<Directory>) -> Result<Response<Directory>, Status> {
         let directory = self.context.links.directory();
         directory.learn(request.into_inner().entries.into_iter().map(DirectoryEntry::from));
@@ -165,6 +184,7 @@ fn status_of(error: &CommandError) -> Status {
         | CommandError::OtherReplica { .. }
         | CommandError::KnownPartition(_)
         | CommandError::NotDeleting
+        | CommandError::NotRecoverable(_)
         | CommandError::OneZone => Code::FailedPrecondition,
         CommandError::Busy(_) => Code::Unavailable,
         CommandError::DiskFull => Code::ResourceExhausted,

@@ -34,6 +34,7 @@ impl Worker {
                 self.ask(partition, reply, |token| Input::Split { token, epoch, at, child });
             }
             Command::Destroy { partition, table, reply } => self.destroy(partition, &table, reply),
+            Command::Recover { order, reply } => self.recover(*order, reply),
             Command::List { only, reply } => {
                 let living = self.groups.values().filter(|group| only.fits(group.partition, group.table_id()));
                 // Whoever waits for the last of a table's groups to go must not miss one that is about to live.
@@ -117,6 +118,8 @@ pub fn answered(group: &Group, reply: Reply, answer: Answer) {
 
 fn status(group: &Group, tick: Duration) -> GroupStatus {
     let status = group.replica.status();
+    let standing = group.replica.standing();
+    let ids = |ids: &[ReplicaId]| ids.iter().map(|id| id.0).collect();
     let progress = |progress: &replica::Progress| Progress {
         replica: progress.replica.0,
         matched: progress.matched,
@@ -136,6 +139,10 @@ fn status(group: &Group, tick: Duration) -> GroupStatus {
         serving: status.serving,
         progress: status.progress.iter().map(progress).collect(),
         in_joint_change: status.in_joint_change,
+        last_term: standing.last_term,
+        tail_doubted: standing.tail_doubted,
+        voters: ids(&standing.voters),
+        voters_outgoing: ids(&standing.voters_outgoing),
         health: status
             .health
             .map(|(health, ticks)| told(group, health, tick.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)))),

@@ -49,6 +49,11 @@ pub enum Command {
         table: Box<TableDescriptor>,
         reply: Reply,
     },
+    /// Unsafe recovery: the replica here goes on alone.
+    Recover {
+        order: Box<crate::worker::recovery::Order>,
+        reply: Reply,
+    },
     List {
         only: Only,
         reply: oneshot::Sender<Vec<GroupStatus>>,
@@ -98,6 +103,8 @@ pub enum CommandError {
     NotDeleting,
     #[error("the replicas are all in one zone: commits need two")]
     OneZone,
+    #[error("the replica is not to be recovered from: {0}")]
+    NotRecoverable(String),
     #[error("the group is busy: {0}")]
     Busy(&'static str),
     #[error("the disk is nearly full")]

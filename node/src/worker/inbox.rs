@@ -94,6 +94,8 @@ pub enum Mail {
     Born(Box<crate::worker::birth::Birth>),
     /// A split has been written, with the child's records.
     Child(Box<crate::worker::children::Delivery>),
+    /// A replica was to go on alone.
+    Recovered(Box<crate::worker::recovery::Recovery>),
     Command(Command),
 }
 

@@ -158,7 +158,7 @@ impl Worker {
 }
 
 /// Whoever waits for a replica that answers no more.
-fn refuse_waiters(desk: &mut Desk, partition: PartitionId) {
+pub fn refuse_waiters(desk: &mut Desk, partition: PartitionId) {
     for waiter in desk.waiters_of(partition) {
         match waiter {
             // A write on its way may have been applied by the others.

@@ -86,6 +86,7 @@ impl Worker {
             Mail::Discarded { partition, discarded } => self.discarded(partition, discarded),
             Mail::Born(birth) => self.born(*birth),
             Mail::Child(delivery) => self.deliver(*delivery),
+            Mail::Recovered(recovery) => self.recovered(*recovery),
             Mail::Command(command) => self.command(command),
         }
     }

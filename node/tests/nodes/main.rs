@@ -9,6 +9,7 @@ mod limits;
 mod many;
 mod moves;
 mod neighbours;
+mod recovery;
 mod repair;
 #[path = "../../../e2e/src/small_disk.rs"]
 mod small_disk;

@@ -121,6 +121,11 @@ impl World {
         }
     }
 
+    /// What stands in a file of a node's folder; nothing if it is not there.
+    pub fn file(&self, number: usize, name: &str) -> String {
+        std::fs::read_to_string(self.folders[number].path().join("data").join(name)).unwrap_or_default()
+    }
+
     /// Starts a node, first or again, on its folder.
     pub fn boot(&mut self, number: usize) {
         let seeds = self.nodes.iter().flatten().map(|node| node.address().to_owned()).collect();
