@@ -16,6 +16,7 @@ pub mod driver;
 pub mod moves;
 pub mod observe;
 pub mod plan;
+pub mod recovery;
 pub mod resources;
 pub mod server;
 pub mod service;

@@ -1,5 +1,7 @@
 //! `trivet admin`: what people ask of running nodes, through the same admin service that control uses.
 
+mod recover;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
@@ -36,6 +38,8 @@ enum Command {
     Nodes,
     /// The groups: range, epoch, leader, replicas and how far each has applied.
     Groups,
+    /// Unsafe recovery: bring a group back whose majority is gone for good.
+    Recover(recover::Arguments),
     /// Move one replica of a partition to another node of its zone, and wait until it is done.
     Move {
         /// The partition's id, as `groups` prints it.
@@ -86,6 +90,7 @@ async fn answer(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Nodes => print_nodes(&cluster, &nodes).await,
         Command::Groups => print_groups(&cluster).await?,
+        Command::Recover(arguments) => recover::run(&cluster, arguments).await?,
         Command::Move { partition, from, to, deadline_s } => {
             let wish = Move { partition: PartitionId(partition), from: NodeId(from), to: to.map(NodeId) };
             let deadline = Duration::from_secs(deadline_s);
