@@ -49,7 +49,7 @@ enum Next {
     Ask { leader: NodeId, epoch: u64 },
     Wait(&'static str),
     Impossible(String),
-    Done(Halves),
+    Done(Box<Halves>),
 }
 
 /// The table of a partition, as its replicas know it: keys are encoded by its schema and seed.
@@ -80,7 +80,7 @@ pub async fn carry_out(cluster: &Cluster, split: &Split, deadline: Duration) -> 
                     tokio::time::sleep(RETRY).await;
                 }
                 Next::Impossible(why) => return Err(SplitError::Impossible(why)),
-                Next::Done(halves) => return Ok(halves),
+                Next::Done(halves) => return Ok(*halves),
             }
         }
     };
@@ -121,7 +121,9 @@ fn next_step(observed: &Observed, split: &Split, child: PartitionId, asked: bool
     };
     if observed.groups.contains_key(&child) {
         return match (serving(split.partition), serving(child)) {
-            (Some((_, left)), Some((_, right))) => Next::Done(Halves { left: left.clone(), right: right.clone() }),
+            (Some((_, left)), Some((_, right))) => {
+                Next::Done(Box::new(Halves { left: left.clone(), right: right.clone() }))
+            }
             (None, _) => Next::Wait("the left half has no leader"),
             (_, None) => Next::Wait("the new partition has no leader yet"),
         };
@@ -190,7 +192,7 @@ mod tests {
         let born = seen(vec![report(left.clone(), true, active), report(right.clone(), false, active)]);
         assert_eq!(next(&born, true), Next::Wait("the new partition has no leader yet"));
         let served = seen(vec![report(left.clone(), true, active), report(right.clone(), true, active)]);
-        assert_eq!(next(&served, true), Next::Done(Halves { left, right }));
+        assert_eq!(next(&served, true), Next::Done(Box::new(Halves { left, right })));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::describe;
+use crate::registry::Registry;
 use crate::service::Services;
 use crate::service::admin::AdminService;
 use crate::service::data::DataService;
@@ -166,13 +167,8 @@ impl Node {
                 let first = owed.len().saturating_sub(RESIGN_AT_ONCE);
                 let mut asked = owed.split_off(first);
                 self.resign(&asked);
-                let answered = async {
-                    while !asked.is_empty() && changes.changed().await.is_ok() {
-                        asked.retain(|(partition, term)| registry.leads(*partition, *term));
-                    }
-                };
-                drop(tokio::time::timeout(RESIGN_EVERY, answered).await);
-                asked.retain(|(partition, term)| registry.leads(*partition, *term));
+                let changes = &mut changes;
+                drop(tokio::time::timeout(RESIGN_EVERY, none_leads(registry, &mut asked, changes)).await);
                 // The others first: one that finds no heir holds nobody up.
                 owed.splice(0..0, asked);
             }
@@ -302,4 +298,14 @@ fn metrics_listener(listen: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(listen).with_context(|| format!("listen on {listen} for metrics"))?;
     listener.set_nonblocking(true).context("prepare the metrics listener")?;
     Ok(listener)
+}
+
+/// Until none of these groups is led here in its term any more; at any time those that still are.
+async fn none_leads(registry: &Registry, asked: &mut Vec<(PartitionId, u64)>, changes: &mut watch::Receiver<u64>) {
+    loop {
+        asked.retain(|(partition, term)| registry.leads(*partition, *term));
+        if asked.is_empty() || changes.changed().await.is_err() {
+            return;
+        }
+    }
 }

@@ -146,12 +146,12 @@ async fn a_partition_is_split_and_its_child_too(way: Way) {
     all_there(&world, "new").await;
     assert!(world.nodes.iter().flatten().all(|node| node.metrics().snapshots_sent.get() == 0), "no data was moved");
     // Followers have all of it, too.
-    for number in 0..3 {
+    for client in &clients {
         for partition in &partitions {
             let name = (0..ITEMS).map(name).find(|name| partition.range.contains(&encoded_key(name))).unwrap();
             eventually(async || {
                 let asked = vec![(partition.id, eventual_get(&name))];
-                let answer = clients[number].ask_each(partition.epoch, asked).await.remove(0);
+                let answer = client.ask_each(partition.epoch, asked).await.remove(0);
                 matches!(&answer, Outcome::Got(got) if got.item == Some(attributes(&name, "new"))).then_some(())
             })
             .await;

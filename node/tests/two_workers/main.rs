@@ -10,6 +10,8 @@ mod limits;
 mod many;
 #[path = "../nodes/moves.rs"]
 mod moves;
+#[path = "../nodes/recovery.rs"]
+mod recovery;
 #[path = "../nodes/repair.rs"]
 mod repair;
 #[path = "../nodes/splits.rs"]
