@@ -2,8 +2,10 @@
 //!
 //! - [`workload`] has the clients, [`record`] what they write down; [`probe`] sees how long writes stand still;
 //! - [`fault`] is the list of what goes wrong, [`plague`] does it and undoes it;
+//! - [`census`] counts what repair has brought meanwhile;
 //! - [`check`] judges a record by itself; `e2e/porcupine` judges the same record, independently; [`summary`] tells.
 
+pub mod census;
 pub mod check;
 pub mod fault;
 pub mod plague;

@@ -1,15 +1,17 @@
 //! Real processes under every fault: `chaos --trivet PATH --porcupine PATH --minutes 20`.
 //!
 //! Six nodes in three zones, two routers, MemDS and the control service, each on a host of its own; clients that record every
-//! operation; faults one after the other and sometimes two at once. Ends with 1 at the first violation, or if writes do not go
-//! on after everything was healed, and keeps the folder with logs and the record.
+//! operation; faults one after the other and sometimes two at once. Ends with 1 at the first violation, if writes do not go on
+//! after everything was healed, or if some group does not become whole again, and keeps the folder with logs and the record.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
+use e2e::chaos::census::Census;
 use e2e::chaos::fault::Kind;
 use e2e::chaos::plague::Plague;
 use e2e::chaos::probe::{Probes, Rate};
@@ -17,6 +19,8 @@ use e2e::chaos::summary::Summary;
 use e2e::chaos::workload::Workload;
 use e2e::cluster::house::{House, Plan};
 use e2e::cluster::sandbox;
+use e2e::groups::Admin;
+use e2e::process::Role;
 use e2e::random::Random;
 
 /// Real processes under every fault, with a record that two checkers judge.
@@ -50,10 +54,12 @@ struct Config {
 
 const TABLE: &str = "chaos";
 const DISK_MEGABYTES: u64 = 1_024;
-/// Small enough for that disk.
-const NODE_ARGUMENTS: [&str; 4] = ["--reserve", "64MiB", "--cache", "64MiB"];
+/// Small enough for that disk; and what is lost is rebuilt while a short run goes on.
+const NODE_ARGUMENTS: [&str; 6] = ["--reserve", "64MiB", "--cache", "64MiB", "--replace-after", "6s"];
 /// After everything is healed, every key must be writable within this.
 const HEALED_WITHIN: Duration = Duration::from_secs(60);
+/// And every group whole within this: three voters with items, and nothing else.
+const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 /// One of so many faults is joined by a second one.
 const TOGETHER: u64 = 5;
 /// Quiet time between two faults, at most.
@@ -94,15 +100,23 @@ async fn run(config: &Config, seed: u64, data: &Path) -> anyhow::Result<()> {
     let workload = Workload::new(TABLE, house.clients(CLIENT_TIMEOUT));
     let (probes, probing) = Probes::start(TABLE, house.clients(CLIENT_TIMEOUT), PROBES);
     let clients = workload.start(config.clients, seed);
+    let admin = Arc::new(Admin::new(&house.addresses(Role::Node))?);
+    let (census, counting) = Census::start(Arc::clone(&admin));
     let mut chaos = Chaos {
         plague: Plague::new(house, seed),
         random: Random(seed.rotate_left(17)),
         summary: Summary::default(),
         workload: &workload,
         probes: &probes,
+        admin: &admin,
+        groups: usize::try_from(config.partitions)?,
     };
     ensure!(probes.all_written(2, HEALED_WITHIN).await, "writes do not even begin");
     chaos.go_on(config).await?;
+    let whole_after = chaos.wait_whole().await.context("at the end")?;
+    say(&format!("every group whole {:.1} s after the last fault", whole_after.as_secs_f64()));
+    census.stop();
+    counting.await.context("the census ended badly")??;
     probes.stop();
     workload.stop();
     for task in clients.into_iter().chain(probing) {
@@ -113,6 +127,7 @@ async fn run(config: &Config, seed: u64, data: &Path) -> anyhow::Result<()> {
     plague.house.end().await?;
     summary.lines(workload.counts()).iter().for_each(|line| say(line));
     say("");
+    say(&census.line());
     say(&format!("Trivet's own checker: ok, {} keys linearizable", workload.keys()));
     let record = data.join("record.jsonl");
     workload.write(&record)?;
@@ -127,6 +142,9 @@ struct Chaos<'a> {
     summary: Summary,
     workload: &'a Workload,
     probes: &'a Probes,
+    admin: &'a Admin,
+    /// How many there are.
+    groups: usize,
 }
 
 impl Chaos<'_> {
@@ -136,14 +154,18 @@ impl Chaos<'_> {
         let kinds: Vec<Kind> = possible.filter(|kind| config.only.is_empty() || named(kind)).collect();
         ensure!(!kinds.is_empty(), "no fault has such a name");
         let end = Instant::now() + Duration::from_secs_f64(config.minutes * 60.0);
-        // Each kind once in random order before chance alone decides: a short run sees many kinds.
-        let mut first = kinds.clone();
+        let (mut first, joining): (Vec<Kind>, Vec<Kind>) = kinds.iter().partition(|kind| kind.strikes_alone());
+        // What is rebuilt at all is seen by every run. Then each kind once in random order before chance alone decides: a short
+        // run sees many kinds.
+        let mut then = joining.clone();
         while Instant::now() < end {
-            let kind = match first.len() {
-                0 => Kind::choose(&kinds, &mut self.random),
-                some => first.swap_remove(usize::try_from(self.random.below(some as u64)).unwrap_or(0)),
+            let kind = match (first.pop(), then.len()) {
+                (Some(kind), _) => kind,
+                (None, 0) => Kind::choose(&kinds, &mut self.random),
+                (None, some) => then.swap_remove(usize::try_from(self.random.below(some as u64)).unwrap_or(0)),
             };
-            let also = (self.random.below(TOGETHER) == 0).then(|| Kind::choose(&kinds, &mut self.random));
+            let joined = self.random.below(TOGETHER) == 0 && !kind.strikes_alone() && !joining.is_empty();
+            let also = joined.then(|| Kind::choose(&joining, &mut self.random));
             self.one_fault(kind, also).await?;
             let calm = Duration::from_millis(self.random.below(CALM_MS));
             self.wait(calm).await?;
@@ -152,6 +174,9 @@ impl Chaos<'_> {
     }
 
     async fn one_fault(&mut self, kind: Kind, also: Option<Kind>) -> anyhow::Result<()> {
+        if kind.strikes_alone() {
+            self.wait_whole().await.with_context(|| format!("before: {kind}"))?;
+        }
         self.probes.open_window();
         let begun = Instant::now();
         let wound = self.plague.strike(kind).await.with_context(|| format!("strike: {kind}"))?;
@@ -175,11 +200,22 @@ impl Chaos<'_> {
         let window = self.probes.window();
         let (lasted, gap) = ((healed - begun).as_secs_f64(), window.longest.as_secs_f64());
         say(&format!(
-            "{name}: {lasted:.1} s, write gap {gap:.1} s, whole after {:.1} s",
+            "{name}: {lasted:.1} s, write gap {gap:.1} s, all written again after {:.1} s",
             healed.elapsed().as_secs_f64()
         ));
         self.summary.add(kind, also, window);
+        if kind.strikes_alone() {
+            self.wait_whole().await.with_context(|| format!("after: {kind}"))?;
+            say(&format!("{kind}: every group whole {:.1} s after it came back", healed.elapsed().as_secs_f64()));
+        }
         Ok(())
+    }
+
+    /// Waits until every group is whole; how long that took.
+    async fn wait_whole(&mut self) -> anyhow::Result<Duration> {
+        let (took, _) = self.admin.wait_whole(self.groups, WHOLE_WITHIN).await?;
+        self.look()?;
+        Ok(took)
     }
 
     /// Watches while it waits.

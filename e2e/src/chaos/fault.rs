@@ -43,7 +43,7 @@ pub enum Kind {
     DiskSlow,
     /// The log's sync fails once, by a failpoint: the node must end at once.
     SyncFailed,
-    /// A node's folder is gone, and its node comes back as a new one.
+    /// A node's folder is gone, and its node comes back as a new one: what it had is rebuilt.
     NodeWiped,
 }
 
@@ -159,6 +159,11 @@ impl Kind {
             Kind::SyncFailed => (1_000, 5_000),
             Kind::NodeWiped => (100, 1_000),
         }
+    }
+
+    /// Two copies of some groups are all that is left of them: it strikes where every group is whole, and no other fault may join it.
+    pub fn strikes_alone(self) -> bool {
+        self == Kind::NodeWiped
     }
 
     pub fn duration(self, random: &mut Random) -> Duration {

@@ -51,9 +51,7 @@ impl Plague {
     /// What this machine can do to this house.
     pub fn possible(&self) -> Vec<Kind> {
         let slow = self.house.disks.iter().all(Disk::can_be_slow);
-        // Nothing replaces yet what a wiped node had.
-        let can = |kind: &Kind| *kind != Kind::NodeWiped && (slow || *kind != Kind::DiskSlow);
-        Kind::ALL.into_iter().filter(can).collect()
+        Kind::ALL.into_iter().filter(|kind| slow || *kind != Kind::DiskSlow).collect()
     }
 
     /// Nobody ended but by a fault.
