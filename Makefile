@@ -20,7 +20,7 @@ DATA ?= ./trivet-data
 PORCUPINE := $(CARGO_TARGET_DIR)/porcupine/porcupine
 DYNALITE_FOLDER := $(CARGO_TARGET_DIR)/dynalite
 
-.PHONY: local test verify fix lint unit sdk sim mutants fuzz crash chaos bench profile deny advisories setup setup-test setup-profile \
+.PHONY: local test verify fix lint unit sdk sim mutants fuzz crash chaos bench bench-failures profile deny advisories setup setup-test setup-profile \
 	setup-chaos setup-dynalite image
 
 # Starts Trivet: three zones, DynamoDB's API on LISTEN, data in DATA.
@@ -89,6 +89,12 @@ chaos: setup setup-chaos
 bench: setup $(if $(DYNALITE),setup-dynalite)
 	$(CARGO) build $(RELEASE) -p trivet -p e2e
 	$(BIN)/bench --trivet $(BIN)/trivet $(if $(DYNALITE),--beside dynalite --dynalite $(DYNALITE_FOLDER)) $(BENCH)
+
+# How long failures last, by real processes that are killed, in ten minutes: `make bench-failures FAILURES="--parts lost,killed"`.
+# `--full` is what is promised for, in half an hour: partitions of 1 GB, 100 kills, a node away for 60 s.
+bench-failures: setup
+	$(CARGO) build $(RELEASE) -p trivet -p e2e
+	$(BIN)/failures --trivet $(BIN)/trivet $(FAILURES)
 
 # Where the servers' time goes: flame graphs and a table of functions in ./profile: `make profile LOAD="--scenario strong-get"`.
 profile: setup setup-profile

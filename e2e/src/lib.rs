@@ -8,6 +8,7 @@ pub mod bench;
 pub mod chaos;
 pub mod client;
 pub mod cluster;
+pub mod failures;
 pub mod groups;
 pub mod history;
 pub mod process;
