@@ -276,8 +276,8 @@ impl Log {
 
     /// What a replica starts from; `applied` is the engine's mark. An empty log for a group that has none.
     pub fn start_of(&self, partition: PartitionId, applied: u64) -> Result<LogStart, LogError> {
-        let engine = &self.inner.engine;
-        let mut start = read::apart(self.inner.number, || read::start_of(engine, partition, applied))?;
+        let Inner { engine, purge, .. } = self.inner.as_ref();
+        let mut start = read::apart(self.inner.number, || read::start_of(engine, purge, partition, applied))?;
         start.tail_uncertain = self.doubts(partition);
         Ok(start)
     }
@@ -295,7 +295,8 @@ impl Log {
     /// Entries read back, at least one, up to the request's bytes. Reads the disk: for a pool, not a worker.
     pub fn fetch(&self, partition: PartitionId, request: &FetchRequest) -> Result<Vec<eraftpb::Entry>, LogError> {
         let FetchRequest { low, high, max_bytes, to: _ } = request;
-        read::apart(self.inner.number, || read::fetch(&self.inner.engine, partition, *low..*high, *max_bytes))
+        let Inner { engine, purge, .. } = self.inner.as_ref();
+        read::apart(self.inner.number, || read::fetch(engine, purge, partition, *low..*high, *max_bytes))
     }
 
     /// Hands jobs over, in order; they are told to the listener when durable. Answers the bytes of their entries.

@@ -13,6 +13,7 @@ use replica::LogStart;
 use replica::eraftpb::{Entry, HardState};
 
 use super::format::{self, HARD_STATE, LOG_GROUP, NodeKey, RECEIVING, TAIL, Tail};
+use super::purge::Purge;
 use super::writer::{Engine, EntryExt};
 use super::{LogError, LogGroup};
 
@@ -146,12 +147,12 @@ fn tail(engine: &Engine, partition: PartitionId) -> Result<Tail, LogError> {
 }
 
 /// Before the writer starts, or while the group has no jobs: what the records tell must agree with the entries.
-pub fn start_of(engine: &Engine, partition: PartitionId, applied: u64) -> Result<LogStart, LogError> {
+pub fn start_of(engine: &Engine, purge: &Purge, partition: PartitionId, applied: u64) -> Result<LogStart, LogError> {
     let tail = tail(engine, partition)?;
     let mut entries: Vec<Entry> = Vec::new();
     let mut next = applied.max(tail.truncated_index) + 1;
     while next <= tail.last_index {
-        let chunk = fetch(engine, partition, next..tail.last_index + 1, CHUNK_BYTES)?;
+        let chunk = fetch(engine, purge, partition, next..tail.last_index + 1, CHUNK_BYTES)?;
         if let Some(wrong) = chunk.iter().find(|entry| tail.term_at(entry.index) != Some(entry.term)) {
             return Err(LogError::Contradiction { partition, index: wrong.index });
         }
@@ -170,20 +171,23 @@ pub fn start_of(engine: &Engine, partition: PartitionId, applied: u64) -> Result
     })
 }
 
-/// At least one, as many as fit. The writer may be at work: nothing but the entries is looked at.
+/// At least one, as many as fit. Writer and purge may be at work: nothing but the entries is looked at, and they are looked up
+/// again if their files went meanwhile.
 pub fn fetch(
     engine: &Engine,
+    purge: &Purge,
     partition: PartitionId,
     range: Range<u64>,
     max_bytes: u64,
 ) -> Result<Vec<Entry>, LogError> {
-    let mut entries = Vec::new();
-    let max = usize::try_from(max_bytes).unwrap_or(usize::MAX);
-    match engine.fetch_entries_to::<EntryExt>(partition.0, range.start, range.end, Some(max), &mut entries) {
-        Ok(_) => {}
-        Err(raft_engine::Error::EntryCompacted | raft_engine::Error::EntryNotFound) => entries.clear(),
-        Err(source) => return Err(LogError::Read { partition, source }),
-    }
+    let mut attempts = purge.attempts();
+    let mut entries = loop {
+        match look_up(engine, partition, &range, max_bytes) {
+            Ok(entries) => break entries,
+            Err(_) if attempts.are_explained() => {}
+            Err(source) => return Err(LogError::Read { partition, source }),
+        }
+    };
     if entries.is_empty() {
         return Err(LogError::Missing { partition, low: range.start, high: range.end });
     }
@@ -196,4 +200,20 @@ pub fn fetch(
         }
     }
     Ok(entries)
+}
+
+/// Without their checksums verified; none where they are not all there.
+fn look_up(
+    engine: &Engine,
+    partition: PartitionId,
+    range: &Range<u64>,
+    max_bytes: u64,
+) -> raft_engine::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    let max = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+    match engine.fetch_entries_to::<EntryExt>(partition.0, range.start, range.end, Some(max), &mut entries) {
+        Ok(_) => Ok(entries),
+        Err(raft_engine::Error::EntryCompacted | raft_engine::Error::EntryNotFound) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }

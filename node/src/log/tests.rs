@@ -1,5 +1,6 @@
 //! The log on real files: what is told durable is there again, whatever happened to the rest.
 
+mod purge;
 mod refinement;
 
 use std::collections::BTreeMap;
