@@ -330,10 +330,10 @@ pub(crate) mod tests {
     fn the_halves_of_a_split_are_written_down_and_nothing_is_forgotten() {
         let wish = wished(TableStatus::Active, 2);
         let mut seen = observed(&[22, 11, 33], TableStatus::Active, 2);
-        let cut = Some(bytes::Bytes::from("m"));
+        let cut = bytes::Bytes::from("m");
         let (mut left, mut right) = (partition(3, 7), partition(2, 7));
-        (left.epoch, left.range.end) = (2, cut.clone());
-        (right.epoch, right.range.start) = (2, cut.unwrap());
+        (left.epoch, left.range.end) = (2, Some(cut.clone()));
+        (right.epoch, right.range.start) = (2, cut);
         // One follower has not applied it yet.
         for report in &mut seen.groups.get_mut(&PartitionId(3)).unwrap()[..2] {
             report.descriptor = Some(left.clone());

@@ -183,7 +183,7 @@ mod tests {
         // Asked and not carried out, it is asked again.
         assert_eq!(next(&before, true), Next::Ask { leader: NodeId(22), epoch: whole.epoch });
 
-        let (mut left, mut right) = (whole.clone(), partition(4, 7));
+        let (mut left, mut right) = (whole, partition(4, 7));
         left.range = KeyRange { start: Bytes::new(), end: Some(Bytes::from("m")) };
         right.range = KeyRange { start: Bytes::from("m"), end: None };
         let shrunk = seen(vec![report(left.clone(), true, active)]);

@@ -11,6 +11,7 @@ use std::thread;
 use model::{PartitionId, ReplicaId};
 use replica::LogStart;
 use replica::eraftpb::{Entry, HardState};
+use replica::state::BIRTH_INDEX;
 
 use super::format::{self, HARD_STATE, LOG_GROUP, NodeKey, RECEIVING, TAIL, Tail};
 use super::purge::Purge;
@@ -87,11 +88,17 @@ pub fn tails(engine: &Engine) -> HashMap<PartitionId, Tail> {
     tails
 }
 
-/// If every record of the group can be read.
+/// If every record of the group can be read, and none is missing.
 fn sound_tail(engine: &Engine, partition: PartitionId) -> Result<Tail, LogError> {
-    hard_state(engine, partition)?;
+    let commit = hard_state(engine, partition)?.commit;
     receiving(engine, partition)?;
-    tail(engine, partition)
+    let tail = tail(engine, partition)?;
+    // A batch that was synced may rot, and what it had replaced is purged by then: its record of where the log begins, and the
+    // entries that it truncated. An empty replica knows of no commits, and one whose birth was cut short of none but that.
+    if tail == Tail::default() && commit > BIRTH_INDEX {
+        return Err(LogError::Contradiction { partition, index: commit });
+    }
+    Ok(tail)
 }
 
 fn receiving(engine: &Engine, partition: PartitionId) -> Result<Option<u64>, LogError> {

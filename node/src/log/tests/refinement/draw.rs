@@ -148,7 +148,7 @@ fn installed(rng: &mut Rng, log: &GroupLog) -> Option<Drawn> {
     })
 }
 
-fn retire(replica: ReplicaId) -> Drawn {
+pub fn retire(replica: ReplicaId) -> Drawn {
     let lowest = ReplicaId(replica.0 + 1);
     Drawn {
         operations: vec![Operation::Retire { lowest: lowest.0 }],
