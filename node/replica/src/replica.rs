@@ -6,6 +6,7 @@
 //! - Several apply batches may be out; the host answers them in order.
 //! - Writes that are committed when leadership is lost keep their answers; other proposed ones become `Unknown`.
 
+mod repairs;
 mod rest;
 
 use std::cmp::Reverse;
@@ -23,7 +24,7 @@ use crate::oversight::Watch;
 use crate::persistence::Persistence;
 use crate::raft_core::Core;
 use crate::recovery::Quorum;
-use crate::repair::{Absences, Workshop, absent};
+use crate::repair::Absences;
 use crate::sleep::Sleep;
 use crate::slowness::Slowness;
 use crate::snapshot::Installing;
@@ -141,13 +142,7 @@ impl Replica {
             Input::Stopping(id) => {
                 self.absences.excuse(id, self.clock.ticks + self.clock.options.planned_stop_ticks);
             }
-            Input::Placed { wanted, place } => {
-                if let Some(leading) = &mut self.leading {
-                    let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
-                    let mut shop = Workshop { desk: &mut desk, core: &mut self.core, absences: &self.absences, now };
-                    leading.placed(&mut shop, &wanted, place);
-                }
-            }
+            Input::Placed { wanted, place } => self.placed(now, &wanted, place, effects),
             Input::Write { .. }
             | Input::Confirm { .. }
             | Input::ItemRead { .. }
@@ -227,12 +222,10 @@ impl Replica {
                 self.slowness.handed_over(self.clock.ticks);
                 leading.oversight.resign(&watch, &mut self.core);
             }
-            let hearing = &leading.oversight.hearing;
-            effects.send.extend(absent(watch.descriptor, self.core.id(), watch.ticks, hearing, &self.absences));
             let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
             leading.tick(&mut desk);
-            leading.mend(&mut Workshop { desk: &mut desk, core: &mut self.core, absences: &self.absences, now });
         }
+        self.mend(now, effects);
     }
 
     fn message(&mut self, Envelope { from, to, body }: Envelope, effects: &mut Effects) {
@@ -411,15 +404,6 @@ impl Replica {
         if let Some(leading) = &mut self.leading {
             let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);
             leading.applied(&mut desk, index, commit_time_us);
-        }
-    }
-
-    /// How the group is and for how many ticks: as its leader sees it, or since a majority follows nobody.
-    pub fn health(&self) -> Option<(Health, u64)> {
-        let seen = self.leading.as_ref().and_then(|leading| leading.repair.health());
-        match seen {
-            Some((health, since)) => Some((health.clone(), self.clock.ticks - since)),
-            None => self.quorum.lost_for(&self.clock).map(|ticks| (Health::Leaderless, ticks)),
         }
     }
 

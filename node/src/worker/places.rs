@@ -75,8 +75,12 @@ impl Worker {
                 true => Err(NoPlace::Busy),
                 false => find(&views, &descriptor, &wanted.purpose, &given),
             };
-            tracing::info!(%partition, ?wanted, ?place, "a new replica is placed");
+            if let Err(why) = &place {
+                // Asked again every second, perhaps for hours: `admin groups` and the metrics show it.
+                tracing::debug!(%partition, ?wanted, ?why, "no place for a new replica");
+            }
             if let Ok(Place { node, .. }) = &place {
+                tracing::info!(%partition, ?wanted, %node, "places a new replica");
                 *given.entry(*node).or_default() += 1;
                 rebuilding += usize::from(rebuilt);
                 self.desk.places.given.push_back(Gift { tick: self.ticks, node: *node, rebuilt });
