@@ -82,7 +82,11 @@ pub fn look(partition: PartitionId, mut survivors: Vec<Survivor>) -> Result<Pict
         .iter()
         .enumerate()
         .filter(|(_, survivor)| survivor.is_kind(ReplicaKind::Storage))
-        .max_by_key(|(_, survivor)| (!survivor.doubted, survivor.last(), std::cmp::Reverse(survivor.replica)))
+        .max_by_key(|(_, survivor)| {
+            // Of equal logs the one that knows more of it to be committed: what it has applied of splits and members stays so.
+            let known = (survivor.epoch(), survivor.committed);
+            (!survivor.doubted, survivor.last(), known, std::cmp::Reverse(survivor.replica))
+        })
         .map(|(place, _)| place);
     let Some(chosen) = chosen.map(|place| survivors.remove(place)) else {
         return Err(Refusal::NothingLeft { partition });
@@ -168,6 +172,13 @@ impl Picture {
         let known = others.iter().map(|other| other.committed).max().filter(|committed| *committed > index);
         losses.extend(known.map(|known| {
             format!("for certain entries {} to {known}: they were committed, and their writes acknowledged", index + 1)
+        }));
+        losses.extend(others.iter().filter(|other| other.epoch() > chosen.epoch()).map(|other| {
+            let (replica, epoch) = (other.replica, other.epoch());
+            format!(
+                "what replica {replica} knows to have become of the group up to epoch {epoch}: members, and splits: halves that \
+                 live by then would overlap"
+            )
         }));
         losses.extend(others.iter().filter(|other| other.last() > chosen.last()).map(|other| {
             let beyond =
@@ -297,6 +308,20 @@ mod tests {
         assert!(text.contains("up to 3 entries that replica 1"), "{text}");
         assert!(text.contains("replica 3 on node") && text.contains("does not answer"), "{text}");
         assert!(text.contains("only on empty folders"), "{text}");
+    }
+
+    #[test]
+    fn of_equal_logs_the_one_that_has_applied_more_goes_on_and_a_newer_state_elsewhere_is_told() {
+        // In one zone, or they would elect a leader.
+        let mut two = [survivor(1, (6, 57)), survivor(2, (6, 57))];
+        two[1].zone = two[0].zone.clone();
+        two[1].descriptor.as_mut().unwrap().epoch += 1;
+        assert_eq!(chosen(&two), Ok(2));
+        two[0].last_index += 1;
+        let picture = look(PARTITION, two.into()).unwrap();
+        assert_eq!(picture.chosen.replica, ReplicaId(1));
+        let text = picture.lines().join("\n");
+        assert!(text.contains("up to epoch 2: members, and splits"), "{text}");
     }
 
     #[test]

@@ -31,9 +31,7 @@ use crate::snapshot::Installing;
 use crate::start::StartError;
 use crate::tail::{Abstention, Tail, Told};
 use crate::truncation::Truncation;
-use crate::{
-    Answer, Effects, Envelope, Event, Health, Input, MessageBody, Now, Refusal, SnapshotContent, Start, Token,
-};
+use crate::{Answer, Effects, Envelope, Event, Input, MessageBody, Now, Refusal, SnapshotContent, Start, Token};
 use crate::{administration, persistence, snapshot, start};
 
 /// One replica of one partition.

@@ -3,8 +3,8 @@
 use model::{NodeId, Zone};
 
 use super::desk;
-use crate::replica::Replica;
 use crate::repair::{Workshop, absent};
+use crate::replica::Replica;
 use crate::{Effects, Health, NoPlace, Now, Wanted};
 
 impl Replica {
