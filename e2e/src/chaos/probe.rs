@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::DisplayErrorContext;
 use aws_sdk_dynamodb::types::AttributeValue;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -26,6 +27,8 @@ pub struct Probes {
     keys: Vec<Mutex<Acknowledged>>,
     table: String,
     clients: Vec<Client>,
+    /// Why the last write that failed did so.
+    last_error: Mutex<Option<String>>,
     stop: AtomicBool,
 }
 
@@ -51,7 +54,8 @@ impl Probes {
         let now = Instant::now();
         let fresh = || Mutex::new(Acknowledged { last: now, longest: Duration::ZERO, count: 0, errors: 0 });
         let keys = (0..rate.keys).map(|_| fresh()).collect();
-        let probes = Probes { keys, table: table.to_owned(), clients, stop: AtomicBool::new(false) };
+        let (last_error, stop) = (Mutex::default(), AtomicBool::new(false));
+        let probes = Probes { keys, table: table.to_owned(), clients, last_error, stop };
         let probes = Arc::new(probes);
         let tasks = (0..rate.keys).map(|key| tokio::spawn(Arc::clone(&probes).write_always(key, rate.every)));
         let tasks = tasks.collect();
@@ -75,6 +79,11 @@ impl Probes {
         let keys: Vec<_> = self.keys.iter().map(lock).collect();
         let longest = keys.iter().map(|key| key.longest.max(key.last.elapsed())).max().unwrap_or_default();
         Window { longest, errors: keys.iter().map(|key| key.errors).sum() }
+    }
+
+    /// Why the last write that failed did so, since this was asked last.
+    pub fn take_error(&self) -> Option<String> {
+        lock(&self.last_error).take()
     }
 
     /// Waits until every key has been written anew, so many times; false if that takes too long.
@@ -112,8 +121,9 @@ impl Probes {
         let put = client.put_item().table_name(&self.table).item("key", AttributeValue::S(format!("probe-{key}")));
         let put = put.item("number", AttributeValue::N(number.to_string())).send().await;
         let mut key = lock(&self.keys[key]);
-        if put.is_err() {
+        if let Err(error) = put {
             key.errors += 1;
+            *lock(&self.last_error) = Some(DisplayErrorContext(error).to_string());
             return;
         }
         key.longest = key.longest.max(key.last.elapsed());
@@ -122,6 +132,6 @@ impl Probes {
     }
 }
 
-fn lock(key: &Mutex<Acknowledged>) -> MutexGuard<'_, Acknowledged> {
-    key.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -107,6 +107,8 @@ pub async fn drained(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let (mut gaps, mut errors) = (Vec::new(), 0);
     for _ in 0..bench.settings.drains {
         let victim = watched.ready().await?;
+        // What failed before is not this one's.
+        drop(watched.probes.take_error());
         watched.house.ask_to_stop(victim);
         watched.house.wait_back(victim, WELL_WITHIN).await?;
         watched.house.admin.wait_whole(1, WELL_WITHIN).await?;
@@ -114,6 +116,10 @@ pub async fn drained(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         let window = watched.probes.window();
         gaps.push(window.longest);
         errors += window.errors;
+        if let Some(error) = watched.probes.take_error() {
+            let (name, gap) = (watched.house.name(victim), time(window.longest));
+            (bench.say)(&format!("{name} drained: {gap}, {} writes failed, the last with: {error}", window.errors));
+        }
     }
     let quiet = watched.quiet;
     watched.end().await?;

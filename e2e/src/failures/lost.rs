@@ -46,9 +46,10 @@ pub async fn one_group(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             let what = format!("the same, less the {} after which it is suspected", time(SUSPECTED_AFTER));
             rows.push(Row::of_times(what, &suspected, AtMost::Always(PROMISE)));
         }
-        let mut all = [leaders, followers].concat();
-        all.sort_unstable();
-        medians.push((megabytes, all.len(), quantile(&all, 50)));
+        // Where a leader is lost, the chance of its election hides what size may do.
+        let mut sorted = followers;
+        sorted.sort_unstable();
+        medians.push((megabytes, sorted.len(), quantile(&sorted, 50)));
     }
     if let [(small, times, shorter), .., (large, _, longer)] = medians[..] {
         rows.push(alike((small, shorter), (large, longer), times));
@@ -59,7 +60,7 @@ pub async fn one_group(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 fn alike((small, shorter): (u64, Duration), (large, longer): (u64, Duration), times: usize) -> Row {
     let limit = shorter + shorter * ALIKE_PERCENT / 100;
     Row {
-        what: format!("the same for {large} MB as for {small} MB, from `kill -9`"),
+        what: format!("as fast for {large} MB as for {small} MB, where it followed"),
         promise: format!("within {ALIKE_PERCENT} %"),
         measured: format!("medians {} and {}", time(longer), time(shorter)),
         times,
