@@ -171,6 +171,13 @@ impl Desk {
         self.post_wire(node, message);
     }
 
+    /// What waits for this turn's end.
+    #[cfg(test)]
+    pub fn posted(&self, node: NodeId) -> Vec<Message> {
+        let line = self.lines.get(&node);
+        line.into_iter().flat_map(|line| &line.messages).map(|(message, _)| message.clone()).collect()
+    }
+
     pub fn post_wire(&mut self, node: NodeId, message: Message) {
         let size = convert::wire_size(&message);
         let line = self

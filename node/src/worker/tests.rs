@@ -1,5 +1,6 @@
 //! One worker without its thread: the tests say what it receives, and when it takes its turn.
 
+mod corrupt;
 mod recovery;
 mod splits;
 
