@@ -113,6 +113,23 @@ pub enum MessageBody {
     },
 }
 
+impl MessageBody {
+    /// Raft's own message; none for what replicas and hosts say beside it.
+    pub fn raft(&self) -> Option<&eraftpb::Message> {
+        match self {
+            MessageBody::Raft(message) => Some(message),
+            MessageBody::TailAsked { .. }
+            | MessageBody::TailTold { .. }
+            | MessageBody::Truncated { .. }
+            | MessageBody::SleepAsked { .. }
+            | MessageBody::SleepAgreed { .. }
+            | MessageBody::Absent { .. }
+            | MessageBody::Unfit
+            | MessageBody::WakeAsked => None,
+        }
+    }
+}
+
 impl Envelope {
     /// Whether it may bring an empty replica to life on a node that has none: what a replica says to one that it takes for a
     /// member. Answers between members are not, nor is anything to an id that the node no longer accepts.

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use model::PartitionId;
 use replica::eraftpb::{Message, MessageType};
 use replica::state::{BIRTH_INDEX, BIRTH_TERM};
-use replica::{Child, Envelope, GroupState, Input, MessageBody};
+use replica::{Child, Envelope, GroupState, Input};
 
 use crate::context::Context;
 use crate::error::describe;
@@ -160,18 +160,7 @@ pub fn comes_before_birth(group: &Group, envelope: &Envelope) -> bool {
         message.msg_type == MessageType::MsgAppend && (message.index, message.log_term) == (BIRTH_INDEX, BIRTH_TERM)
     };
     let is_empty = group.summary.descriptor.is_none() && group.awaits_birth > 0;
-    is_empty
-        && match &envelope.body {
-            MessageBody::Raft(message) => follows_birth(message),
-            MessageBody::TailAsked { .. }
-            | MessageBody::TailTold { .. }
-            | MessageBody::Truncated { .. }
-            | MessageBody::SleepAsked { .. }
-            | MessageBody::SleepAgreed { .. }
-            | MessageBody::Absent { .. }
-            | MessageBody::Unfit
-            | MessageBody::WakeAsked => false,
-        }
+    is_empty && envelope.body.raft().is_some_and(follows_birth)
 }
 
 /// The children among what has just been written, each to its worker.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::ReplicaId;
 use replica::eraftpb::MessageType;
-use replica::{Effects, Envelope, Event, FetchRequest, MessageBody};
+use replica::{Effects, Envelope, Event, FetchRequest};
 
 use crate::log::{LogError, Work};
 use crate::worker::desk::Desk;
@@ -89,17 +89,7 @@ fn send(desk: &mut Desk, group: &mut Group, envelope: Envelope) {
 }
 
 pub fn is_snapshot(envelope: &Envelope) -> bool {
-    match &envelope.body {
-        MessageBody::Raft(message) => message.msg_type == MessageType::MsgSnapshot,
-        MessageBody::TailAsked { .. }
-        | MessageBody::TailTold { .. }
-        | MessageBody::Truncated { .. }
-        | MessageBody::SleepAsked { .. }
-        | MessageBody::SleepAgreed { .. }
-        | MessageBody::Absent { .. }
-        | MessageBody::Unfit
-        | MessageBody::WakeAsked => false,
-    }
+    envelope.body.raft().is_some_and(|message| message.msg_type == MessageType::MsgSnapshot)
 }
 
 /// Reads the log back on the pool; tried again with the next tick if the pool is full.

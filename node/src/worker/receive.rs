@@ -6,7 +6,7 @@ use std::time::Instant;
 use model::{NodeId, PartitionId, ReplicaId};
 use replica::entry::{Body, LogEntry};
 use replica::eraftpb::{Entry, EntryType, Message, MessageType};
-use replica::{Envelope, Input, MessageBody};
+use replica::{Envelope, Input};
 use wire::data::Request;
 use wire::data::refused::Reason;
 
@@ -230,17 +230,10 @@ impl Worker {
 
 /// On an exhausted disk.
 fn has_room_for(room: &Room, envelope: &Envelope) -> bool {
-    match &envelope.body {
-        MessageBody::Raft(message) if message.msg_type == MessageType::MsgSnapshot => false,
-        MessageBody::Raft(message) => room.takes_exhausted(grows_by(message)),
-        MessageBody::TailAsked { .. }
-        | MessageBody::TailTold { .. }
-        | MessageBody::Truncated { .. }
-        | MessageBody::SleepAsked { .. }
-        | MessageBody::SleepAgreed { .. }
-        | MessageBody::Absent { .. }
-        | MessageBody::Unfit
-        | MessageBody::WakeAsked => true,
+    match envelope.body.raft() {
+        Some(message) if message.msg_type == MessageType::MsgSnapshot => false,
+        Some(message) => room.takes_exhausted(grows_by(message)),
+        None => true,
     }
 }
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt};
 use model::{KeyRange, NodeId, PartitionId, ReplicaId};
-use replica::eraftpb::Message;
-use replica::{Envelope, GroupState, Input, Install, MessageBody, Replica, Welcome};
+use replica::{Envelope, GroupState, Input, Install, Replica, Welcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use wire::raft::snapshot_chunk::Part;
@@ -56,7 +55,7 @@ pub fn build(desk: &Desk, group: &mut Group, to: ReplicaId) {
 /// The files first, then the message; the worker hears how it went.
 pub fn send(desk: &Desk, group: &mut Group, node: NodeId, envelope: Envelope) {
     let (partition, to) = (group.partition, envelope.to);
-    let at = message_of(&envelope).map(|message| message.get_snapshot().get_metadata());
+    let at = envelope.body.raft().map(|message| message.get_snapshot().get_metadata());
     let wanted = at.map(|metadata| (metadata.index, metadata.term));
     let built = group.outgoing.get(&to).filter(|built| {
         let mark = built.content().mark;
@@ -85,23 +84,9 @@ pub fn send(desk: &Desk, group: &mut Group, node: NodeId, envelope: Envelope) {
     }));
 }
 
-fn message_of(envelope: &Envelope) -> Option<&Message> {
-    match &envelope.body {
-        MessageBody::Raft(message) => Some(message),
-        MessageBody::TailAsked { .. }
-        | MessageBody::TailTold { .. }
-        | MessageBody::Truncated { .. }
-        | MessageBody::SleepAsked { .. }
-        | MessageBody::SleepAgreed { .. }
-        | MessageBody::Absent { .. }
-        | MessageBody::Unfit
-        | MessageBody::WakeAsked => None,
-    }
-}
-
 /// A log replica's snapshot is its message alone.
 pub fn has_files(envelope: &Envelope) -> bool {
-    is_snapshot(envelope) && message_of(envelope).is_some_and(replica::has_items)
+    is_snapshot(envelope) && envelope.body.raft().is_some_and(replica::has_items)
 }
 
 /// What the receiver has taken.
@@ -188,7 +173,7 @@ pub fn may_step(group: &Group, envelope: &Envelope) -> bool {
 }
 
 fn is_complete(replica: &Replica, received: Option<&Received>, envelope: &Envelope) -> bool {
-    let Some(message) = message_of(envelope) else { return false };
+    let Some(message) = envelope.body.raft() else { return false };
     let metadata = message.get_snapshot().get_metadata();
     match replica.welcomes(message) {
         Welcome::Files => received.is_some_and(|received| {
