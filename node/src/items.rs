@@ -317,6 +317,11 @@ impl Items {
         self.inner.db.flush().map_err(failed("flush"))
     }
 
+    /// Changes with every flush, and with other things that are as rare; none where RocksDB does not say.
+    pub fn version(&self) -> Option<u64> {
+        self.inner.db.property_int_value(rocksdb::properties::CURRENT_SUPER_VERSION_NUMBER).ok().flatten()
+    }
+
     /// Bytes that memtables hold and a flush would write.
     pub fn unflushed_bytes(&self) -> u64 {
         let bytes = self.inner.db.property_int_value(rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES);

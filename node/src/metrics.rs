@@ -55,6 +55,12 @@ pub struct Metrics {
     pub snapshots_received: IntCounter,
     /// Replicas on this node.
     pub groups: IntGauge,
+    /// Ticks given to replicas that are awake.
+    pub group_ticks: IntCounter,
+    /// Replicas that got their first tick, or were woken because another node was lost: some with every tick.
+    pub woken: IntCounter,
+    /// Replicas on this node that are given no ticks, since they sleep.
+    pub asleep: IntGauge,
     /// Replicas on this node that lead.
     pub leaders: IntGauge,
     /// Groups by how whole they are: as this node's leaders see them, and those here that miss a leader.
@@ -103,6 +109,9 @@ impl Metrics {
             read_misses: counter("read_misses", "Reads that were not in memory")?,
             snapshots_sent: counter("snapshots_sent", "Snapshots sent in full")?,
             snapshots_received: counter("snapshots_received", "Snapshots received in full")?,
+            group_ticks: counter("group_ticks", "Ticks given to replicas that are awake")?,
+            woken: counter("groups_woken", "Replicas woken for want of another node, or at the start")?,
+            asleep: gauge("groups_asleep", "Replicas on this node that sleep")?,
             groups: gauge("groups", "Replicas on this node")?,
             leaders: gauge("leaders", "Replicas on this node that lead")?,
             groups_by_health,

@@ -16,6 +16,7 @@ pub mod corrupt;
 pub mod desk;
 pub mod effects;
 pub mod group;
+pub mod groups;
 pub mod health;
 pub mod inbox;
 pub mod lifecycle;
@@ -29,7 +30,7 @@ pub mod snapshots;
 mod tests;
 pub mod tick;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -42,6 +43,7 @@ use crate::registry::{Counts, Summary};
 use crate::room::RoomState;
 use crate::worker::desk::{Desk, Undelivered, Written};
 use crate::worker::group::{Group, Phase};
+use crate::worker::groups::Groups;
 
 /// A turn ends after this, so that connections are served.
 const TURN: Duration = Duration::from_micros(500);
@@ -52,9 +54,11 @@ const ROUNDS: usize = 4;
 
 pub struct Worker {
     pub desk: Desk,
-    pub groups: HashMap<PartitionId, Group>,
+    pub groups: Groups,
     /// Groups with work, in the order of their turn.
     pub active: VecDeque<PartitionId>,
+    /// Groups that are to wake or to get their first tick, some with every tick.
+    pub waking: VecDeque<PartitionId>,
     /// Groups that are being born.
     pub births: BTreeMap<PartitionId, Summary>,
     /// Groups whose log cannot be read: nothing of them is started, nothing of them made anew.
@@ -68,6 +72,10 @@ pub struct Worker {
     pub uncleared: Vec<PartitionId>,
     pub tick: Duration,
     pub counted: health::Counted,
+    /// The version of the items at the last look at what a crash cannot take back.
+    pub items_seen: Option<u64>,
+    /// What the metrics count of this worker's groups as asleep.
+    pub asleep_told: usize,
 }
 
 /// A worker at its start.
@@ -82,10 +90,18 @@ pub struct Beginning {
 impl Worker {
     pub fn new(beginning: Beginning) -> Worker {
         let Beginning { worker, context, groups, corrupt, tick } = beginning;
+        let mut waking = VecDeque::with_capacity(groups.len());
+        let mut resting = Groups::default();
+        for mut group in groups {
+            group.is_waking = true;
+            waking.push_back(group.partition);
+            resting.insert_resting(group.partition, group);
+        }
         Worker {
             desk: Desk::new(worker, context),
-            groups: groups.into_iter().map(|group| (group.partition, group)).collect(),
+            groups: resting,
             active: VecDeque::new(),
+            waking,
             births: BTreeMap::new(),
             corrupt,
             discarding: BTreeSet::new(),
@@ -94,6 +110,8 @@ impl Worker {
             uncleared: Vec::new(),
             tick,
             counted: health::Counted::default(),
+            items_seen: None,
+            asleep_told: 0,
         }
     }
 
@@ -185,6 +203,10 @@ impl Worker {
             if group.scheduled {
                 later.push_back(partition);
             }
+            // It has woken, or is new.
+            if group.wants_ticks() && !group.ticked {
+                self.groups.attend(partition);
+            }
             if began.elapsed() > TURN {
                 break;
             }
@@ -247,10 +269,13 @@ fn wall_clock() -> Now {
 
 impl Worker {
     /// For the gauges of the node, once per tick.
-    fn count_groups(&self) {
+    fn count_groups(&mut self) {
+        let gauge = |number: usize| i64::try_from(count(number)).unwrap_or(i64::MAX);
+        let asleep = self.groups.resting();
+        let before = std::mem::replace(&mut self.asleep_told, asleep);
+        self.desk.context.metrics.asleep.add(gauge(asleep) - gauge(before));
         if self.desk.worker == 0 {
             let Counts { groups, leaders, log_replicas: _ } = self.desk.context.registry.counts();
-            let gauge = |number: usize| i64::try_from(count(number)).unwrap_or(i64::MAX);
             self.desk.context.metrics.groups.set(gauge(groups));
             self.desk.context.metrics.leaders.set(gauge(leaders));
         }

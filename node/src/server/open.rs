@@ -219,6 +219,7 @@ fn replica_options(config: &Config, log_bytes: u64) -> Options {
         election_ticks: config.election_ticks,
         heartbeat_ticks: config.heartbeat_ticks,
         suspect_ticks: config.ticks(config.suspect_after),
+        sleep_ticks: config.sleep_ticks,
         planned_stop_ticks: config.ticks(config.planned_stop),
         replace_after_ticks: config.ticks(config.replace_after),
         log_bytes: Options::default().log_bytes.min(log_bytes / 2),

@@ -139,6 +139,7 @@ fn status(group: &Group, tick: Duration) -> GroupStatus {
         serving: status.serving,
         progress: status.progress.iter().map(progress).collect(),
         in_joint_change: status.in_joint_change,
+        asleep: status.asleep,
         last_term: standing.last_term,
         tail_doubted: standing.tail_doubted,
         voters: ids(&standing.voters),

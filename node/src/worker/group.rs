@@ -46,6 +46,11 @@ pub struct Group {
     pub queued_bytes: usize,
     /// It stands in the worker's list of groups with work.
     pub scheduled: bool,
+    /// It stands in the worker's list of groups that are given ticks.
+    pub ticked: bool,
+    /// It stands in the worker's queue of groups that are to wake, because these have lost their node, or its start.
+    pub is_waking: bool,
+    pub lost: Vec<ReplicaId>,
     /// Where messages came from: tells an empty replica, which has no descriptor, whom it answers.
     pub routes: BTreeMap<ReplicaId, NodeId>,
     /// To be told with the next tick; telling at once could send in a circle.
@@ -97,6 +102,9 @@ impl Group {
             queue: VecDeque::new(),
             queued_bytes: 0,
             scheduled: false,
+            ticked: false,
+            is_waking: false,
+            lost: Vec::new(),
             routes: BTreeMap::new(),
             unreachable: BTreeSet::new(),
             fetches: Vec::new(),
@@ -140,6 +148,19 @@ impl Group {
 
     pub fn leads(&self) -> bool {
         self.summary.leader == Some(self.summary.replica)
+    }
+
+    /// Whether time means anything to it. Files that wait for their message do not wait for ever.
+    pub fn wants_ticks(&self) -> bool {
+        self.phase != Phase::Retiring && (!self.replica.is_asleep() || self.received.is_some())
+    }
+
+    /// Gives back what its queues have set aside.
+    pub fn shrink(&mut self) {
+        self.inputs.shrink_to_fit();
+        self.queue.shrink_to_fit();
+        self.fetches.shrink_to_fit();
+        self.lost.shrink_to_fit();
     }
 
     /// There is something to step with, or requests to admit.

@@ -78,6 +78,7 @@ impl Worker {
                 let (partition, _) = snapshots::addressed(received.header());
                 if let Some(group) = self.groups.get_mut(&partition) {
                     snapshots::received(&self.desk.context, group, *received, taken);
+                    schedule(&mut self.active, group);
                 }
             }
             Mail::Installed { partition, index } => self.installed(partition, index),
@@ -163,6 +164,10 @@ impl Worker {
         if envelope.to != group.summary.replica || group.phase == Phase::Retiring {
             return;
         }
+        if matches!(envelope.body, MessageBody::SleepAsked { .. }) && !self.desk.context.neighbours.is_alive(from) {
+            // Nobody would tell it that its leader is gone: that was told before.
+            return;
+        }
         group.silent_ticks = 0;
         if group.routes.get(&envelope.from) != Some(&from) {
             group.routes.insert(envelope.from, from);
@@ -183,13 +188,14 @@ impl Worker {
         schedule(&mut self.active, group);
     }
 
+    /// Who sleeps sends nothing that could be lost.
     fn unreachable(&mut self, node: NodeId) {
-        for group in self.groups.values_mut() {
-            let Some(descriptor) = &group.summary.descriptor else { continue };
+        self.groups.for_ticked(|group| {
+            let Some(descriptor) = &group.summary.descriptor else { return };
             if let Some(replica) = descriptor.on_node(node) {
                 group.unreachable.insert(replica.id);
             }
-        }
+        });
     }
 
     fn durable(&mut self, done: Vec<Done>) {

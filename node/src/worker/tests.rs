@@ -2,6 +2,7 @@
 
 mod corrupt;
 mod recovery;
+mod sleep;
 mod splits;
 
 use std::collections::BTreeSet;
@@ -65,6 +66,7 @@ fn config(folder: &TempDir) -> Config {
         planned_stop: Milliseconds(60_000),
         replace_after: Milliseconds(600_000),
         snapshot_budget: ByteSize(100 << 20),
+        sleep_ticks: 50,
         stop_timeout: Milliseconds(10_000),
         fail_sync: None,
     }

@@ -7,8 +7,10 @@ use replica::Input;
 
 use crate::context::Context;
 use crate::error::describe;
+use crate::metrics::count;
 use crate::room::RoomState;
 use crate::transport::convert;
+use crate::worker::desk::Desk;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
 use crate::worker::{Worker, children, effects, neighbour, schedule, snapshots};
@@ -33,26 +35,28 @@ impl Worker {
             self.desk.context.room.measure();
             neighbour::tick(&self.desk.context);
         }
-        let resign = self.look_at_room();
-        for group in self.groups.values_mut() {
-            if group.phase == Phase::Retiring {
-                continue;
-            }
+        if self.look_at_room() {
+            self.resign();
+        }
+        self.wake_some();
+        let Worker { desk, groups, active, .. } = self;
+        let ticked = groups.for_ticked(|group| {
             for replica in std::mem::take(&mut group.unreachable) {
                 group.inputs.push(Input::Unreachable(replica));
             }
             snapshots::tick(group);
             children::tick(group);
             group.inputs.push(Input::Tick);
-            if resign && group.leads() {
-                group.inputs.push(Input::Resign);
-            }
             for request in std::mem::take(&mut group.fetches) {
-                effects::fetch(&self.desk, group, request);
+                effects::fetch(desk, group, request);
             }
-            schedule(&mut self.active, group);
+            ask_membership(desk, group);
+            schedule(active, group);
+        });
+        self.desk.context.metrics.group_ticks.inc_by(count(ticked));
+        if self.ticks.is_multiple_of(SILENT_TICKS.into()) {
+            self.ask_for_corrupt();
         }
-        self.ask_membership();
         self.count_groups();
         self.count_health();
         if self.ticks.is_multiple_of(FLUSHED_TICKS) {
@@ -84,32 +88,24 @@ impl Worker {
         room != RoomState::Enough && (before == RoomState::Enough || self.ticks.is_multiple_of(RESIGN_TICKS))
     }
 
-    fn ask_membership(&mut self) {
-        if self.ticks.is_multiple_of(SILENT_TICKS.into()) {
-            self.ask_for_corrupt();
-        }
-        for group in self.groups.values_mut() {
-            if group.leads() || group.phase != Phase::Running {
-                group.silent_ticks = 0;
-                continue;
-            }
-            group.silent_ticks += 1;
-            if group.silent_ticks < SILENT_TICKS {
-                continue;
-            }
-            group.silent_ticks = 0;
-            let Some(descriptor) = &group.summary.descriptor else { continue };
-            let own = group.summary.replica;
-            for other in descriptor.replicas.iter().filter(|other| other.id != own) {
-                self.desk.post_wire(other.node, convert::member_asked(group.partition, own, other.id));
-            }
+    /// The disk has little room: others are to lead.
+    fn resign(&mut self) {
+        for group in self.groups.values_mut().filter(|group| group.leads()) {
+            group.inputs.push(Input::Resign);
+            schedule(&mut self.active, group);
         }
     }
 
-    fn look_at_flushed(&self) {
+    fn look_at_flushed(&mut self) {
+        // Read before the look: what is flushed meanwhile is seen by the next one.
+        let version = self.desk.context.items.version();
+        if version.is_some() && version == self.items_seen {
+            return;
+        }
         let behind = |group: &&Group| group.phase == Phase::Running && group.applied > group.flushed;
         let groups: Vec<PartitionId> = self.groups.values().filter(behind).map(|group| group.partition).collect();
         if groups.is_empty() {
+            self.items_seen = version;
             return;
         }
         let context = Arc::clone(&self.desk.context);
@@ -126,7 +122,28 @@ impl Worker {
             context.inboxes.push(worker, Mail::Flushed(flushed));
         };
         // A busy pool is asked again later.
-        self.desk.context.reads.submit_unless_busy(look);
+        if self.desk.context.reads.submit(look).is_ok() {
+            self.items_seen = version;
+        }
+    }
+}
+
+/// Asks the others whether the replica is still a member, where it has heard nothing for long. Who sleeps has agreed to hear
+/// nothing.
+fn ask_membership(desk: &mut Desk, group: &mut Group) {
+    if group.leads() || group.phase != Phase::Running {
+        group.silent_ticks = 0;
+        return;
+    }
+    group.silent_ticks += 1;
+    if group.silent_ticks < SILENT_TICKS {
+        return;
+    }
+    group.silent_ticks = 0;
+    let Some(descriptor) = &group.summary.descriptor else { return };
+    let own = group.summary.replica;
+    for other in descriptor.replicas.iter().filter(|other| other.id != own) {
+        desk.post_wire(other.node, convert::member_asked(group.partition, own, other.id));
     }
 }
 

@@ -11,6 +11,7 @@ mod moves;
 mod neighbours;
 mod recovery;
 mod repair;
+mod sleep;
 #[path = "../../../e2e/src/small_disk.rs"]
 mod small_disk;
 mod splits;

@@ -15,13 +15,13 @@ const GROUPS: u32 = 10;
 const EPOCH: u64 = 3;
 
 /// One table in several partitions, on three nodes.
-struct Table {
-    world: World,
+pub struct Table {
+    pub world: World,
     partitions: Vec<PartitionDescriptor>,
 }
 
 impl Table {
-    async fn start(way: Way) -> Table {
+    pub async fn start(way: Way) -> Table {
         let world = World::start(way, 3);
         let nodes = [world.node(0).id(), world.node(1).id(), world.node(2).id()];
         let partition = |(number, range): (u64, KeyRange)| PartitionDescriptor {
@@ -43,7 +43,7 @@ impl Table {
     }
 
     /// The node that leads and serves, by partition; of all of them.
-    async fn leaders(&self) -> BTreeMap<PartitionId, usize> {
+    pub async fn leaders(&self) -> BTreeMap<PartitionId, usize> {
         eventually(async || {
             let mut leaders = BTreeMap::new();
             for number in (0..3).filter(|number| self.world.nodes[*number].is_some()) {

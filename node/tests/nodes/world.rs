@@ -77,6 +77,7 @@ pub fn config(folder: &TempDir, number: usize, seeds: Vec<String>) -> Config {
         planned_stop: Milliseconds(60_000),
         replace_after: Milliseconds(600_000),
         snapshot_budget: ByteSize(100 << 20),
+        sleep_ticks: 20,
         stop_timeout: Milliseconds(10_000),
         fail_sync: None,
     }

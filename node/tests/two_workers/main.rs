@@ -16,6 +16,8 @@ mod recovery;
 mod repair;
 #[path = "../nodes/splits.rs"]
 mod splits;
+#[path = "../nodes/sleep.rs"]
+mod sleep;
 #[path = "../nodes/world.rs"]
 mod world;
 
