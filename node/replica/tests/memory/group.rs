@@ -22,14 +22,20 @@ pub struct Group {
 }
 
 pub struct Member {
-    pub replica: Replica,
+    /// On its own: a tree sets places aside for more members than there are, and counts them.
+    pub replica: Box<Replica>,
     inputs: Vec<Input>,
 }
 
 impl Group {
     /// Just born: one voter in each of three zones.
     pub fn born() -> Group {
-        let members = (1..=3).map(|id| (ReplicaId(id), Member { replica: start(id), inputs: Vec::new() })).collect();
+        Group::born_with(&Options::default())
+    }
+
+    pub fn born_with(options: &Options) -> Group {
+        let member = |id| Member { replica: Box::new(start(id, options)), inputs: Vec::new() };
+        let members = (1..=3).map(|id| (ReplicaId(id), member(id))).collect();
         Group { members, wire: VecDeque::new(), now_us: 1, tokens: 0, written: 0 }
     }
 
@@ -141,7 +147,7 @@ fn put(key: u64, attributes: &Bytes) -> WriteRequest {
     }
 }
 
-fn start(id: u64) -> Replica {
+fn start(id: u64, options: &Options) -> Replica {
     let places = (1..=3).map(|number| (NodeId(100 + number), Zone(format!("zone-{number}"))));
     let wish = TableDescriptor::wish("things", KeySchema::simple("pk", KeyType::S));
     let table = TableDescriptor { id: TableId(8), status: TableStatus::Active, ..wish };
@@ -150,7 +156,7 @@ fn start(id: u64) -> Replica {
         partition: descriptor.id,
         node: NodeId(100 + id),
         replica: ReplicaId(id),
-        options: Options { seed: 77, ..Options::default() },
+        options: Options { seed: 77, ..options.clone() },
         log: LogStart::default(),
         state: Some(GroupState::birth(ReplicaId(id), descriptor, table)),
         mark: Some(AppliedMark::birth()),
