@@ -62,7 +62,7 @@ pub struct Config {
     #[arg(long, env = "TRIVET_NODE_HEARTBEAT_TICKS", default_value_t = 2)]
     pub heartbeat_ticks: usize,
     /// Ticks without a request after which a group sleeps, and costs nothing until the next one; never if 0.
-    #[arg(long, env = "TRIVET_NODE_SLEEP_TICKS", default_value_t = 50)]
+    #[arg(long, env = "TRIVET_NODE_SLEEP_TICKS", default_value_t = 0)]
     pub sleep_ticks: u64,
     /// How long a replica is silent before a log replica stands in for it; 0s for never.
     #[arg(long, env = "TRIVET_NODE_SUSPECT_AFTER", default_value = "2s")]

@@ -14,10 +14,10 @@ mod moves;
 mod recovery;
 #[path = "../nodes/repair.rs"]
 mod repair;
-#[path = "../nodes/splits.rs"]
-mod splits;
 #[path = "../nodes/sleep.rs"]
 mod sleep;
+#[path = "../nodes/splits.rs"]
+mod splits;
 #[path = "../nodes/world.rs"]
 mod world;
 
