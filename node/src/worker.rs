@@ -253,6 +253,7 @@ fn step_group(desk: &mut Desk, group: &mut Group, now: Now) {
         }
         let steps_snapshot = snapshots::before_step(group);
         let effects = group.replica.step(now, &mut group.inputs);
+        group.tick_waits = false;
         group.replica.check();
         effects::carry_out(desk, group, effects);
         if steps_snapshot {

@@ -46,6 +46,9 @@ pub struct Group {
     pub queued_bytes: usize,
     /// It stands in the worker's list of groups with work.
     pub scheduled: bool,
+    /// The last tick waits among the inputs. One that a busy worker could not take is not made up for: several at once would
+    /// be an election time-out in which nobody was heard.
+    pub tick_waits: bool,
     /// It stands in the worker's list of groups that are given ticks.
     pub ticked: bool,
     /// It stands in the worker's queue of groups that are to wake, because these have lost their node, or its start.
@@ -102,6 +105,7 @@ impl Group {
             queue: VecDeque::new(),
             queued_bytes: 0,
             scheduled: false,
+            tick_waits: false,
             ticked: false,
             is_waking: false,
             lost: Vec::new(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use model::{NodeId, PartitionId, ReplicaId};
 use replica::entry::{Body, LogEntry};
 use replica::eraftpb::{Entry, EntryType, Message, MessageType};
-use replica::{Envelope, Input};
+use replica::{Envelope, Input, MessageBody};
 use wire::data::Request;
 use wire::data::refused::Reason;
 

@@ -368,3 +368,21 @@ async fn news_of_a_node_reach_the_groups_that_have_a_replica_there() {
     assert!(told(&mut fixture, 2, News::Returned).is_empty());
     assert!(told(&mut fixture, 4, News::Silent).is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ticks_that_a_busy_worker_could_not_take_are_not_made_up_for() {
+    let mut fixture = Fixture::start().await;
+    let waiting = |fixture: &Fixture| {
+        let inputs = &fixture.worker.groups[&PARTITION].inputs;
+        inputs.iter().filter(|input| matches!(input, Input::Tick)).count()
+    };
+    for _ in 0..2 {
+        for _ in 0..40 {
+            fixture.worker.tick();
+            assert_eq!(waiting(&fixture), 1);
+        }
+        fixture.worker.turn();
+        assert_eq!(waiting(&fixture), 0);
+    }
+    assert_eq!(fixture.worker.groups[&PARTITION].replica.status().term, replica::state::BIRTH_TERM);
+}

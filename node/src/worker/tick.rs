@@ -46,7 +46,9 @@ impl Worker {
             }
             snapshots::tick(group);
             children::tick(group);
-            group.inputs.push(Input::Tick);
+            if !std::mem::replace(&mut group.tick_waits, true) {
+                group.inputs.push(Input::Tick);
+            }
             for request in std::mem::take(&mut group.fetches) {
                 effects::fetch(desk, group, request);
             }
