@@ -47,6 +47,16 @@ pub fn key_name(number: usize) -> String {
     format!("key-{number}")
 }
 
+/// What stands in the map for a group that is not born: nothing.
+pub fn nothing(group: Group) -> PartitionDescriptor {
+    PartitionDescriptor { epoch: 0, ..PartitionDescriptor::birth(partition(group), TableId(9), KeyRange::ALL, []) }
+}
+
+/// The group that a partition's id stands for.
+pub fn group(partition: PartitionId) -> Group {
+    usize::try_from(partition.0 - 1).expect("the world's partitions are few")
+}
+
 /// Three replicas on nodes of different zones.
 pub fn descriptor(plan: &Plan, rng: &mut Rng, group: Group, nodes: &[Node]) -> PartitionDescriptor {
     let place = |zone| {

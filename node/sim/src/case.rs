@@ -30,6 +30,9 @@ pub struct Smaller {
     /// Nobody moves replicas or leaders.
     #[arg(long)]
     pub no_moves: bool,
+    /// Nobody cuts groups in two.
+    #[arg(long)]
+    pub no_splits: bool,
     /// Other chances in the same plan.
     #[arg(long, default_value_t = 0)]
     pub salt: u64,
@@ -50,7 +53,7 @@ impl Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Case { seed, mutant, smaller } = self;
-        let Smaller { milliseconds, clients, groups, faults, no_moves, salt } = smaller;
+        let Smaller { milliseconds, clients, groups, faults, no_moves, no_splits, salt } = smaller;
         let features = if mutant.is_some() { " --features mutants" } else { "" };
         write!(f, "cargo run --release -p sim{features} -- --seed {seed}")?;
         if let Some(mutant) = mutant {
@@ -71,6 +74,9 @@ impl fmt::Display for Case {
         }
         if *no_moves {
             write!(f, " --no-moves")?;
+        }
+        if *no_splits {
+            write!(f, " --no-splits")?;
         }
         if *salt != 0 {
             write!(f, " --salt {salt}")?;

@@ -20,12 +20,15 @@ use crate::trace::At;
 /// Attempts before a client lets a refused operation be.
 const ATTEMPTS: u32 = 12;
 
+/// A client's pause after the healing, at most.
+const HASTE_US: u64 = 100 * MILLISECOND;
+
 pub struct Client {
     number: usize,
     attempt: u64,
     current: Option<Current>,
-    /// What it believes of each group.
-    maps: Vec<Map>,
+    /// What it believes of each group that it has heard of.
+    maps: BTreeMap<Group, Map>,
     /// Who wrote a key last, as it last saw.
     seen: BTreeMap<(Group, usize), u64>,
     pub stopped: bool,
@@ -38,6 +41,8 @@ struct Map {
 
 struct Current {
     operation: u64,
+    root: Group,
+    /// Whom it has asked.
     group: Group,
     key: usize,
     kind: Kind,
@@ -48,14 +53,8 @@ struct Current {
 impl Client {
     pub fn new(number: usize, descriptors: &[PartitionDescriptor]) -> Client {
         let map = |descriptor: &PartitionDescriptor| Map { descriptor: descriptor.clone(), leader: None };
-        Client {
-            number,
-            attempt: 0,
-            current: None,
-            maps: descriptors.iter().map(map).collect(),
-            seen: BTreeMap::new(),
-            stopped: false,
-        }
+        let maps = descriptors.iter().enumerate().map(|(group, descriptor)| (group, map(descriptor))).collect();
+        Client { number, attempt: 0, current: None, maps, seen: BTreeMap::new(), stopped: false }
     }
 
     pub fn idle(&self) -> bool {
@@ -78,7 +77,9 @@ impl Client {
 
     fn begin(&mut self, core: &mut Core) {
         let group = self.pick_group(core);
-        let key = core.rng.index(core.plan.keys);
+        let root = core.registry.roots[group];
+        let keys = core.registry.keys_of(group, &core.keys);
+        let key = core.rng.pick(&keys).copied().unwrap_or_else(|| core.rng.index(core.plan.keys));
         let kind = match core.rng.range(0, 10) {
             0..4 => Kind::Read,
             4..6 => Kind::Put,
@@ -88,7 +89,7 @@ impl Client {
         let expect = match core.rng.range(0, 10) {
             0 => Expect::Absent,
             1 => Expect::Present,
-            2..5 => self.seen.get(&(group, key)).map_or(Expect::Present, |by| Expect::By(*by)),
+            2..5 => self.seen.get(&(root, key)).map_or(Expect::Present, |by| Expect::By(*by)),
             _ => Expect::Nothing,
         };
         let expect = if kind == Kind::Read { Expect::Nothing } else { expect };
@@ -96,6 +97,7 @@ impl Client {
         let put = if kind == Kind::Put { attributes(core, key, id) } else { Bytes::new() };
         let (return_old, return_new) = (core.rng.permille(500), core.rng.permille(500));
         let operation = Operation {
+            root,
             group,
             key,
             kind,
@@ -111,7 +113,7 @@ impl Client {
         let begun = core.oracle.history.begin(operation);
         assert_eq!(begun, id, "operations are numbered in order");
         core.stats.count("operations");
-        self.current = Some(Current { operation: id, group, key, kind, ask, attempts: 0 });
+        self.current = Some(Current { operation: id, root, group, key, kind, ask, attempts: 0 });
     }
 
     /// After the healing, groups that have not served yet come first.
@@ -119,7 +121,10 @@ impl Client {
         let history = &core.oracle.history;
         let waiting: Vec<Group> =
             core.wanted.iter().filter(|group| history.served_since_heal(**group).is_none()).copied().collect();
-        let any = core.rng.index(core.plan.groups);
+        let born = core.registry.born.len();
+        // Where groups may sleep, most are left alone most of the time.
+        let few = core.plan.options.sleep_ticks > 0 && !core.healed && core.rng.permille(985);
+        let any = core.rng.pick(&core.registry.born[..if few { born.div_ceil(3) } else { born }]).copied().unwrap_or(0);
         core.rng.pick(&waiting).copied().unwrap_or(any)
     }
 
@@ -134,7 +139,14 @@ impl Client {
         if current.attempts > 1 {
             core.oracle.history.again(current.operation, core.now);
         }
-        let map = &self.maps[current.group];
+        let encoded = &core.keys[current.root][current.key];
+        let Some((group, map)) = newest(&self.maps, &core.registry.roots, current.root, encoded) else {
+            // It knows that the key is elsewhere now, and not where.
+            self.look_elsewhere(core);
+            self.again(core);
+            return;
+        };
+        current.group = group;
         let place = map.leader.unwrap_or_else(|| core.rng.index(core.plan.nodes));
         let request = Request {
             client: self.number,
@@ -171,7 +183,7 @@ impl Client {
                 if let Some(current) = &self.current
                     && let Some(by) = record.as_ref().and_then(|record| writer(&record.attributes))
                 {
-                    self.seen.insert((current.group, current.key), by);
+                    self.seen.insert((current.root, current.key), by);
                 }
                 self.finish(core);
             }
@@ -187,7 +199,7 @@ impl Client {
         if let Some(current) = &self.current
             && matches!(current.kind, Kind::Put | Kind::Update)
         {
-            self.seen.insert((current.group, current.key), current.operation);
+            self.seen.insert((current.root, current.key), current.operation);
         }
     }
 
@@ -201,15 +213,14 @@ impl Client {
                 return;
             }
             Refusal::StaleEpoch { descriptor } => {
-                let map = &mut self.maps[current.group];
-                if descriptor.epoch > map.descriptor.epoch {
-                    map.descriptor = *descriptor;
-                } else {
-                    self.look_elsewhere(core);
+                let known = self.maps.get_mut(&current.group);
+                match known.filter(|map| descriptor.epoch > map.descriptor.epoch) {
+                    Some(map) => map.descriptor = *descriptor,
+                    None => self.look_elsewhere(core),
                 }
             }
             Refusal::NotLeader { leader } => {
-                let map = &mut self.maps[current.group];
+                let Some(map) = self.maps.get_mut(&current.group) else { return };
                 let node = leader.and_then(|leader| map.descriptor.replica(leader)).map(|replica| replica.node);
                 map.leader = node.and_then(|node| core.registry.places.get(&node).copied());
                 if map.leader.is_none() {
@@ -228,10 +239,10 @@ impl Client {
     /// Asks the map service, which may be behind, or anyone.
     fn look_elsewhere(&mut self, core: &mut Core) {
         let Some(current) = &self.current else { return };
-        let map = &mut self.maps[current.group];
         if core.rng.permille(500) {
-            map.descriptor = core.registry.descriptors[current.group].clone();
+            learn(&mut self.maps, core, current.root);
         }
+        let Some(map) = self.maps.get_mut(&current.group) else { return };
         map.leader = if core.rng.permille(500) {
             core.registry.leaders[current.group].map(|(_, place, _)| place)
         } else {
@@ -249,7 +260,9 @@ impl Client {
         if attempt == self.attempt && self.current.is_some() {
             core.stats.count("operations timed out");
             if let Some(current) = &self.current {
-                self.maps[current.group].leader = None;
+                if let Some(map) = self.maps.get_mut(&current.group) {
+                    map.leader = None;
+                }
                 let at = At { key: Some(current.key), client: Some(self.number), ..At::default() };
                 core.note(at, "gives up (op)", [current.operation, 0, 0, 0]);
             }
@@ -266,8 +279,29 @@ impl Client {
         // Late replies and turns of this operation find another attempt.
         self.attempt += 1;
         if !self.stopped {
-            let pause = core.around(core.plan.think_us);
+            // After the healing nobody dawdles: every group is waited for.
+            let most = if core.healed { HASTE_US } else { core.plan.think_us };
+            let pause = core.around(core.plan.think_us.min(most));
             core.after(pause, Event::ClientTurn { client: self.number, attempt: self.attempt });
+        }
+    }
+}
+
+/// The group that has the key, as far as is known: a split leaves its parent what is left of the cut.
+fn newest<'a>(maps: &'a BTreeMap<Group, Map>, roots: &[Group], root: Group, key: &[u8]) -> Option<(Group, &'a Map)> {
+    let has = |(group, map): &(&Group, &Map)| roots[**group] == root && map.descriptor.range.contains(key);
+    let found = maps.iter().filter(has).max_by_key(|(_, map)| &map.descriptor.range.start);
+    found.map(|(group, map)| (*group, map))
+}
+
+/// What the map service says of all groups of that root.
+fn learn(maps: &mut BTreeMap<Group, Map>, core: &Core, root: Group) {
+    let registry = &core.registry;
+    for group in registry.born.iter().filter(|group| registry.roots[**group] == root) {
+        let descriptor = &registry.descriptors[*group];
+        let map = maps.entry(*group).or_insert_with(|| Map { descriptor: descriptor.clone(), leader: None });
+        if map.descriptor.epoch < descriptor.epoch {
+            map.descriptor = descriptor.clone();
         }
     }
 }
@@ -275,7 +309,7 @@ impl Client {
 fn ask(core: &mut Core, id: u64, operation: &Operation) -> Ask {
     let Operation { key, kind, expect, return_old, return_new, put, .. } = operation;
     let name = birth::key_name(*key);
-    let encoded = core.keys[operation.group][*key].clone();
+    let encoded = core.keys[operation.root][*key].clone();
     let action = match kind {
         Kind::Read => return Ask::Read(encoded),
         Kind::Put => Action::Put(put.clone()),

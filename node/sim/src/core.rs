@@ -20,7 +20,7 @@ pub struct Core {
     pub queue: Queue,
     pub network: Network,
     pub registry: Registry,
-    /// The keys of every group, encoded.
+    /// The keys of every group that is there from the beginning, encoded; its children have their share of them.
     pub keys: Vec<Vec<bytes::Bytes>>,
     pub oracle: Oracle,
     pub trace: Trace,
@@ -29,6 +29,8 @@ pub struct Core {
     pub healed: bool,
     /// But for this node, which is still away.
     pub away: Option<Place>,
+    /// Processes that have died.
+    pub deaths: u64,
     /// Groups that must show that they serve.
     pub wanted: Vec<Group>,
     /// Whose replica is being stepped.
@@ -59,7 +61,12 @@ impl Core {
 /// What nodes have announced, as MemDS would hold it.
 #[derive(Default)]
 pub struct Registry {
+    /// Of a group that nobody has announced: without replicas, of epoch 0.
     pub descriptors: Vec<PartitionDescriptor>,
+    /// Groups that were announced, in that order.
+    pub born: Vec<Group>,
+    /// The group of the beginning whose keys each one has.
+    pub roots: Vec<Group>,
     /// The newest leader that any node told of: term, place, replica.
     pub leaders: Vec<Option<(u64, Place, ReplicaId)>>,
     /// Who led before.
@@ -72,9 +79,40 @@ pub struct Registry {
 
 impl Registry {
     pub fn announce(&mut self, group: Group, descriptor: &PartitionDescriptor) {
-        if descriptor.epoch > self.descriptors[group].epoch {
-            self.descriptors[group] = descriptor.clone();
+        if descriptor.epoch <= self.descriptors[group].epoch {
+            return;
         }
+        if self.descriptors[group].epoch == 0 {
+            self.born.push(group);
+        }
+        self.descriptors[group] = descriptor.clone();
+    }
+
+    /// The newest descriptors of all groups that were announced.
+    pub fn standing(&self) -> impl Iterator<Item = &PartitionDescriptor> {
+        self.born.iter().map(|group| &self.descriptors[*group])
+    }
+
+    /// A place for a child of that group, whether it is ever born or not; none if there are no more.
+    pub fn reserve_child(&mut self, parent: Group) -> Option<Group> {
+        let child = self.roots.len();
+        (child < self.descriptors.len()).then(|| {
+            self.roots.push(self.roots[parent]);
+            child
+        })
+    }
+
+    pub fn are_siblings(&self, one: Group, other: Group) -> bool {
+        one != other && self.roots.get(one).is_some() && self.roots.get(one) == self.roots.get(other)
+    }
+
+    /// The keys (by number) of a group's range, by what was announced, in their order.
+    pub fn keys_of(&self, group: Group, keys: &[Vec<bytes::Bytes>]) -> Vec<usize> {
+        let range = &self.descriptors[group].range;
+        let all = &keys[self.roots[group]];
+        let mut numbers: Vec<usize> = (0..all.len()).filter(|number| range.contains(&all[*number])).collect();
+        numbers.sort_by_key(|number| &all[*number]);
+        numbers
     }
 
     pub fn lead(&mut self, group: Group, term: u64, place: Place, replica: ReplicaId) {

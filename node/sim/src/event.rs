@@ -11,7 +11,7 @@ use crate::faults::Fault;
 
 /// A node's place in the world: the machine, whatever disk is in it.
 pub type Place = usize;
-/// A group's place in the world; its partition's id is this + 1.
+/// A group's place in the world; its partition's id is this + 1. Children of splits have places kept for them.
 pub type Group = usize;
 
 /// One life of a node's process: what was scheduled for an earlier one is forgotten.
@@ -27,6 +27,8 @@ pub struct Seat {
     pub process: Process,
     pub group: Group,
     pub replica: ReplicaId,
+    /// How often this process has seated a replica of the group: one that starts again hears nothing that the last one waited for.
+    pub seating: u32,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub enum Event {
     /// The worker takes everything that waits.
     Turn(Process),
     Frame(Rc<Frame>),
+    /// One node tells another that it lives.
+    Beat(Beat),
     Synced(Process),
     /// Something that the host did for a replica is done.
     Done(Seat, Box<Input>),
@@ -47,6 +51,11 @@ pub enum Event {
     Apply(Seat, Rc<Applied>),
     FlushBegins(Process),
     FlushEnds {
+        process: Process,
+        batches: usize,
+    },
+    /// A flush that does not wait for its time.
+    FlushForced {
         process: Process,
         batches: usize,
     },
@@ -85,6 +94,7 @@ pub enum Event {
         attempt: u64,
     },
     MoverTurn,
+    SplitterTurn,
     /// Something is moved, shortly before a misfortune.
     Provoke,
     Admin {
@@ -104,6 +114,22 @@ pub enum Event {
     CheckMajority,
     /// After the healing: is everything well yet?
     CheckPeace,
+    /// Does anybody sleep who should not?
+    CheckSleep,
+    /// Does the group have a leader again, if no other process has died?
+    CheckTakeOver {
+        group: Group,
+        deaths: u64,
+    },
+}
+
+/// A pair's heartbeat.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat {
+    pub from: NodeId,
+    /// Of the sender's process: its start number.
+    pub life: u32,
+    pub to: (Place, NodeId),
 }
 
 /// What one turn of a node sends to one other node.
@@ -126,6 +152,7 @@ pub struct Parcel {
 pub enum Command {
     Change(replica::Change),
     Transfer(ReplicaId),
+    Split { at: bytes::Bytes, child: Group },
     SetTable(Box<model::TableDescriptor>),
     Resign,
 }
@@ -172,4 +199,6 @@ pub enum Waiter {
         seat: Seat,
         index: u64,
     },
+    /// A child's log has begun: its replica may be seated.
+    Born(Group, ReplicaId),
 }

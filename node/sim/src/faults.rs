@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::disk::log::LastBatch;
 use crate::event::{Command, Event, Place};
 use crate::host::{Node, Running};
-use crate::invariant::Verdict;
+use crate::invariant::{Verdict, takeover};
 use crate::mutant::Mutant;
 use crate::plan::{MILLISECOND, SECOND};
 use crate::trace::At;
@@ -83,7 +83,7 @@ pub fn schedule(core: &mut Core) {
             if left_out || when >= plan.troubled_us {
                 continue;
             }
-            if plan.is_moved() {
+            if plan.is_moved() || plan.splits > 0 {
                 // So that replicas and leaders are on the move when it strikes.
                 core.queue.at(when - before, Event::Provoke);
             }
@@ -100,6 +100,7 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
     }
     count_what_is_under_way(core, nodes, &fault);
     match fault {
+        Fault::Crash if core.plan.calm => calm_crash(core, nodes, place),
         Fault::Crash => {
             core.stats.count("crashes");
             // Now and then in the middle of a sync, or two at once.
@@ -115,13 +116,16 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
         }
         Fault::PlannedRestart => {
             core.stats.count("planned restarts");
-            for group in 0..core.plan.groups {
+            for group in 0..core.plan.seats() {
                 core.after(1, Event::Admin { place, group, epoch: 0, command: Command::Resign });
             }
             let later = core.rng.range(MILLISECOND, SECOND);
             core.after(later, Event::Fault(Fault::Stop(place)));
         }
-        Fault::Stop(place) => crash(core, &mut nodes[place]),
+        Fault::Stop(place) => {
+            takeover::watch(core, nodes, place);
+            crash(core, &mut nodes[place]);
+        }
         Fault::Rot(place) if core.plan.rots_anywhere() && nodes[place].up && nodes[place].log.may_rot() => {
             core.stats.count("rotten batches");
             core.plan.rot = false;
@@ -198,7 +202,7 @@ fn count_what_is_under_way(core: &mut Core, nodes: &[Node], fault: &Fault) {
     }
     core.stats.count("misfortunes");
     let running = || nodes.iter().flat_map(|node| node.running.iter().flatten());
-    let changes = core.registry.descriptors.iter().any(|descriptor| descriptor.replicas.len() != 3);
+    let changes = core.registry.standing().any(|descriptor| descriptor.replicas.len() != 3);
     if changes || running().any(|running| running.status.in_joint_change) {
         core.stats.count("misfortunes during a change of membership");
     }
@@ -230,7 +234,17 @@ fn crash(core: &mut Core, node: &mut Node) {
     die(core, node, last);
 }
 
+/// One at a time.
+fn calm_crash(core: &mut Core, nodes: &mut [Node], place: Place) {
+    if nodes.iter().all(|node| node.up) {
+        core.stats.count("crashes in a calm world");
+        takeover::watch(core, nodes, place);
+        crash(core, &mut nodes[place]);
+    }
+}
+
 fn die(core: &mut Core, node: &mut Node, last: LastBatch) {
+    core.deaths += 1;
     node.crash(core, last);
     node.paused_until = 0;
     let back = core.rng.range(MILLISECOND, 6 * SECOND);
@@ -335,8 +349,11 @@ fn wipe(core: &mut Core, nodes: &mut [Node], place: Place) {
             |replica: &&ReplicaDescriptor| (replica.role, replica.kind) == (ReplicaRole::Voter, ReplicaKind::Storage);
         descriptor.replicas.iter().filter(with_items).count()
     };
-    let mut groups = core.registry.descriptors.iter();
-    if !groups.all(|descriptor| descriptor.replicas.iter().all(lives) && copies(descriptor) >= 3) {
+    // A child that nobody has announced yet may have fewer copies than its parent has by now.
+    let unborn = core.oracle.ranges.unborn(&core.registry.born).is_some();
+    if unborn
+        || !core.registry.standing().all(|descriptor| descriptor.replicas.iter().all(lives) && copies(descriptor) >= 3)
+    {
         return;
     }
     let was_up = nodes[place].up;
@@ -347,7 +364,7 @@ fn wipe(core: &mut Core, nodes: &mut [Node], place: Place) {
     let old = &nodes[place];
     let disk = old.id.0 % 1_000 + 1;
     let id = if core.plan.has(Mutant::EmptyDiskVotes) { old.id } else { birth::node_id(place, disk) };
-    let mut fresh = Node::new(place, id, core.plan.groups, core.plan.mutant);
+    let mut fresh = Node::new(place, id, core.plan.seats(), core.plan.mutant);
     fresh.life = old.life + 1;
     fresh.clock_permille = old.clock_permille;
     fresh.clock_ahead_us = old.clock_ahead_us;

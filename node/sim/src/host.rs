@@ -2,8 +2,10 @@
 //!
 //! Nothing here decides anything about replication; it must be no kinder to a replica than the real node may be.
 
+pub mod births;
 pub mod carry;
 pub mod done;
+pub mod pairs;
 pub mod places;
 pub mod receive;
 pub mod snapshot;
@@ -12,7 +14,7 @@ pub mod start;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use model::{NodeId, PartitionDescriptor, ReplicaId};
+use model::{KeyRange, NodeId, PartitionDescriptor, ReplicaId};
 use replica::{Input, Now, Replica, Status, Token};
 
 use crate::core::Core;
@@ -20,6 +22,7 @@ use crate::disk::engine::{Contents, Engine};
 use crate::disk::log::{LastBatch, Log, Received};
 use crate::event::{Event, Group, Place, Process, Seat};
 use crate::faults::Fault;
+use crate::host::pairs::Pairs;
 use crate::invariant::Verdict;
 use crate::invariant::queues;
 use crate::invariant::routing::Epochs;
@@ -47,6 +50,11 @@ pub struct Node {
     pub log: Log,
     pub engine: Engine,
     pub running: Vec<Option<Running>>,
+    /// How often a replica of each group was seated by this process.
+    seatings: Vec<u32>,
+    /// Children in the engine whose log waits for the flush.
+    births: BTreeMap<Group, ReplicaId>,
+    pairs: Pairs,
     /// Where replicas were last heard from.
     addresses: BTreeMap<(Group, ReplicaId), (Place, NodeId)>,
     waiting: BTreeSet<Group>,
@@ -75,6 +83,8 @@ pub struct Running {
     /// Snapshots that have arrived and are not installed.
     received: Vec<(u64, u64, Contents)>,
     installing: Option<Rc<Received>>,
+    /// The range of a snapshot that is to be stepped in this turn.
+    expected: Option<KeyRange>,
     pub status: Status,
     pub descriptor: Option<PartitionDescriptor>,
     removed: bool,
@@ -88,6 +98,12 @@ impl Running {
     /// It sends or installs one.
     pub fn in_snapshot(&self) -> bool {
         self.installing.is_some() || self.status.progress.iter().any(|progress| progress.receiving_snapshot)
+    }
+
+    /// Where it will have items as soon as a snapshot is installed.
+    fn range_to_come(&self) -> Option<KeyRange> {
+        let installing = self.installing.as_ref().map(|received| received.install.descriptor.range.clone());
+        installing.or_else(|| self.expected.clone())
     }
 
     pub fn in_transfer(&self) -> bool {
@@ -136,6 +152,9 @@ impl Node {
             log,
             engine,
             running: (0..groups).map(|_| None).collect(),
+            seatings: vec![0; groups],
+            births: BTreeMap::new(),
+            pairs: Pairs::default(),
             addresses: BTreeMap::new(),
             waiting: BTreeSet::new(),
             turn_scheduled: false,
@@ -155,12 +174,12 @@ impl Node {
     }
 
     fn seat(&self, group: Group, replica: ReplicaId) -> Seat {
-        Seat { process: self.process(), group, replica }
+        Seat { process: self.process(), group, replica, seating: self.seatings[group] }
     }
 
     /// The replica in that seat, if it is still there.
     pub fn seated(&mut self, seat: Seat) -> Option<&mut Running> {
-        if !self.is(seat.process) {
+        if !self.is(seat.process) || self.seatings[seat.group] != seat.seating {
             return None;
         }
         self.running[seat.group].as_mut().filter(|running| running.id == seat.replica)
@@ -188,10 +207,15 @@ impl Node {
         }
     }
 
-    /// One tick of the local clock, for every replica.
+    /// One tick of the local clock, for every replica that is awake.
     pub fn tick(&mut self, core: &mut Core) {
+        if core.plan.options.sleep_ticks > 0 {
+            self.watch_pairs(core);
+        }
         for group in 0..self.running.len() {
-            self.give(core, group, Input::Tick);
+            if self.running[group].as_ref().is_some_and(|running| !running.replica.is_asleep()) {
+                self.give(core, group, Input::Tick);
+            }
         }
         let next = self.world_time(core.plan.tick_us);
         core.after(next, Event::Tick(self.process()));
@@ -204,11 +228,18 @@ impl Node {
         for group in std::mem::take(&mut self.waiting) {
             let Some(mut running) = self.running[group].take() else { continue };
             let mut inputs = std::mem::take(&mut running.inbox);
+            let slept = running.replica.is_asleep();
             core.stepping = Some(group);
             let effects = running.replica.step(self.wall(core.now), &mut inputs);
             running.replica.check();
             core.stepping = None;
             self.carry_out(core, group, &mut running, effects, &mut frames)?;
+            running.expected = None;
+            if running.replica.is_asleep() && !slept {
+                core.stats.count("replicas fallen asleep");
+                core.note(At::seat(self.place, group), "falls asleep (replica)", [running.id.0, 0, 0, 0]);
+                core.oracle.sleepers.falls_asleep(group, &running)?;
+            }
             queues::check(group, &running, &core.plan.options)?;
             let removed = running.removed;
             self.running[group] = Some(running);
@@ -257,6 +288,8 @@ impl Node {
             *running = None;
         }
         self.addresses.clear();
+        self.births.clear();
+        self.pairs = Pairs::default();
         self.waiting.clear();
         self.turn_scheduled = false;
         self.flush_scheduled = false;

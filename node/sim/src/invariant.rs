@@ -14,6 +14,9 @@ pub mod majority;
 pub mod progress;
 pub mod queues;
 pub mod routing;
+pub mod sleep;
+pub mod splits;
+pub mod takeover;
 pub mod truncation;
 pub mod zones;
 

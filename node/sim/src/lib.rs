@@ -4,7 +4,7 @@
 //!  faults ─┐                     ┌─ clients (puts, deletes, updates, increments, strong reads)
 //!          ▼                     ▼
 //!   network ◄──frames──► host ──step──► replica        mover (membership, leaders)
-//!                         │                               │
+//!                         │                               │        splitter (ranges)
 //!                   disk: log, engine                     │
 //!                         └────── every fact ──► oracle ◄─┘ ──► invariant/*: one file each
 //! ```
@@ -29,6 +29,7 @@ pub mod queue;
 pub mod rng;
 pub mod runner;
 pub mod shrink;
+pub mod splitter;
 pub mod story;
 pub mod trace;
 pub mod world;

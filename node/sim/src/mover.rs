@@ -14,12 +14,13 @@ use crate::event::{Command, Event, Group, Place};
 use crate::host::Node;
 use crate::invariant::liveness::LAST_TABLE_VERSION;
 use crate::plan::MILLISECOND;
+use crate::splitter;
 
 /// Plans something for one group, or for all that need it.
 pub fn turn(core: &mut Core, nodes: &[Node]) {
     let groups: Vec<Group> = match (core.healed, core.away) {
-        (false, _) => vec![core.rng.index(core.plan.groups)],
-        (true, None) => (0..core.plan.groups).collect(),
+        (false, _) => core.rng.pick(&core.registry.born).copied().into_iter().collect(),
+        (true, None) => core.registry.born.clone(),
         // The others are to serve as they stand.
         (true, Some(_)) => Vec::new(),
     };
@@ -33,9 +34,12 @@ pub fn provoke(core: &mut Core, nodes: &[Node]) {
     if core.healed {
         return;
     }
-    for _ in 0..=core.plan.groups / 3 {
-        let group = core.rng.index(core.plan.groups);
-        step(core, nodes, group);
+    for _ in 0..=core.registry.born.len() / 3 {
+        let Some(group) = core.rng.pick(&core.registry.born).copied() else { return };
+        if core.plan.is_moved() {
+            step(core, nodes, group);
+        }
+        splitter::perhaps(core, group, 150);
     }
 }
 

@@ -40,6 +40,15 @@ pub enum Mutant {
     KeepsTooLittle,
     LogReplicaServes,
     OneCopyEnough,
+    WritesAcrossSplit,
+    ReadsAcrossSplit,
+    SplitKeepsEpoch,
+    ChildSetBack,
+    BirthForgetsVote,
+    SleepsUnagreed,
+    SleepsInChange,
+    AgreesBehind,
+    SleepersDropVotes,
 }
 
 /// What is known of a mistake.
@@ -56,7 +65,7 @@ const fn known(mutant: Mutant, seeds: u64, found_by: &'static [&'static str], mi
     Known { mutant, mistake, found_by, seeds }
 }
 
-pub const KNOWN: [Known; 29] = [
+pub const KNOWN: [Known; 38] = [
     known(Mutant::AckUnsynced, 20, &["durability"], "the log answers before it has synced"),
     known(Mutant::EmptySync, 20, &["durability"], "the log's sync does nothing, as raft-engine's `sync()`"),
     known(
@@ -90,7 +99,7 @@ pub const KNOWN: [Known; 29] = [
     known(Mutant::ForgetRetired, 100, &["identity"], "a removed replica comes back and votes"),
     known(Mutant::WriteResent, 20, &["at most once", "conditional writes"], "a write without an answer is sent again"),
     known(Mutant::OneZoneQuorum, 100, &["durability"], "a quorum in one zone commits"),
-    known(Mutant::GroupsForgotten, 100, &["majority"], "commit groups are missing after a restart"),
+    known(Mutant::GroupsForgotten, 100, &["majority", "liveness"], "commit groups are missing after a restart"),
     known(
         Mutant::OverlayKept,
         100,
@@ -137,6 +146,40 @@ pub const KNOWN: [Known; 29] = [
     known(Mutant::KeepsTooLittle, 300, &["truncation"], "a leader truncates what only one replica with items holds"),
     known(Mutant::LogReplicaServes, 300, &["copies"], "a log replica serves as any leader does"),
     known(Mutant::OneCopyEnough, 300, &["copies"], "a second voter is stood in for, and one copy of the items is left"),
+    known(
+        Mutant::WritesAcrossSplit,
+        300,
+        &["splits"],
+        "a leader goes on with writes to the right half after it has proposed a split",
+    ),
+    known(Mutant::ReadsAcrossSplit, 300, &["stale routers"], "strong reads under way go on when a split is applied"),
+    known(Mutant::SplitKeepsEpoch, 100, &["epochs"], "the left half of a split keeps its epoch"),
+    known(
+        Mutant::ChildSetBack,
+        300,
+        &["one vote", "election safety", "leader completeness", "durability", "commitment"],
+        "a child's log begins before its records are flushed, and anew when the split is applied again",
+    ),
+    known(
+        Mutant::BirthForgetsVote,
+        300,
+        &["one vote", "election safety"],
+        "a child's birth takes back the vote of the empty replica that was there",
+    ),
+    known(Mutant::SleepsUnagreed, 100, &["sleep"], "a leader sleeps as soon as one follower has agreed"),
+    known(
+        Mutant::SleepsInChange,
+        100,
+        &["sleep"],
+        "the same, in the middle of a change of membership or a commit, too",
+    ),
+    known(Mutant::AgreesBehind, 100, &["sleep"], "a follower agrees to sleep whatever its log lacks"),
+    known(
+        Mutant::SleepersDropVotes,
+        300,
+        &["take-over"],
+        "woken followers drop each other's pre-votes, in the lease of a leader that is gone",
+    ),
 ];
 
 impl Mutant {
@@ -165,6 +208,13 @@ impl Mutant {
             Mutant::KeepsTooLittle => Inside::KeepsTooLittle,
             Mutant::LogReplicaServes => Inside::LogReplicaServes,
             Mutant::OneCopyEnough => Inside::OneCopyEnough,
+            Mutant::WritesAcrossSplit => Inside::WritesAcrossSplit,
+            Mutant::ReadsAcrossSplit => Inside::ReadsAcrossSplit,
+            Mutant::SplitKeepsEpoch => Inside::SplitKeepsEpoch,
+            Mutant::SleepsUnagreed => Inside::SleepsUnagreed,
+            Mutant::SleepsInChange => Inside::SleepsInChange,
+            Mutant::AgreesBehind => Inside::AgreesBehind,
+            Mutant::SleepersDropVotes => Inside::SleepersDropVotes,
             Mutant::AckUnsynced
             | Mutant::EmptySync
             | Mutant::MarkBeforeItems
@@ -177,7 +227,9 @@ impl Mutant {
             | Mutant::ApplySkips
             | Mutant::ForgetVotes
             | Mutant::DoubtEndsEarly
-            | Mutant::IngestUnflushed => return replica::Flaw::default(),
+            | Mutant::IngestUnflushed
+            | Mutant::ChildSetBack
+            | Mutant::BirthForgetsVote => return replica::Flaw::default(),
         };
         replica::Flaw::of(inside)
     }

@@ -18,6 +18,8 @@ use crate::invariant::equality::Reference;
 use crate::invariant::identity::Identities;
 use crate::invariant::linearizability::History;
 use crate::invariant::log_matching::LogMatching;
+use crate::invariant::sleep::Sleepers;
+use crate::invariant::splits::{Cut, Ranges};
 use crate::invariant::truncation::Truncated;
 use crate::invariant::{Verdict, copies, progress, zones};
 use crate::queue::Time;
@@ -32,6 +34,8 @@ pub struct Oracle {
     identities: Identities,
     committed: Vec<Committed>,
     references: Vec<Reference>,
+    pub ranges: Ranges,
+    pub sleepers: Sleepers,
     claims: Vec<Claim>,
     truncations: Vec<Truncated>,
 }
@@ -60,6 +64,8 @@ impl Oracle {
             identities: Identities::default(),
             committed: (0..groups).map(|_| Committed::default()).collect(),
             references: (0..groups).map(|_| Reference::default()).collect(),
+            ranges: Ranges::new(groups),
+            sleepers: Sleepers::default(),
             claims: Vec::new(),
             truncations: Vec::new(),
         }
@@ -103,11 +109,20 @@ impl Oracle {
         let fresh = self.committed[group].learn(group, log, from, status.committed, status.term)?;
         for entry in fresh {
             self.references[group].apply(entry.index, entry.term, entry.entry.as_ref());
-            if let Some(decoded) = &entry.entry {
-                self.history.committed(group, entry.index, entry.term, decoded)?;
+            let Some(decoded) = &entry.entry else { continue };
+            self.history.committed(group, entry.index, entry.term, decoded)?;
+            if let Some(Cut { child, at }) = self.ranges.committed(group, entry.index, entry.term, decoded)? {
+                self.references[child] = self.references[group].cut(&at);
+                self.committed[child].goes_on_from(decoded.commit_time_us);
+                self.history.divided(group, child);
             }
         }
         Ok(())
+    }
+
+    /// A node gives birth to a child with the batch that applies a split.
+    pub fn born(&self, parent: Group, descriptor: &PartitionDescriptor) -> Verdict {
+        self.ranges.born(parent, descriptor)
     }
 
     /// Judges what leaders claimed since the last event, by the disks of all nodes.
@@ -152,8 +167,8 @@ impl Oracle {
         }
     }
 
-    pub fn arrived(&mut self, operation: u64, now: Time) {
-        self.history.arrived(operation, now);
+    pub fn arrived(&mut self, operation: u64, group: Group, now: Time) {
+        self.history.arrived(operation, group, now);
     }
 
     pub fn answered(&mut self, operation: u64, now: Time, outcome: Outcome) {

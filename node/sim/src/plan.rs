@@ -19,9 +19,12 @@ pub struct Plan {
     pub seed: u64,
     pub mutant: Option<Mutant>,
     pub nodes: usize,
+    /// In the beginning.
     pub groups: usize,
     pub clients: usize,
     pub keys: usize,
+    /// Little happens but that processes die, one at a time: times are judged.
+    pub calm: bool,
     /// Misfortunes are spread over this time.
     pub drawn_us: u64,
     /// How long they last before everything is healed.
@@ -48,6 +51,9 @@ pub struct Plan {
     pub cruel_rot: bool,
     /// Between two attempts to change a group's membership or leader, on average; 0 for none.
     pub mover_us: u64,
+    /// Attempts to cut a group in two, at most, and between two of them, on average.
+    pub splits: usize,
+    pub splitter_us: u64,
     /// Client's pause between two operations, at most.
     pub think_us: u64,
     pub client_timeout_us: u64,
@@ -80,7 +86,7 @@ impl Plan {
     /// The plan of that world, and the chances that it takes from here on.
     pub fn of(case: &Case) -> (Plan, Rng) {
         let (mut plan, mut rng) = Plan::draw(case.seed, case.mutant);
-        let Smaller { milliseconds, clients, groups, faults, no_moves, salt } = &case.smaller;
+        let Smaller { milliseconds, clients, groups, faults, no_moves, no_splits, salt } = &case.smaller;
         plan.troubled_us = milliseconds.map_or(plan.troubled_us, |most| plan.troubled_us.min(most * MILLISECOND));
         plan.clients = clients.map_or(plan.clients, |most| plan.clients.min(most));
         plan.groups = groups.map_or(plan.groups, |most| plan.groups.min(most));
@@ -88,10 +94,18 @@ impl Plan {
         if *no_moves {
             plan.mover_us = 0;
         }
+        if *no_splits {
+            plan.splits = 0;
+        }
         if *salt != 0 {
             rng = Rng::new(case.seed ^ mix(*salt));
         }
         (plan, rng)
+    }
+
+    /// Places for groups: those of the beginning, and all that splits may make.
+    pub fn seats(&self) -> usize {
+        self.groups + self.splits
     }
 
     pub fn has(&self, mutant: Mutant) -> bool {
@@ -134,19 +148,21 @@ impl Plan {
         };
         let (rot, cruel_rot) = (r.permille(250), r.permille(500));
         let disk = draw_disk(r);
-        let mut plan = Plan {
+        let options = Options { sleep_ticks: chance(r, 500, 3, 25), ..draw_options(r, seed) };
+        let plan = Plan {
             seed,
             mutant,
             nodes,
             groups,
             clients: usize::try_from(r.range(3, 13)).expect("a few clients"),
             keys: usize::try_from(r.range(1, 6)).expect("a few keys"),
+            calm: false,
             drawn_us: TROUBLED_US,
             troubled_us: TROUBLED_US,
             only: None,
             straggler: r.permille(500),
             tick_us: 100 * MILLISECOND,
-            options: draw_options(r, seed),
+            options,
             network: draw_network(r),
             disk: disk.clone(),
 
@@ -162,9 +178,12 @@ impl Plan {
             rot,
             cruel_rot,
             mover_us: chance(r, 900, 50, 1500) * MILLISECOND,
+            splits: usize::try_from(chance(r, 600, 1, 13)).expect("a few splits"),
+            splitter_us: r.range(300, 6_000) * MILLISECOND,
             think_us: r.range(2, 100) * MILLISECOND,
             client_timeout_us: r.range(1, 5) * SECOND,
         };
+        let mut plan = if r.permille(80) { calm(plan, r) } else { plan };
         draw_repair(r, &mut plan.options);
         (plan, rng)
     }
@@ -174,6 +193,7 @@ impl Plan {
 pub fn quiet(seed: u64) -> (Plan, Rng) {
     let (drawn, rng) = Plan::draw(seed, None);
     let plan = Plan {
+        calm: false,
         nodes: 3 + usize::from(seed.is_multiple_of(2)) * 3,
         groups: 4,
         clients: 12,
@@ -182,15 +202,37 @@ pub fn quiet(seed: u64) -> (Plan, Rng) {
         troubled_us: 10 * SECOND,
         straggler: false,
         options: Options { seed, ..Options::default() },
-        network: NetworkPlan {
-            loss_permille: 0,
-            twice_permille: 0,
-            late_permille: 0,
-            shuffled: false,
-            spread_us: 1_000,
-            least_us: 100,
-        },
-        disk: DiskPlan { sync_us: 500, apply_us: 500, read_us: 200, read_failure_permille: 0, ..drawn.disk.clone() },
+        network: smooth_network(),
+        disk: smooth_disk(&drawn.disk),
+        mover_us: 0,
+        splits: 0,
+        think_us: 30 * MILLISECOND,
+        client_timeout_us: 400 * MILLISECOND,
+        ..without_trouble(drawn)
+    };
+    (plan, rng)
+}
+
+/// Groups sleep, and wake when a process dies.
+fn calm(drawn: Plan, r: &mut Rng) -> Plan {
+    Plan {
+        calm: true,
+        groups: drawn.groups.min(12),
+        clients: 3,
+        straggler: false,
+        options: Options { seed: drawn.seed, sleep_ticks: r.range(3, 15), ..Options::default() },
+        network: smooth_network(),
+        disk: smooth_disk(&drawn.disk),
+        crashes: r.range(3, 9),
+        mover_us: 0,
+        splits: 0,
+        think_us: r.range(1_000, 6_000) * MILLISECOND,
+        ..without_trouble(drawn)
+    }
+}
+
+fn without_trouble(drawn: Plan) -> Plan {
+    Plan {
         crashes: 0,
         power_cuts: 0,
         partitions: 0,
@@ -200,12 +242,23 @@ pub fn quiet(seed: u64) -> (Plan, Rng) {
         clock_jumps: 0,
         wipes: 0,
         rot: false,
-        mover_us: 0,
-        think_us: 30 * MILLISECOND,
-        client_timeout_us: 400 * MILLISECOND,
         ..drawn
-    };
-    (plan, rng)
+    }
+}
+
+fn smooth_network() -> NetworkPlan {
+    NetworkPlan {
+        loss_permille: 0,
+        twice_permille: 0,
+        late_permille: 0,
+        shuffled: false,
+        spread_us: 1_000,
+        least_us: 100,
+    }
+}
+
+fn smooth_disk(drawn: &DiskPlan) -> DiskPlan {
+    DiskPlan { sync_us: 500, apply_us: 500, read_us: 200, read_failure_permille: 0, torn: false, ..drawn.clone() }
 }
 
 fn draw_options(r: &mut Rng, seed: u64) -> Options {

@@ -42,6 +42,7 @@ pub struct Size {
     pub faults: usize,
     pub troubled_us: Time,
     pub moved: bool,
+    pub split: bool,
 }
 
 impl fmt::Display for Failure {
@@ -79,6 +80,7 @@ pub fn run(case: &Case, story: usize) -> Run {
             faults: plan.only.as_ref().map_or(plan.misfortunes(), std::collections::BTreeSet::len),
             troubled_us: plan.troubled_us,
             moved: plan.mover_us > 0,
+            split: plan.splits > 0,
         },
         plan: format!("{plan:#?}"),
         story: story::tell(&world.core.trace, &broken, story),

@@ -35,6 +35,9 @@ impl Shrinking {
         if self.best.size.moved {
             helped |= self.attempt(|smaller| smaller.no_moves = true);
         }
+        if self.best.size.split {
+            helped |= self.attempt(|smaller| smaller.no_splits = true);
+        }
         helped && self.runs_left > 0
     }
 

@@ -9,7 +9,7 @@ use crate::event::{Event, Place};
 use crate::faults;
 use crate::host::{Node, start};
 use crate::invariant::linearizability::History;
-use crate::invariant::{Broken, Verdict, liveness, majority};
+use crate::invariant::{Broken, Verdict, liveness, majority, takeover};
 use crate::mover;
 use crate::mutant::Mutant;
 use crate::network::Network;
@@ -17,6 +17,7 @@ use crate::oracle::Oracle;
 use crate::plan::{MILLISECOND, Plan, SECOND};
 use crate::queue::{Queue, Time};
 use crate::rng::Rng;
+use crate::splitter;
 use crate::trace::{At, Trace};
 
 /// Twenty election time-outs of one second (faults.md).
@@ -52,16 +53,19 @@ impl World {
             queue: Queue::default(),
             network: Network::new(plan.network.clone()),
             registry: Registry {
-                leaders: vec![None; plan.groups],
-                former: vec![None; plan.groups],
+                descriptors: (0..plan.seats()).map(birth::nothing).collect(),
+                roots: (0..plan.groups).collect(),
+                leaders: vec![None; plan.seats()],
+                former: vec![None; plan.seats()],
                 ..Registry::default()
             },
-            oracle: Oracle::new(plan.groups, History::new(keys.clone())),
+            oracle: Oracle::new(plan.seats(), History::new(keys.clone(), plan.seats())),
             keys,
             trace: Trace::default(),
             stats: Stats { seeds: 1, ..Stats::default() },
             healed: false,
             away: None,
+            deaths: 0,
             wanted: Vec::new(),
             stepping: None,
             plan,
@@ -75,7 +79,7 @@ impl World {
         let core = &mut self.core;
         let drifts = core.rng.permille(500);
         for place in 0..core.plan.nodes {
-            let mut node = Node::new(place, birth::node_id(place, 1), core.plan.groups, core.plan.mutant);
+            let mut node = Node::new(place, birth::node_id(place, 1), core.plan.seats(), core.plan.mutant);
             if core.plan.has(Mutant::WrongZones) {
                 node.zone = place.min(1);
             }
@@ -93,10 +97,11 @@ impl World {
                 let state = replica::GroupState::birth(replica.id, descriptor.clone(), birth::table());
                 start::born(&mut self.nodes[place], group, state);
             }
-            core.registry.descriptors.push(descriptor);
+            core.registry.announce(group, &descriptor);
+            core.oracle.ranges.begin(group, descriptor);
         }
         for number in 0..core.plan.clients {
-            self.clients.push(Client::new(number, &core.registry.descriptors));
+            self.clients.push(Client::new(number, &core.registry.descriptors[..core.plan.groups]));
             core.queue.at(core.plan.think_us, Event::ClientTurn { client: number, attempt: 0 });
         }
         for place in 0..core.plan.nodes {
@@ -105,6 +110,12 @@ impl World {
         faults::schedule(core);
         if core.plan.is_moved() {
             core.queue.at(core.plan.mover_us.max(SECOND), Event::MoverTurn);
+        }
+        if core.plan.options.sleep_ticks > 0 {
+            core.queue.at(SECOND, Event::CheckSleep);
+        }
+        if core.plan.splits > 0 {
+            core.queue.at(core.plan.splitter_us.max(SECOND), Event::SplitterTurn);
         }
     }
 
@@ -133,12 +144,13 @@ impl World {
             Event::Tick(process) | Event::Turn(process) | Event::Synced(process) | Event::FlushBegins(process) => {
                 process.place
             }
-            Event::FlushEnds { process, .. } => process.place,
+            Event::FlushEnds { process, .. } | Event::FlushForced { process, .. } => process.place,
             Event::Done(seat, _) | Event::Apply(seat, _) | Event::Ingest(seat, _) => seat.process.place,
             Event::ReadItem { seat, .. } | Event::BuildSnapshot { seat, .. } | Event::Look { seat, .. } => {
                 seat.process.place
             }
             Event::Frame(frame) => frame.to.0,
+            Event::Beat(beat) => beat.to.0,
             Event::Snapshot { to, .. } => to.0,
             Event::Request(request) => request.place,
             Event::Admin { place, .. } | Event::Gossip { place, .. } => *place,
@@ -146,11 +158,14 @@ impl World {
             | Event::Reply { .. }
             | Event::ClientGivesUp { .. }
             | Event::MoverTurn
+            | Event::SplitterTurn
             | Event::Provoke
             | Event::Fault(_)
             | Event::Heal
             | Event::CheckMajority
-            | Event::CheckPeace => return None,
+            | Event::CheckPeace
+            | Event::CheckSleep
+            | Event::CheckTakeOver { .. } => return None,
         };
         let until = self.nodes[place].paused_until;
         (until > self.core.now).then_some(until)
@@ -168,11 +183,25 @@ impl World {
             Event::FlushEnds { process, batches } if nodes[process.place].is(process) => {
                 nodes[process.place].flush_ends(core, batches);
             }
-            Event::Tick(_) | Event::Turn(_) | Event::Synced(_) | Event::FlushBegins(_) | Event::FlushEnds { .. } => {}
+            Event::FlushForced { process, batches } if nodes[process.place].is(process) => {
+                nodes[process.place].flush_now(core, batches);
+            }
+            Event::Tick(_)
+            | Event::Turn(_)
+            | Event::Synced(_)
+            | Event::FlushBegins(_)
+            | Event::FlushEnds { .. }
+            | Event::FlushForced { .. } => {}
             Event::Frame(frame) => {
                 let (place, id) = frame.to;
                 if nodes[place].up && nodes[place].id == id {
                     nodes[place].receive(core, &frame)?;
+                }
+            }
+            Event::Beat(beat) => {
+                let (place, id) = beat.to;
+                if nodes[place].up && nodes[place].id == id {
+                    nodes[place].hear_beat(core, beat);
                 }
             }
             Event::Snapshot { sender, parcel, to: (place, id), contents } => {
@@ -194,14 +223,17 @@ impl World {
             Event::Reply { client, attempt, reply } => clients[client].reply(core, attempt, *reply),
             Event::ClientGivesUp { client, attempt } => clients[client].give_up(core, attempt),
             Event::MoverTurn => mover::turn(core, nodes),
+            Event::SplitterTurn => splitter::turn(core),
             Event::Provoke => mover::provoke(core, nodes),
             Event::Admin { place, group, epoch, command } => nodes[place].admin(core, group, epoch, command),
             Event::Gossip { place, group } => nodes[place].gossip(core, group),
             Event::Fault(fault) => faults::strike(core, nodes, fault)?,
-            Event::Heal if self.core.plan.straggler => self.heal_but_one()?,
+            Event::Heal if core.plan.straggler => self.heal_but_one()?,
             Event::Heal => self.heal()?,
             Event::CheckMajority => self.check_majority()?,
             Event::CheckPeace => self.check_peace()?,
+            Event::CheckSleep => self.check_sleep()?,
+            Event::CheckTakeOver { group, deaths } => takeover::check(core, nodes, group, deaths)?,
         }
         Ok(())
     }
@@ -209,7 +241,7 @@ impl World {
     fn heal(&mut self) -> Verdict {
         self.core.note(At::default(), "heal", [0; 4]);
         self.end_trouble(None)?;
-        self.core.wanted = (0..self.core.plan.groups).collect();
+        self.core.wanted = self.core.registry.born.clone();
         self.core.after(SECOND / 2, Event::CheckPeace);
         Ok(())
     }
@@ -243,13 +275,14 @@ impl World {
     fn check_majority(&mut self) -> Verdict {
         let Some(away) = self.core.away else { return Ok(()) };
         let (core, nodes) = (&mut self.core, &self.nodes);
-        let unserved = (0..core.plan.groups).filter(|group| core.oracle.history.served_since_heal(*group).is_none());
+        let born = core.registry.born.iter().copied();
+        let unserved = born.filter(|group| core.oracle.history.served_since_heal(*group).is_none());
         let wanted = unserved.filter(|group| majority::must_serve(core, nodes, *group, away)).collect();
         core.wanted = wanted;
         let waited = core.now - self.healed_at;
         match core.wanted.first() {
             None => self.heal(),
-            Some(group) if waited > serves_within(core.plan.groups) => {
+            Some(group) if waited > serves_within(core.registry.born.len()) => {
                 let state = liveness::describe(core, nodes, *group);
                 Err(majority::broken(*group, away, waited, &state))
             }
@@ -263,10 +296,13 @@ impl World {
     /// First every group serves; then clients stop, and everything comes to rest.
     fn check_peace(&mut self) -> Verdict {
         let waited = self.core.now - self.healed_at;
-        let groups = 0..self.core.plan.groups;
-        let unserved = groups.clone().find(|group| self.core.oracle.history.served_since_heal(*group).is_none());
+        // A split may have been committed a moment before the healing.
+        let groups = self.core.registry.born.clone();
+        self.core.wanted.clone_from(&groups);
+        let history = &self.core.oracle.history;
+        let unserved = groups.iter().copied().find(|group| history.served_since_heal(*group).is_none());
         if let Some(group) = unserved {
-            if waited > serves_within(self.core.plan.groups) {
+            if waited > serves_within(groups.len()) {
                 let state = liveness::describe(&self.core, &self.nodes, group);
                 return Err(liveness::broken(Some(group), waited, &format!("it does not serve{state}")));
             }
@@ -280,13 +316,28 @@ impl World {
             let state = liveness::describe(&self.core, &self.nodes, group);
             Some(liveness::broken(Some(group), waited, &format!("{lack}{state}")))
         });
-        let trouble = trouble.or_else(|| self.restless(waited));
+        let trouble = trouble.or_else(|| self.unborn(waited)).or_else(|| self.restless(waited));
         match trouble {
             Some(broken) if waited > WHOLE_WITHIN_US => return Err(broken),
             Some(_) => self.core.after(200 * MILLISECOND, Event::CheckPeace),
             None => self.at_peace = true,
         }
         Ok(())
+    }
+
+    fn check_sleep(&mut self) -> Verdict {
+        let mut sleepers = std::mem::take(&mut self.core.oracle.sleepers);
+        let verdict = sleepers.judge(&self.core, &self.nodes);
+        self.core.oracle.sleepers = sleepers;
+        self.core.after(SECOND, Event::CheckSleep);
+        verdict
+    }
+
+    /// A child that a log speaks of and nobody has seen.
+    fn unborn(&self, waited: Time) -> Option<Broken> {
+        let Core { oracle, registry, .. } = &self.core;
+        let child = oracle.ranges.unborn(&registry.born)?;
+        Some(liveness::broken(Some(child), waited, "it was split off and is not born"))
     }
 
     fn restless(&self, waited: Time) -> Option<Broken> {

@@ -171,6 +171,51 @@ fn a_last_copy_that_is_demoted_is_found() {
 }
 
 #[test]
+fn writes_behind_a_split_are_found() {
+    bitten(Mutant::WritesAcrossSplit);
+}
+
+#[test]
+fn strong_reads_across_a_split_are_found() {
+    bitten(Mutant::ReadsAcrossSplit);
+}
+
+#[test]
+fn a_split_that_keeps_the_epoch_is_found() {
+    bitten(Mutant::SplitKeepsEpoch);
+}
+
+#[test]
+fn a_child_that_is_set_back_to_its_birth_is_found() {
+    bitten(Mutant::ChildSetBack);
+}
+
+#[test]
+fn a_birth_that_forgets_a_vote_is_found() {
+    bitten(Mutant::BirthForgetsVote);
+}
+
+#[test]
+fn a_leader_that_sleeps_before_all_have_agreed_is_found() {
+    bitten(Mutant::SleepsUnagreed);
+}
+
+#[test]
+fn a_leader_that_sleeps_in_a_change_is_found() {
+    bitten(Mutant::SleepsInChange);
+}
+
+#[test]
+fn a_follower_that_agrees_though_it_lacks_entries_is_found() {
+    bitten(Mutant::AgreesBehind);
+}
+
+#[test]
+fn sleepers_that_drop_votes_are_found() {
+    bitten(Mutant::SleepersDropVotes);
+}
+
+#[test]
 fn a_failing_world_is_made_smaller_and_its_story_told() {
     quiet();
     let known = KNOWN.iter().find(|known| known.mutant == Mutant::ApplySkips).expect("it is known");

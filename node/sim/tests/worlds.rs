@@ -25,7 +25,9 @@ fn hold(first: u64, seeds: u64) {
         drop(std::panic::take_hook());
         panic!("{failure}");
     }
-    assert!(summary.stats.counts["operations"] > seeds * 100, "{:?}", summary.stats);
+    let counts = &summary.stats.counts;
+    assert!(counts["operations"] > seeds * 100, "{counts:?}");
+    assert!(counts["children born"] > seeds && counts["replicas fallen asleep"] > seeds * 10, "{counts:?}");
 }
 
 #[test]

@@ -58,6 +58,27 @@ impl Contents {
     }
 }
 
+impl Contents {
+    fn apply(&mut self, applied: &Applied) {
+        for write in &applied.batch.writes {
+            self.write(write);
+        }
+        self.mark = Some(applied.mark);
+        if let Some(state) = &applied.state {
+            self.state = Some(Rc::clone(state));
+        }
+    }
+
+    /// Takes the items from that key on, in every space.
+    pub fn cut(&mut self, start: &Bytes) -> Contents {
+        let items = Rc::make_mut(&mut self.items);
+        let right: BTreeMap<_, _> = items.extract_if(.., |(_, key), _| *key >= *start).collect();
+        let hash = right.iter().fold(0, |hash, (key, record)| hash ^ record_hash(key, record));
+        self.hash ^= hash;
+        Contents { items: Rc::new(right), hash, mark: None, state: None }
+    }
+}
+
 fn record_hash(key: &(u8, Bytes), record: &Record) -> u64 {
     let mut hash = roll(u64::from(key.0), bytes_hash(&key.1));
     hash = roll(hash, record.version_timestamp_us);
@@ -68,6 +89,8 @@ fn record_hash(key: &(u8, Bytes), record: &Record) -> u64 {
 #[derive(Clone, Debug)]
 enum Operation {
     Apply(Rc<Applied>),
+    /// The same, and what splits among the entries cut off, in their order.
+    Divide(Rc<Applied>, Vec<Newborn>),
     Clear,
 }
 
@@ -77,6 +100,16 @@ pub struct Applied {
     pub batch: ApplyBatch,
     pub mark: AppliedMark,
     pub state: Option<Rc<GroupState>>,
+}
+
+/// The right half of a split.
+#[derive(Clone, Debug)]
+pub struct Newborn {
+    pub group: usize,
+    /// Where it begins.
+    pub start: Bytes,
+    /// What the new group begins with; none where the node no longer accepts its replica, and what is cut off goes.
+    pub records: Option<(Rc<GroupState>, AppliedMark)>,
 }
 
 /// The engine of one node.
@@ -106,20 +139,25 @@ impl Engine {
     }
 
     pub fn apply(&mut self, group: usize, applied: Rc<Applied>) {
-        let operation = Operation::Apply(applied);
-        if self.marks_first
-            && let Operation::Apply(applied) = &operation
-        {
+        if self.marks_first {
             self.flushed[group].mark = Some(applied.mark);
         }
-        carry_out(&mut self.current[group], &operation);
+        self.write(group, Operation::Apply(applied));
+    }
+
+    /// The batch with which groups are born: all of it or nothing survives a crash.
+    pub fn divide(&mut self, group: usize, applied: Rc<Applied>, newborns: Vec<Newborn>) {
+        self.write(group, Operation::Divide(applied, newborns));
+    }
+
+    fn write(&mut self, group: usize, operation: Operation) {
+        carry_out(&mut self.current, group, &operation);
         self.unflushed.push_back((group, operation));
     }
 
     /// Removes a group: as volatile as any batch.
     pub fn clear(&mut self, group: usize) {
-        carry_out(&mut self.current[group], &Operation::Clear);
-        self.unflushed.push_back((group, Operation::Clear));
+        self.write(group, Operation::Clear);
     }
 
     /// Batches that a flush would make durable.
@@ -131,7 +169,7 @@ impl Engine {
     pub fn flush(&mut self, batches: usize) {
         for _ in 0..batches {
             let Some((group, operation)) = self.unflushed.pop_front() else { return };
-            carry_out(&mut self.flushed[group], &operation);
+            carry_out(&mut self.flushed, group, &operation);
         }
     }
 
@@ -166,17 +204,18 @@ impl Engine {
     }
 }
 
-fn carry_out(contents: &mut Contents, operation: &Operation) {
+fn carry_out(all: &mut [Contents], group: usize, operation: &Operation) {
     match operation {
-        Operation::Apply(applied) => {
-            for write in &applied.batch.writes {
-                contents.write(write);
-            }
-            contents.mark = Some(applied.mark);
-            if let Some(state) = &applied.state {
-                contents.state = Some(Rc::clone(state));
+        Operation::Apply(applied) => all[group].apply(applied),
+        Operation::Divide(applied, newborns) => {
+            all[group].apply(applied);
+            for newborn in newborns {
+                let right = all[group].cut(&newborn.start);
+                if let Some((state, mark)) = &newborn.records {
+                    all[newborn.group] = Contents { mark: Some(*mark), state: Some(Rc::clone(state)), ..right };
+                }
             }
         }
-        Operation::Clear => *contents = Contents::default(),
+        Operation::Clear => all[group] = Contents::default(),
     }
 }

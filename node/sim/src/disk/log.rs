@@ -83,6 +83,7 @@ impl GroupLog {
                 *self = GroupLog { lowest: self.lowest.max(*lowest), ..GroupLog::default() };
             }
             Operation::Receiving(received) => self.receiving = Some(Rc::clone(received)),
+            Operation::Birth { replica, index, term } => self.begin(*replica, *index, *term),
             Operation::Installed { index, term, hard_state } => {
                 self.receiving = None;
                 self.entries.clear();
@@ -90,6 +91,21 @@ impl GroupLog {
                 self.truncated_term = *term;
                 self.hard_state = hard_state.clone();
             }
+        }
+    }
+
+    /// Only where there is no log yet. A vote that an empty replica has given stays.
+    fn begin(&mut self, replica: ReplicaId, index: u64, term: u64) {
+        if self.identity.is_none() {
+            *self = GroupLog { identity: Some(replica), lowest: replica.0, ..GroupLog::default() };
+        }
+        if self.last_index() > 0 {
+            return;
+        }
+        (self.truncated_index, self.truncated_term) = (index, term);
+        self.hard_state.commit = index;
+        if self.hard_state.term < term {
+            (self.hard_state.term, self.hard_state.vote) = (term, 0);
         }
     }
 
@@ -122,6 +138,12 @@ pub enum Operation {
     Identity(ReplicaId),
     Retire {
         lowest: u64,
+    },
+    /// The group begins after (index, term), its records are in the engine: a child of a split.
+    Birth {
+        replica: ReplicaId,
+        index: u64,
+        term: u64,
     },
     Receiving(Rc<Received>),
     Installed {
@@ -239,9 +261,11 @@ impl Log {
                 voted && (!append.doubted || self.votes_end_doubt)
             }
             Operation::Retire { .. } => true,
-            Operation::Truncate(_) | Operation::Identity(_) | Operation::Receiving(_) | Operation::Installed { .. } => {
-                false
-            }
+            Operation::Truncate(_)
+            | Operation::Identity(_)
+            | Operation::Birth { .. }
+            | Operation::Receiving(_)
+            | Operation::Installed { .. } => false,
         }
     }
 
@@ -261,7 +285,7 @@ impl Log {
                 }
                 Operation::Installed { index: installed, .. } => return index <= *installed,
                 Operation::Identity(_) | Operation::Retire { .. } => return false,
-                Operation::Truncate(_) | Operation::Receiving(_) => {}
+                Operation::Truncate(_) | Operation::Birth { .. } | Operation::Receiving(_) => {}
             }
         }
         let log = &self.settled[group];
@@ -318,6 +342,7 @@ impl Log {
             Operation::Truncate(_)
             | Operation::Identity(_)
             | Operation::Retire { .. }
+            | Operation::Birth { .. }
             | Operation::Receiving(_)
             | Operation::Installed { .. } => false,
         };

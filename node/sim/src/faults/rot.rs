@@ -22,7 +22,7 @@ pub struct Cruelty {
 
 /// The third is cut off.
 pub fn prepare(core: &mut Core, nodes: &[Node]) {
-    let group = core.rng.index(core.plan.groups);
+    let Some(group) = core.rng.pick(&core.registry.born).copied() else { return };
     let Some((_, leads, _)) = core.registry.leaders[group] else { return };
     let voters = core.registry.descriptors[group].replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter);
     let places = voters.map(|voter| core.registry.places.get(&voter.node));

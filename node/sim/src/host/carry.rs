@@ -22,6 +22,7 @@ use crate::mover;
 use crate::mutant::Mutant;
 use crate::oracle::{Outcome, Seen};
 use crate::plan::SECOND;
+use crate::splitter;
 use crate::trace::At;
 
 /// A commit index that rides on no append for so long is told by itself, as the node does.
@@ -85,8 +86,7 @@ impl Node {
             answered(core, self.place, group, running, token, answer)?;
         }
         for token in confirmed {
-            let delay = core.around(core.plan.disk.read_us);
-            core.after(delay, Event::Look { seat: self.seat(group, running.id), token });
+            self.begin_look(core, group, running, token)?;
         }
         for request in fetch {
             self.fetch(core, group, running.id, request);
@@ -119,6 +119,15 @@ impl Node {
             let told = Event::Done(self.seat(group, running.id), Box::new(Input::AnnounceCommit));
             core.after(ANNOUNCE_COMMIT_US, told);
         }
+    }
+
+    fn begin_look(&self, core: &mut Core, group: Group, running: &Running, token: Token) -> Verdict {
+        if let Some(Asked::Client { operation, key, .. }) = running.asked.get(&token) {
+            routing::confirmed(group, *operation, key, running.descriptor.as_ref())?;
+        }
+        let delay = core.around(core.plan.disk.read_us);
+        core.after(delay, Event::Look { seat: self.seat(group, running.id), token });
+        Ok(())
     }
 
     fn read(&mut self, core: &mut Core, group: Group, running: &mut Running, read: ReadItem) {
@@ -190,6 +199,7 @@ impl Node {
         frames: &mut Frames,
     ) -> Verdict {
         let to = envelope.to;
+        core.oracle.sleepers.says(group, running, &envelope)?;
         if let MessageBody::Raft(message) = &envelope.body {
             core.oracle.sent(group, self.place, running.id, message)?;
         }
@@ -301,6 +311,7 @@ impl Node {
                 core.note(at, "serving (term replica)", [term, running.id.0, 0, 0]);
                 core.registry.lead(group, term, self.place, running.id);
                 mover::swing_back(core, group, self.place);
+                splitter::perhaps(core, group, 60);
             }
             Change::Descriptor(descriptor) => {
                 core.note(at, "descriptor (epoch me)", [descriptor.epoch, running.id.0, 0, 0]);
@@ -348,6 +359,7 @@ fn answered(
         Asked::Admin | Asked::Transfer => {
             core.note(At::seat(place, group), answer_name(&answer), [0; 4]);
             core.stats.count(if answer == Answer::Done { "admin done" } else { "admin refused" });
+            splitter::perhaps(core, group, 100);
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use replica::{Input, Token};
 
 use crate::core::Core;
-use crate::disk::engine::Applied;
+use crate::disk::engine::{Applied, Record};
 use crate::event::{Event, Group, Reply, Seat, Waiter};
 use crate::faults::Fault;
 use crate::host::carry::reply;
@@ -38,6 +38,7 @@ impl Node {
                     core.queue.at(applied.max(core.now) + delay, Event::Ingest(seat, received));
                 }
                 Waiter::Installed { seat, index } => self.installed(core, seat, index)?,
+                Waiter::Born(group, replica) => self.born(core, group, replica)?,
             }
         }
         if core.plan.rots_anywhere() && self.log.may_rot() && self.log.last_voted() && core.rng.permille(40) {
@@ -50,7 +51,7 @@ impl Node {
     }
 
     /// The data of a replica that is durably retired goes, as volatile as any batch.
-    fn clear(&mut self, core: &mut Core, group: Group) {
+    pub(super) fn clear(&mut self, core: &mut Core, group: Group) {
         core.note(At::seat(self.place, group), "cleared", [0; 4]);
         self.engine.clear(group);
         self.schedule_flush(core);
@@ -71,9 +72,9 @@ impl Node {
             let mut batch = applied.batch.clone();
             batch.writes.pop();
             let skipped = Applied { batch, mark: applied.mark, state: applied.state.clone() };
-            self.engine.apply(group, Rc::new(skipped));
+            self.write_batch(core, group, Rc::new(skipped))?;
         } else {
-            self.engine.apply(group, applied);
+            self.write_batch(core, group, applied)?;
         }
         core.oracle.contents(group, id, &self.engine.current[group])?;
         self.schedule_flush(core);
@@ -105,7 +106,15 @@ impl Node {
         }
     }
 
+    /// What splits have written is flushed at once.
+    pub fn flush_now(&mut self, core: &mut Core, batches: usize) {
+        self.engine.flush(batches.min(self.engine.unflushed()));
+        core.stats.count("flushes");
+        self.tell_flushed(core);
+    }
+
     pub(super) fn tell_flushed(&mut self, core: &mut Core) {
+        self.births_due(core);
         for group in 0..self.running.len() {
             let Some(running) = &self.running[group] else { continue };
             if running.installing.is_some() {
@@ -143,17 +152,28 @@ impl Node {
             return Err(Broken::new("answers", group, format!("{token:?} confirmed twice or never asked")));
         };
         let epoch = running.epoch();
+        // Items do not move in a split: a key that another group has now is found where it was.
         let Asked::Client { client, attempt, operation, key, epochs } = asked else {
             return Err(Broken::new("answers", group, format!("{token:?} was no read")));
         };
-        let items = &self.engine.current[group].items;
-        let record = items.get(&(replica::entry::SPACE_ITEMS, key)).cloned();
+        let record = self.look_up(core, group, key);
         let position = record.as_ref().map_or(0, |record| record.log_position);
+        let found = record.as_ref().map(|record| record.attributes.clone());
         let at = At { key: core.oracle.history.key_of(operation), ..At::seat(self.place, group) };
         core.note(at, "answers: read (op client position)", [operation, client as u64, position, 0]);
         routing::served(group, operation, epochs, epoch)?;
-        core.oracle.answered(operation, core.now, Outcome::Read { position });
+        core.oracle.answered(operation, core.now, Outcome::Read { position, found });
         reply(core, client, attempt, Reply::Value(record));
         Ok(())
+    }
+
+    /// In whatever group of this node has the key now.
+    fn look_up(&self, core: &Core, group: Group, key: bytes::Bytes) -> Option<Record> {
+        let has = |group: Group| {
+            self.engine.current[group].state.as_ref().is_some_and(|state| state.descriptor.range.contains(&key))
+        };
+        let siblings = || (0..self.running.len()).filter(|other| core.registry.are_siblings(group, *other));
+        let holder = if has(group) { Some(group) } else { siblings().find(|other| has(*other)) };
+        self.engine.current[holder?].items.get(&(replica::entry::SPACE_ITEMS, key.clone())).cloned()
     }
 }

@@ -17,7 +17,7 @@ use crate::trace::At;
 impl Node {
     pub fn receive(&mut self, core: &mut Core, frame: &Frame) -> Verdict {
         for parcel in &frame.parcels {
-            if self.admit(core, parcel)? && self.may_step(parcel) {
+            if self.may_sleep_by(parcel) && self.admit(core, parcel)? && self.may_step(core, parcel) {
                 self.give(core, parcel.group, Input::Message(parcel.envelope.clone()));
             }
         }
@@ -34,6 +34,10 @@ impl Node {
         let here = self.running[group].as_ref().map(|running| running.id);
         if here == Some(envelope.to) {
             return Ok(true);
+        }
+        if here.is_none() && self.log.current[group].identity == Some(envelope.to) {
+            // It is being born, and is seated as soon as its log has begun.
+            return Ok(false);
         }
         let newer = here.is_none_or(|id| id < envelope.to);
         if !newer || envelope.to.0 < self.log.current[group].lowest || !envelope.gives_life() {
@@ -66,6 +70,7 @@ impl Node {
         let Some(running) = self.running[group].take() else { return };
         core.stats.count("replicas retired");
         core.note(At::seat(self.place, group), "retired (replica)", [running.id.0, 0, 0, 0]);
+        self.wake_others(core, group, &running);
         let mut lowest = newer.map_or(running.id.0 + 1, |replica| replica.0);
         if core.plan.has(Mutant::ForgetRetired) {
             lowest = 0;
@@ -84,7 +89,7 @@ impl Node {
         }
         let seat_id = self.running[group].as_ref().map(|running| running.id).expect("just seen");
         let seat = self.seat(group, seat_id);
-        core.oracle.arrived(operation, core.now);
+        core.oracle.arrived(operation, group, core.now);
         let (key, input) = match ask {
             Ask::Write(request) => (request.key.clone(), Some(Input::Write { token, epoch, request })),
             Ask::Read(key) if core.plan.has(Mutant::ReadUnconfirmed) => {
@@ -113,6 +118,7 @@ impl Node {
             Command::Change(change) => Input::Change { token, epoch, change },
             Command::Transfer(to) => Input::Transfer { token, to },
             Command::SetTable(table) => Input::SetTable { token, table },
+            Command::Split { at, child } => Input::Split { token, epoch, at, child: crate::birth::partition(child) },
             Command::Resign => {
                 self.give(core, group, Input::Resign);
                 return;

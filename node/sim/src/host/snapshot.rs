@@ -85,7 +85,12 @@ impl Node {
         let MessageBody::Raft(message) = &parcel.envelope.body else { return Ok(()) };
         let metadata = message.get_snapshot().get_metadata();
         let (index, term) = (metadata.index, metadata.term);
-        let admitted = self.admit(core, parcel)?;
+        let range = contents.state.as_ref().map(|state| state.descriptor.range.clone());
+        let covered = range.is_some_and(|range| self.is_covered(core, parcel.group, &range));
+        if covered {
+            core.stats.count("snapshots refused: range covered");
+        }
+        let admitted = self.admit(core, parcel)? && !covered;
         let running = self.running[parcel.group].as_mut().filter(|_| admitted);
         let welcome = running.as_ref().map_or(Welcome::Nothing, |running| running.replica.welcome(index, term));
         if let (Welcome::Files, Some(running)) = (welcome, running) {
@@ -107,18 +112,33 @@ impl Node {
     }
 
     /// A snapshot's message may be stepped only if its files are here, or not needed; any other always.
-    pub(super) fn may_step(&self, parcel: &Parcel) -> bool {
+    pub(super) fn may_step(&mut self, core: &Core, parcel: &Parcel) -> bool {
         let MessageBody::Raft(message) = &parcel.envelope.body else { return true };
         let metadata = message.get_snapshot().get_metadata();
         if message.msg_type != MessageType::MsgSnapshot {
             return true;
         }
-        let at = (metadata.index, metadata.term);
-        self.running[parcel.group].as_ref().is_some_and(|running| match running.replica.welcomes(message) {
-            Welcome::Files => running.received.iter().any(|(index, term, _)| (*index, *term) == at),
+        let Some(running) = &self.running[parcel.group] else { return false };
+        match running.replica.welcomes(message) {
+            Welcome::Files => self.may_install(core, parcel.group, (metadata.index, metadata.term)),
             Welcome::Message => true,
             Welcome::Nothing => false,
-        })
+        }
+    }
+
+    /// Its files are here, and nobody else has its range; nor will anybody before it is stepped.
+    fn may_install(&mut self, core: &Core, group: Group, at: (u64, u64)) -> bool {
+        let Some(running) = &self.running[group] else { return false };
+        let found = running.received.iter().find(|(index, term, _)| (*index, *term) == at);
+        let state = found.and_then(|(_, _, contents)| contents.state.clone());
+        let Some(range) = state.map(|state| state.descriptor.range.clone()) else { return false };
+        if self.is_covered(core, group, &range) {
+            return false;
+        }
+        if let Some(running) = &mut self.running[group] {
+            running.expected = Some(range);
+        }
+        true
     }
 
     pub(super) fn begin_install(

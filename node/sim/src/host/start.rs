@@ -38,7 +38,7 @@ impl Node {
         Ok(())
     }
 
-    /// Finishes what a crash interrupted: an install, a retirement.
+    /// Finishes what a crash interrupted: an install, a birth, a retirement.
     fn finish(&mut self, group: Group) {
         if let Some(received) = self.log.current[group].receiving.clone() {
             self.engine.ingest(group, &received.contents);
@@ -46,6 +46,7 @@ impl Node {
             let operation = Operation::Installed { index: *index, term: *term, hard_state: hard_state.clone() };
             self.log.carry_out_durably(group, &operation);
         }
+        self.finish_birth(group);
         let log = &self.log.current[group];
         let foreign =
             self.engine.current[group].state.as_ref().is_some_and(|state| Some(state.replica) != log.identity);
@@ -54,8 +55,12 @@ impl Node {
         }
     }
 
-    fn found(&mut self, core: &mut Core, group: Group) -> Option<Start> {
+    pub(super) fn found(&mut self, core: &mut Core, group: Group) -> Option<Start> {
         let replica = self.log.current[group].identity?;
+        if self.engine.current[group].mark.is_none() && self.log.current[group].last_index() > 0 {
+            // Only a mistake leaves a log without its records: a child waits for its parent then.
+            return None;
+        }
         let contents = &self.engine.current[group];
         let (state, mark) = (contents.state.as_ref().map(|state| (**state).clone()), contents.mark);
         if let Some(mark) = mark
@@ -87,6 +92,10 @@ impl Node {
             .map_err(|error| Broken::new("start", group, format!("replica {id} cannot start: {error}")))?;
         let status = replica.status();
         let descriptor = replica.descriptor().cloned();
+        if let Some(descriptor) = &descriptor {
+            core.registry.announce(group, descriptor);
+        }
+        self.seatings[group] += 1;
         self.running[group] = Some(Running {
             replica,
             id,
@@ -99,6 +108,7 @@ impl Node {
             built: Vec::new(),
             received: Vec::new(),
             installing: None,
+            expected: None,
             status,
             descriptor,
             removed: false,

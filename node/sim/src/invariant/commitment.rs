@@ -30,6 +30,11 @@ pub struct Fresh {
 }
 
 impl Committed {
+    /// A child's commit times begin where its parent's ended.
+    pub fn goes_on_from(&mut self, commit_time_us: u64) {
+        self.commit_time_us = self.commit_time_us.max(commit_time_us);
+    }
+
     pub fn last(&self) -> u64 {
         BIRTH_INDEX + self.entries.len() as u64
     }

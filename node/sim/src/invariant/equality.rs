@@ -16,6 +16,7 @@ use crate::invariant::{Broken, Verdict};
 #[derive(Default)]
 pub struct Reference {
     contents: Contents,
+    at_birth: u64,
     hashes: Vec<u64>,
 }
 
@@ -40,13 +41,20 @@ impl Reference {
         self.hashes.push(self.contents.hash);
     }
 
+    /// A split has just been committed: what the child begins with.
+    pub fn cut(&mut self, at: &Bytes) -> Reference {
+        let contents = self.contents.cut(at);
+        if let Some(newest) = self.hashes.last_mut() {
+            *newest = self.contents.hash;
+        }
+        Reference { at_birth: contents.hash, contents, hashes: Vec::new() }
+    }
+
     pub fn check(&self, group: Group, replica: ReplicaId, contents: &Contents) -> Verdict {
         let Some(mark) = contents.mark else { return Ok(()) };
-        if mark.index == BIRTH_INDEX {
-            return Ok(());
-        }
         let offset = mark.index.checked_sub(BIRTH_INDEX + 1).and_then(|offset| usize::try_from(offset).ok());
-        let Some(expected) = offset.and_then(|offset| self.hashes.get(offset)) else {
+        let since = offset.and_then(|offset| self.hashes.get(offset));
+        let Some(expected) = since.or((mark.index == BIRTH_INDEX).then_some(&self.at_birth)) else {
             let what = format!("replica {replica} has applied {}, which is not committed", mark.index);
             return Err(Broken::new("state machine equality", group, what));
         };

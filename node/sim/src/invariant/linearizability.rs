@@ -39,6 +39,9 @@ pub enum Expect {
 
 #[derive(Clone, Debug)]
 pub struct Operation {
+    /// The group that had the key in the beginning.
+    pub root: Group,
+    /// The one that was asked last.
     pub group: Group,
     pub key: usize,
     pub kind: Kind,
@@ -66,8 +69,10 @@ pub enum Outcome {
     /// Nothing was applied.
     Refused,
     Invalid(String),
+    /// Log positions of two groups may be the same: what was there tells them apart, since no two writes write the same.
     Read {
         position: u64,
+        found: Option<Bytes>,
     },
 }
 
@@ -105,7 +110,9 @@ struct Version {
 #[derive(Default)]
 pub struct History {
     operations: BTreeMap<u64, Operation>,
+    /// By root and key.
     versions: BTreeMap<(Group, Bytes), Vec<Version>>,
+    roots: Vec<Group>,
     made: BTreeMap<u64, usize>,
     keys: Vec<Vec<Bytes>>,
     healed_at: Option<Time>,
@@ -116,8 +123,13 @@ pub struct History {
 }
 
 impl History {
-    pub fn new(keys: Vec<Vec<Bytes>>) -> History {
-        History { keys, next: 1, ..History::default() }
+    pub fn new(keys: Vec<Vec<Bytes>>, groups: usize) -> History {
+        History { keys, roots: (0..groups).collect(), next: 1, ..History::default() }
+    }
+
+    /// The child goes on with a part of its parent's keys.
+    pub fn divided(&mut self, parent: Group, child: Group) {
+        self.roots[child] = self.roots[parent];
     }
 
     pub fn next_operation(&self) -> u64 {
@@ -140,9 +152,10 @@ impl History {
     }
 
     /// It has reached a replica: it cannot have happened before.
-    pub fn arrived(&mut self, id: u64, now: Time) {
+    pub fn arrived(&mut self, id: u64, group: Group, now: Time) {
         if let Some(operation) = self.operations.get_mut(&id) {
             operation.invoked = now;
+            operation.group = group;
         }
     }
 
@@ -212,7 +225,7 @@ impl History {
             let Ok(id) = id else {
                 return Err(Broken::new("formats", group, format!("entry {index}: a request id that no client sent")));
             };
-            let versions = self.versions.entry((group, write.key.clone())).or_default();
+            let versions = self.versions.entry((self.roots[group], write.key.clone())).or_default();
             if versions.is_empty() {
                 versions.push(Version { operation: None, index: 0, after: None });
             }
@@ -233,7 +246,7 @@ impl History {
     pub fn check(&self) -> Verdict {
         let mut by_key: BTreeMap<(Group, usize), Vec<u64>> = BTreeMap::new();
         for (id, operation) in &self.operations {
-            by_key.entry((operation.group, operation.key)).or_default().push(*id);
+            by_key.entry((operation.root, operation.key)).or_default().push(*id);
         }
         for ((group, key), ids) in by_key {
             let name = (group, self.keys[group][key].clone());
@@ -338,8 +351,8 @@ impl History {
             Outcome::ConditionFailed { old } => {
                 sees(&|version| version.after == *old && !holds(operation.expect, old.as_ref()))
             }
-            Outcome::Read { position: 0 } => sees(&|version| version.after.is_none()),
-            Outcome::Read { position } => sees(&|version| version.index == *position && version.after.is_some()),
+            Outcome::Read { found: None, .. } => sees(&|version| version.after.is_none()),
+            Outcome::Read { position, found } => sees(&|version| version.index == *position && version.after == *found),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Stale routers: a client's request is served in the epoch that it names, by a replica that stands in that epoch.
 
+use bytes::Bytes;
+use model::PartitionDescriptor;
+
 use crate::event::Group;
 use crate::invariant::{Broken, Verdict};
 
@@ -17,5 +20,14 @@ pub fn served(group: Group, operation: u64, epochs: Epochs, now: u64) -> Verdict
         return Ok(());
     }
     let what = format!("operation {operation} names epoch {named} and was served between {at_arrival} and {now}");
+    Err(Broken::new("stale routers", group, what))
+}
+
+/// A strong read may look: its key is the group's. One that is under way when a split takes the key away is refused.
+pub fn confirmed(group: Group, operation: u64, key: &Bytes, descriptor: Option<&PartitionDescriptor>) -> Verdict {
+    if descriptor.is_some_and(|descriptor| descriptor.range.contains(key)) {
+        return Ok(());
+    }
+    let what = format!("operation {operation} is confirmed, and its key is beyond {descriptor:?}");
     Err(Broken::new("stale routers", group, what))
 }
