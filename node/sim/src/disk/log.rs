@@ -94,7 +94,8 @@ impl GroupLog {
         }
     }
 
-    /// Only where there is no log yet. A vote that an empty replica has given stays.
+    /// Only where there is no log yet. A vote that an empty replica has given stays; a snapshot that it was receiving is not wanted
+    /// any more, and would set the log back at the next start.
     fn begin(&mut self, replica: ReplicaId, index: u64, term: u64) {
         if self.identity.is_none() {
             *self = GroupLog { identity: Some(replica), lowest: replica.0, ..GroupLog::default() };
@@ -102,6 +103,7 @@ impl GroupLog {
         if self.last_index() > 0 {
             return;
         }
+        self.receiving = None;
         (self.truncated_index, self.truncated_term) = (index, term);
         self.hard_state.commit = index;
         if self.hard_state.term < term {
@@ -367,5 +369,51 @@ impl Log {
             log.truncated_index = index;
             log.truncated_term = term;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{KeyRange, PartitionDescriptor, PartitionId, TableId};
+
+    fn receiving(index: u64) -> Operation {
+        let descriptor = PartitionDescriptor::birth(PartitionId(1), TableId(1), KeyRange::ALL, []);
+        let install = Install {
+            index,
+            term: 5,
+            state: bytes::Bytes::new(),
+            mark: bytes::Bytes::new(),
+            hard_state: HardState::default(),
+            descriptor,
+            has_items: true,
+        };
+        Operation::Receiving(Rc::new(Received { install, contents: Contents::default() }))
+    }
+
+    fn log(operations: &[Operation]) -> GroupLog {
+        let mut log = GroupLog::default();
+        operations.iter().for_each(|operation| log.carry_out(operation));
+        log
+    }
+
+    const BIRTH: Operation = Operation::Birth { replica: ReplicaId(2), index: 10, term: 5 };
+
+    /// Seed 1140: the next start finished it, and the log lost what it had acknowledged since.
+    #[test]
+    fn a_birth_ends_the_receiving_of_a_snapshot_and_keeps_the_vote() {
+        let voted = HardState { term: 7, vote: 3, ..HardState::default() };
+        let append = Append { number: 1, entries: vec![], hard_state: Some(voted), must_sync: true, doubted: false };
+        let born = log(&[Operation::Identity(ReplicaId(2)), Operation::Append(Rc::new(append)), receiving(12), BIRTH]);
+        assert!(born.receiving.is_none());
+        assert_eq!((born.last_index(), born.hard_state.term, born.hard_state.vote), (10, 7, 3));
+    }
+
+    #[test]
+    fn a_birth_does_not_touch_a_log_that_is_there() {
+        let hard_state = HardState { term: 7, commit: 12, ..HardState::default() };
+        let installed = Operation::Installed { index: 12, term: 6, hard_state };
+        let there = log(&[Operation::Identity(ReplicaId(2)), receiving(12), installed, BIRTH]);
+        assert_eq!((there.last_index(), there.truncated_term), (12, 6));
     }
 }
