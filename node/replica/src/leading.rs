@@ -4,7 +4,7 @@
 //! else was surely not applied. Until the first entry of the term is applied, requests wait in the lobby, for one election
 //! time-out at most: entries inherited from others may be committed and not yet applied while the overlay is empty.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use model::{PartitionDescriptor, ReplicaId, ReplicaKind, TableStatus};
@@ -39,6 +39,8 @@ pub(crate) struct Leading {
     last_commit_time_us: u64,
     pub oversight: Oversight,
     pub repair: Repair,
+    /// To whom a log replica has tried to hand over.
+    pub tried_heirs: BTreeSet<ReplicaId>,
     dividing: Dividing,
 }
 
@@ -93,6 +95,7 @@ impl Leading {
             last_commit_time_us: 0,
             oversight: Oversight::new(ticks),
             repair: Repair::default(),
+            tried_heirs: BTreeSet::new(),
             dividing: Dividing::default(),
         }
     }

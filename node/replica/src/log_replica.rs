@@ -52,19 +52,27 @@ impl Replica {
 }
 
 impl Leading {
-    /// Every step of a log replica that leads.
+    /// Every step of a log replica that leads. Whoever has not taken over before raft gave the transfer up may not vote in this
+    /// term (its log lost its tail, and perhaps a vote): after the last one that could, an election brings a newer term.
     pub(crate) fn hand_over(&mut self, desk: &Desk<'_>, core: &mut Core) {
         let Some(state) = desk.state else { return };
         if core.change_pending() || core.transferring_to().is_some() {
             return;
         }
         let (last, ticks, patience) = (core.last_index(), desk.clock.ticks, desk.clock.patience());
-        let heirs = storage_voters(&state.descriptor).map(|voter| voter.id);
-        let heir = heirs
+        let mut heirs = storage_voters(&state.descriptor)
+            .map(|voter| voter.id)
             .filter(|&id| core.is_voter(id) && core.matched(id) >= last)
-            .find(|&id| !self.oversight.is_silent(id, ticks, patience));
-        if let Some(heir) = heir {
-            core.transfer(heir);
+            .filter(|&id| !self.oversight.is_silent(id, ticks, patience))
+            .peekable();
+        let any = heirs.peek().is_some();
+        match heirs.find(|id| !self.tried_heirs.contains(id)) {
+            Some(heir) => {
+                self.tried_heirs.insert(heir);
+                core.transfer(heir);
+            }
+            None if any => core.step_down(None),
+            None => {}
         }
         // Nobody can get from here what comes before this log.
         let starves = storage_voters(&state.descriptor).all(|voter| core.log().wants_snapshot(voter.id));

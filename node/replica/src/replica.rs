@@ -318,7 +318,8 @@ impl Replica {
         self.leftovers.forward(&mut desk, &mut self.core, now);
         let Some(leading) = &mut self.leading else { return };
         if leading.kind == ReplicaKind::Log {
-            return leading.hand_over(&desk, &mut self.core);
+            leading.hand_over(&desk, &mut self.core);
+            return self.settle_role(effects);
         }
         leading.propose(&mut desk, &mut self.core, now);
         leading.begin_round(&mut desk, &mut self.core);

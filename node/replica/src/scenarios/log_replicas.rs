@@ -90,6 +90,47 @@ fn what_only_a_log_replica_has_reaches_a_replica_with_items() {
     write_many(&mut cluster, 2, 3);
 }
 
+/// The log replica leads with what replica 2 lacks; replica 1 has it, and may not vote in this term and the next.
+fn with_an_heir_that_abstains() -> Cluster {
+    let mut cluster = with_stand_in();
+    cluster.isolate(2);
+    write_many(&mut cluster, 1, 1);
+    cluster.crash(1);
+    cluster.heal();
+    for _ in 0..1_000 {
+        if cluster.replica(4).status().leader == Some(ReplicaId(4)) {
+            break;
+        }
+        if !cluster.turn() {
+            cluster.tick_once(&[]);
+        }
+    }
+    cluster.cut.insert((4, 2));
+    cluster.start(1, true);
+    cluster.tick(8);
+    assert_eq!(cluster.replica(1).status().last_index, cluster.replica(4).status().last_index);
+    assert!(cluster.replica(2).status().last_index < cluster.replica(4).status().last_index);
+    assert!(cluster.sent.contains(&(4, 1, MessageType::MsgTimeoutNow)));
+    assert_eq!(cluster.replica(4).status().leader, Some(ReplicaId(4)));
+    cluster
+}
+
+#[test]
+fn an_heir_that_does_not_take_over_leaves_it_to_the_next() {
+    let mut cluster = with_an_heir_that_abstains();
+    cluster.heal();
+    cluster.tick(20);
+    assert_eq!(cluster.leader(), 2);
+}
+
+#[test]
+fn where_no_heir_takes_over_the_log_replica_gives_up() {
+    let mut cluster = with_an_heir_that_abstains();
+    cluster.isolate(2);
+    cluster.tick(100);
+    assert_eq!(cluster.leader(), 1);
+}
+
 #[test]
 fn one_that_comes_back_is_promoted_again_without_a_snapshot() {
     let mut cluster = with_stand_in();
