@@ -125,6 +125,8 @@ impl Client {
         // Where groups may sleep, most are left alone most of the time.
         let few = core.plan.options.sleep_ticks > 0 && !core.healed && core.rng.permille(985);
         let any = core.rng.pick(&core.registry.born[..if few { born.div_ceil(3) } else { born }]).copied().unwrap_or(0);
+        let pressed = core.pressed.filter(|(_, until)| core.now < *until && !core.healed && core.rng.permille(700));
+        let any = pressed.map_or(any, |(group, _)| group);
         core.rng.pick(&waiting).copied().unwrap_or(any)
     }
 

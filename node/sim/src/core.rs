@@ -31,6 +31,8 @@ pub struct Core {
     pub away: Option<Place>,
     /// Processes that have died.
     pub deaths: u64,
+    /// Clients are at this group most of all, until then.
+    pub pressed: Option<(Group, Time)>,
     /// Groups that must show that they serve.
     pub wanted: Vec<Group>,
     /// Whose replica is being stepped.

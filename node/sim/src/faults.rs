@@ -19,6 +19,9 @@ pub mod rot;
 /// Attempts in a world where a batch may rot; the first that succeeds is the last.
 pub const CRUEL_ROTS: u64 = 4;
 
+/// As long as a process may be dead.
+const PRESSED_US: u64 = 6 * SECOND;
+
 /// What a lossy node loses, each way.
 const LOSS_PERMILLE: u64 = 300;
 
@@ -333,6 +336,8 @@ pub fn strike_beside_a_log_replica(core: &mut Core, leader: Place, descriptor: &
         places.filter_map(|voter| core.registry.places.get(&voter.node).copied()).find(|place| *place != leader);
     let Some(other) = other else { return };
     core.stats.count("misfortunes beside a log replica");
+    // Much is written meanwhile: a leader might want to truncate it.
+    core.pressed = Some((birth::group(descriptor.id), core.now + PRESSED_US));
     let first = core.rng.range(MILLISECOND, SECOND);
     core.after(first, Event::Fault(Fault::Stop(other)));
     if core.rng.permille(500) {

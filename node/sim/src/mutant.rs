@@ -71,7 +71,7 @@ pub const KNOWN: [Known; 38] = [
     known(
         Mutant::ForwardedProposal,
         100,
-        &["conditional writes", "commit times"],
+        &["conditional writes", "commit times", "at most once"],
         "a proposal is forwarded after leadership was lost, under the term just heard of",
     ),
     known(

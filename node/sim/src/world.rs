@@ -66,6 +66,7 @@ impl World {
             healed: false,
             away: None,
             deaths: 0,
+            pressed: None,
             wanted: Vec::new(),
             stepping: None,
             plan,
