@@ -57,8 +57,9 @@ impl Node {
 
     pub(super) fn found(&mut self, core: &mut Core, group: Group) -> Option<Start> {
         let replica = self.log.current[group].identity?;
-        if self.engine.current[group].mark.is_none() && self.log.current[group].last_index() > 0 {
-            // Only a mistake leaves a log without its records: a child waits for its parent then.
+        let lacks_records = self.engine.current[group].mark.is_none() && self.log.current[group].last_index() > 0;
+        if lacks_records && core.plan.has(Mutant::ChildSetBack) {
+            // A child waits for its parent then. Any other log without its records is an error.
             return None;
         }
         let contents = &self.engine.current[group];
