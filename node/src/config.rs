@@ -61,8 +61,9 @@ pub struct Config {
     /// Ticks between a leader's heartbeats.
     #[arg(long, env = "TRIVET_NODE_HEARTBEAT_TICKS", default_value_t = 2)]
     pub heartbeat_ticks: usize,
-    /// Ticks without a request after which a group sleeps, and costs nothing until the next one; never if 0.
-    #[arg(long, env = "TRIVET_NODE_SLEEP_TICKS", default_value_t = 0)]
+    /// Ticks without anything to do after which a group sleeps: no tick, no heartbeat, no processor time, until it is asked
+    /// something or another node that it has a replica on is silent or starts anew. Never if 0.
+    #[arg(long, env = "TRIVET_NODE_SLEEP_TICKS", default_value_t = 100)]
     pub sleep_ticks: u64,
     /// How long a replica is silent before a log replica stands in for it; 0s for never.
     #[arg(long, env = "TRIVET_NODE_SUSPECT_AFTER", default_value = "2s")]
@@ -205,6 +206,22 @@ impl Milliseconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_sleep_after_ten_seconds_unless_it_is_said_otherwise() {
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            config: Config,
+        }
+        let sleeps_after = |more: &[&str]| {
+            let arguments = ["node", "--data", "folder", "--zone", "here"].iter().chain(more);
+            let config = <Command as clap::Parser>::try_parse_from(arguments).unwrap().config;
+            config.tick.duration() * u32::try_from(config.sleep_ticks).unwrap()
+        };
+        assert_eq!(sleeps_after(&[]), Duration::from_secs(10));
+        assert_eq!(sleeps_after(&["--sleep-ticks", "0"]), Duration::ZERO);
+    }
 
     #[test]
     fn sizes_and_durations_are_read_with_their_units() {
