@@ -1,9 +1,11 @@
 //! What this node tells MemDS: its groups, their leaders, their tables, who is where.
 //!
 //! Changes leave as they happen, many in one frame; everything leaves after each connect and again every 30 seconds. The
-//! work does not depend on what MemDS knows: a server that lost everything hears everything again.
+//! work does not depend on what MemDS knows: a server that lost everything hears everything again. A name in DNS that stands for
+//! several servers stands for all of them, and each is told; a session that works is never ended because of what DNS says.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use wire::memds::{Announcement, AnnouncementAnswer, PartitionReport};
 use crate::context::Context;
 use crate::directory::DirectoryEntry;
 use crate::error::describe;
+use crate::names::{Name, Tasks, Wanted};
 use crate::registry::{Listener, Summary};
 use crate::transport::DECODE_LIMIT_BYTES;
 use crate::transport::connector::channel;
@@ -28,20 +31,34 @@ use crate::transport::connector::channel;
 const FULL_EVERY: Duration = Duration::from_secs(30);
 /// Groups in one frame of a full announcement.
 const GROUPS_PER_FRAME: usize = 500;
+/// How soon a server is heard of that DNS has only just learnt.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
 /// Pause after a failed attempt.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Frames that wait for the network; with more waiting, changes gather in the registry.
 const FRAMES_AHEAD: usize = 4;
 
-/// One MemDS server, for ever.
-pub async fn announce_to(context: Arc<Context>, address: String) {
-    let listener = context.registry.listen();
+/// Every server that a name stands for, for ever.
+pub async fn announce_to(context: Arc<Context>, name: String) {
+    let mut name = Name::new(name);
+    let mut tasks = Tasks::default();
     loop {
-        if let Err(error) = session(&context, &address, &listener).await {
-            tracing::debug!(address, error = describe(&*error), "announcements interrupted");
+        let addresses = name.look_up().await;
+        tasks.follow(addresses, |address, wanted| tokio::spawn(announce(Arc::clone(&context), address, wanted)));
+        sleep(LOOK_UP_EVERY).await;
+    }
+}
+
+/// One server, until it has gone from DNS and does not answer any more.
+async fn announce(context: Arc<Context>, address: SocketAddr, wanted: Wanted) {
+    let listener = context.registry.listen();
+    while wanted.still() {
+        if let Err(error) = session(&context, &address.to_string(), &listener).await {
+            tracing::debug!(%address, error = describe(&*error), "announcements interrupted");
         }
         sleep(PAUSE).await;
     }
+    context.registry.leave(&listener);
 }
 
 type SessionError = Box<dyn std::error::Error + Send + Sync>;

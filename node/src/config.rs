@@ -31,10 +31,10 @@ pub struct Config {
     /// Where metrics and health are served over HTTP; nowhere by default.
     #[arg(long, env = "TRIVET_NODE_METRICS_LISTEN")]
     pub metrics_listen: Option<SocketAddr>,
-    /// The host:port of every MemDS server.
+    /// The host:port of every MemDS server; a name stands for all of its addresses.
     #[arg(long, env = "TRIVET_NODE_MEMDS", value_delimiter = ',')]
     pub memds: Vec<String>,
-    /// The host:port of other nodes, asked at the start for who is where.
+    /// The host:port of other nodes, asked at the start for who is where; a name stands for all of its addresses.
     #[arg(long, env = "TRIVET_NODE_SEEDS", value_delimiter = ',')]
     pub seeds: Vec<String>,
     /// Threads that own connections and partitions.

@@ -16,6 +16,7 @@ pub mod error;
 pub mod items;
 pub mod log;
 pub mod metrics;
+pub mod names;
 pub mod neighbours;
 pub mod pool;
 #[cfg(test)]

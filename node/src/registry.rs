@@ -85,8 +85,9 @@ struct State {
     /// Ranges of groups that are about to have them, by the claim's number.
     claims: BTreeMap<u64, Claimed>,
     next_claim: u64,
-    /// What each listener has not been told yet.
-    listeners: Vec<BTreeSet<PartitionId>>,
+    /// What each listener has not been told yet, by its number.
+    listeners: BTreeMap<u64, BTreeSet<PartitionId>>,
+    next_listener: u64,
 }
 
 struct Claimed {
@@ -109,7 +110,7 @@ impl Drop for Claim {
 
 /// One listener's place in the registry.
 pub struct Listener {
-    number: usize,
+    number: u64,
     pub changes: watch::Receiver<u64>,
 }
 
@@ -141,7 +142,7 @@ impl Registry {
         if let Some(before) = before {
             state.discount(&before);
         }
-        for listener in &mut state.listeners {
+        for listener in state.listeners.values_mut() {
             listener.insert(partition);
         }
         drop(state);
@@ -217,14 +218,21 @@ impl Registry {
     /// Hears of every change from now on.
     pub fn listen(&self) -> Listener {
         let mut state = self.lock();
-        state.listeners.push(BTreeSet::new());
-        Listener { number: state.listeners.len() - 1, changes: self.version.subscribe() }
+        let number = state.next_listener;
+        state.next_listener += 1;
+        state.listeners.insert(number, BTreeSet::new());
+        Listener { number, changes: self.version.subscribe() }
+    }
+
+    /// It asks no more: nothing gathers for it.
+    pub fn leave(&self, listener: &Listener) {
+        self.lock().listeners.remove(&listener.number);
     }
 
     /// What changed since this listener asked last; none for a group that is gone.
     pub fn changed(&self, listener: &Listener) -> Vec<(PartitionId, Option<Summary>)> {
         let mut state = self.lock();
-        let changed = std::mem::take(&mut state.listeners[listener.number]);
+        let changed = state.listeners.get_mut(&listener.number).map(std::mem::take).unwrap_or_default();
         changed.into_iter().map(|partition| (partition, state.groups.get(&partition).cloned())).collect()
     }
 
@@ -314,6 +322,19 @@ mod tests {
         registry.remove(PartitionId(9));
         assert_eq!(registry.counts(), Counts::default());
         assert!(!registry.shares(NodeId(1)));
+    }
+
+    #[test]
+    fn each_listener_hears_what_changed_until_it_leaves() {
+        let registry = Registry::default();
+        let (first, second) = (registry.listen(), registry.listen());
+        registry.put(PartitionId(7), summary(&[1, 2, 3]));
+        let heard = |listener: &Listener| registry.changed(listener).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        assert_eq!((heard(&first), heard(&first)), (vec![PartitionId(7)], vec![]));
+        registry.leave(&first);
+        registry.remove(PartitionId(7));
+        assert_eq!((heard(&first), heard(&second)), (vec![], vec![PartitionId(7)]));
+        assert_ne!(registry.listen().number, second.number);
     }
 
     fn descriptor(id: u64, start: &'static str, end: Option<&'static str>) -> PartitionDescriptor {

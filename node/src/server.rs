@@ -281,11 +281,11 @@ async fn serve(listener: TcpListener, services: Services, mut serving: watch::Re
 
 /// What runs beside the workers' turns, on the first worker's thread.
 fn background(context: &Arc<Context>, config: &Config, runtime: &Handle) -> anyhow::Result<()> {
-    for address in &config.memds {
-        drop(runtime.spawn(crate::announce::announce_to(Arc::clone(context), address.clone())));
+    for name in &config.memds {
+        drop(runtime.spawn(crate::announce::announce_to(Arc::clone(context), name.clone())));
     }
-    if !config.seeds.is_empty() {
-        drop(runtime.spawn(seeds::ask(Arc::clone(context), config.seeds.clone())));
+    for name in &config.seeds {
+        drop(runtime.spawn(seeds::ask(Arc::clone(context), name.clone())));
     }
     if let Some(listen) = config.metrics_listen {
         let listener = metrics_listener(listen)?;

@@ -1,6 +1,8 @@
-//! Asks the seeds who is where: at the start until each has answered once, then slowly. What fails changes nothing.
+//! Asks the seeds who is where: each until it has told of another node, then slowly. What fails changes nothing.
+//!
+//! A seed may be a name that stands for several nodes, this one among them: all of its addresses are asked, since this node
+//! and one that knows nobody tell nothing.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,29 +14,39 @@ use wire::admin::{Directory, DirectoryEntry};
 use crate::context::Context;
 use crate::directory;
 use crate::error::describe;
+use crate::names::Name;
 use crate::transport::Connector;
 use crate::transport::connector::channel;
 
-const PAUSE_UNTIL_ANSWERED: Duration = Duration::from_millis(500);
+const PAUSE_UNTIL_TOLD: Duration = Duration::from_millis(500);
 /// A name in DNS may stand for other nodes by then.
 const PAUSE: Duration = Duration::from_secs(30);
 
-pub async fn ask(context: Arc<Context>, seeds: Vec<String>) {
-    let mut silent: BTreeSet<&String> = seeds.iter().collect();
+/// One seed, for ever.
+pub async fn ask(context: Arc<Context>, seed: String) {
+    let mut name = Name::new(seed);
     loop {
-        for seed in &seeds {
-            match ask_one(&context, seed).await {
-                Ok(()) => {
-                    silent.remove(seed);
-                }
-                Err(error) => tracing::debug!(seed, error = describe(&*error), "a seed does not answer"),
+        let mut told = false;
+        for address in addresses(&context, &mut name).await {
+            match ask_one(&context, &address).await {
+                Ok(of_others) => told |= of_others,
+                Err(error) => tracing::debug!(address, error = describe(&*error), "a seed does not answer"),
             }
         }
-        tokio::time::sleep(if silent.is_empty() { PAUSE } else { PAUSE_UNTIL_ANSWERED }).await;
+        tokio::time::sleep(if told { PAUSE } else { PAUSE_UNTIL_TOLD }).await;
     }
 }
 
-async fn ask_one(context: &Context, seed: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// Nodes in memory have names of their own.
+async fn addresses(context: &Context, name: &mut Name) -> Vec<String> {
+    match context.links.connector() {
+        Connector::Tonic => name.look_up().await.iter().map(ToString::to_string).collect(),
+        Connector::Memory(_) => vec![name.as_str().to_owned()],
+    }
+}
+
+/// Whether it told of another node than this one.
+async fn ask_one(context: &Context, seed: &str) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
     let directory = context.links.directory();
     let entries = directory.entries().into_iter().map(DirectoryEntry::from).collect();
     let request = Directory { entries };
@@ -45,6 +57,8 @@ async fn ask_one(context: &Context, seed: &str) -> Result<(), Box<dyn std::error
             services.admin.exchange_directory(Request::new(request)).await?
         }
     };
-    directory.learn(answer.into_inner().entries.into_iter().map(directory::DirectoryEntry::from));
-    Ok(())
+    let entries = answer.into_inner().entries;
+    let told = entries.iter().any(|entry| entry.node != context.node.0);
+    directory.learn(entries.into_iter().map(directory::DirectoryEntry::from));
+    Ok(told)
 }

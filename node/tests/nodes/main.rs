@@ -8,6 +8,7 @@ mod group;
 mod limits;
 mod many;
 mod moves;
+mod names;
 mod neighbours;
 mod recovery;
 mod repair;
