@@ -16,7 +16,7 @@ pub struct Config {
     /// The node's disk: a folder that nothing else uses.
     #[arg(long, env = "TRIVET_NODE_DATA")]
     pub data: PathBuf,
-    /// Gives an empty data folder its identity. Without it a node never starts on an empty folder.
+    /// Gives an empty data folder an identity of its own. Without it a node waits on an empty folder until it is given one.
     #[arg(long, env = "TRIVET_NODE_FORMAT")]
     pub format: bool,
     /// The failure domain that the node stands in.

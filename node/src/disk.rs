@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/format      the format version; another version is refused untouched
+//! DIR/store       which folder this is: 64 random bits, drawn and synced by the first start, before there is an identity
 //! DIR/identity    node id and zone, written once, synced
 //! DIR/start       how often a process has started on this folder, raised and synced at every start
 //! DIR/lock        held exclusively while a process runs; says its pid
@@ -17,6 +18,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use model::{NodeId, Zone};
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
@@ -33,6 +35,13 @@ const RECOVERIES: &str = "recoveries";
 pub struct Identity {
     pub node: NodeId,
     pub zone: Zone,
+}
+
+/// Which identity a blank folder is given, and which folder is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    pub node: NodeId,
+    pub store: u64,
 }
 
 /// The reserve is given up in pieces of this: what a start writes (RocksDB's manifest and options, a few records of the
@@ -67,11 +76,27 @@ pub enum DiskError {
     },
 }
 
+/// Why a folder does not take an identity that it is granted.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    #[error("node 0 is no node")]
+    NoNode,
+    #[error("this disk is store {found:016x}, not {:016x}", .wanted.store)]
+    OtherStore { found: u64, wanted: Grant },
+    #[error("this disk belongs to node {found} already, not to node {}", .wanted.node)]
+    Taken { found: NodeId, wanted: Grant },
+    #[error("the identity could not be written")]
+    Write(#[source] DiskError),
+}
+
 /// A folder that this process holds until it is dropped.
 #[derive(Debug)]
 pub struct Disk {
     root: PathBuf,
-    identity: Option<Identity>,
+    store: u64,
+    identity: OnceLock<Identity>,
+    /// Held while an identity is written.
+    taking: Mutex<()>,
     start_number: u64,
     /// Closing it gives the folder free.
     _lock: File,
@@ -90,10 +115,12 @@ impl Disk {
         if !known {
             write_synced(&root.join("format"), format!("{FORMAT}\n").as_bytes())?;
         }
-        let identity = match read_text(&root.join("identity"))? {
-            Some(text) => Some(parse_identity(&text).ok_or_else(|| malformed(root.join("identity")))?),
-            None => None,
-        };
+        let identity = OnceLock::new();
+        if let Some(text) = read_text(&root.join("identity"))? {
+            let found = parse_identity(&text).ok_or_else(|| malformed(root.join("identity")))?;
+            identity.get_or_init(|| found);
+        }
+        let store = take_store(&root.join("store"))?;
         let start = root.join("start");
         let before = match read_text(&start)? {
             Some(text) => text.trim().parse::<u64>().ok(),
@@ -101,24 +128,46 @@ impl Disk {
         };
         let start_number = before.ok_or_else(|| malformed(start.clone()))? + 1;
         write_start(&start, format!("{start_number}\n").as_bytes())?;
-        Ok(Disk { root: root.to_owned(), identity, start_number, _lock: lock })
+        Ok(Disk { root: root.to_owned(), store, identity, taking: Mutex::default(), start_number, _lock: lock })
+    }
+
+    /// Which folder this is, whoever's it becomes.
+    pub fn store(&self) -> u64 {
+        self.store
     }
 
     /// None while the folder is blank: a blank folder takes no identity by itself.
     pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
+        self.identity.get()
     }
 
     /// Gives a blank folder its identity, synced; refused if it has another one, nothing to do if it has this one.
-    pub fn take_identity(&mut self, wanted: Identity) -> Result<(), DiskError> {
-        match &self.identity {
+    pub fn take_identity(&self, wanted: Identity) -> Result<(), DiskError> {
+        let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.identity.get() {
             Some(found) if *found == wanted => Ok(()),
             Some(found) => Err(DiskError::OtherIdentity { path: self.root.clone(), found: found.clone(), wanted }),
             None => {
                 write_synced(&self.root.join("identity"), print_identity(&wanted).as_bytes())?;
-                self.identity = Some(wanted);
+                self.identity.get_or_init(|| wanted);
                 Ok(())
             }
+        }
+    }
+
+    /// The same on another's word: refused unless this is the folder that is meant. Granted again it is done already.
+    pub fn format(&self, wanted: Grant, zone: &Zone) -> Result<(), FormatError> {
+        let Grant { node, store } = wanted;
+        if node == NodeId(0) {
+            return Err(FormatError::NoNode);
+        }
+        if store != self.store {
+            return Err(FormatError::OtherStore { found: self.store, wanted });
+        }
+        match self.take_identity(Identity { node, zone: zone.clone() }) {
+            Ok(()) => Ok(()),
+            Err(DiskError::OtherIdentity { found, .. }) => Err(FormatError::Taken { found: found.node, wanted }),
+            Err(error) => Err(FormatError::Write(error)),
         }
     }
 
@@ -253,17 +302,40 @@ fn take_lock(root: &Path) -> Result<File, DiskError> {
     Ok(lock)
 }
 
-fn print_identity(identity: &Identity) -> String {
-    let body = format!("{} {}", identity.node, identity.zone);
+/// The folder's number, drawn if it has none: its first start, or one of before there were numbers.
+fn take_store(path: &Path) -> Result<u64, DiskError> {
+    if let Some(text) = read_text(path)? {
+        return parse_store(&text).ok_or_else(|| malformed(path.to_owned()));
+    }
+    let drawn = getrandom::u64().map_err(io::Error::other).map_err(failed("draw a number for", path))?;
+    write_synced(path, print_store(drawn).as_bytes())?;
+    Ok(drawn)
+}
+
+fn print_store(store: u64) -> String {
+    checked(&format!("{store:016x}"))
+}
+
+fn parse_store(text: &str) -> Option<u64> {
+    u64::from_str_radix(unchecked(text)?, 16).ok()
+}
+
+/// A line with its checksum before it.
+fn checked(body: &str) -> String {
     format!("{:08x} {body}\n", crc32c::crc32c(body.as_bytes()))
 }
 
-fn parse_identity(text: &str) -> Option<Identity> {
+fn unchecked(text: &str) -> Option<&str> {
     let (crc, body) = text.strip_suffix('\n')?.split_once(' ')?;
-    if u32::from_str_radix(crc, 16).ok()? != crc32c::crc32c(body.as_bytes()) {
-        return None;
-    }
-    let (node, zone) = body.split_once(' ')?;
+    (u32::from_str_radix(crc, 16).ok()? == crc32c::crc32c(body.as_bytes())).then_some(body)
+}
+
+fn print_identity(identity: &Identity) -> String {
+    checked(&format!("{} {}", identity.node, identity.zone))
+}
+
+fn parse_identity(text: &str) -> Option<Identity> {
+    let (node, zone) = unchecked(text)?.split_once(' ')?;
     Some(Identity { node: NodeId(u64::from_str_radix(node, 16).ok()?), zone: Zone(zone.to_owned()) })
 }
 
@@ -362,11 +434,11 @@ mod tests {
     #[test]
     fn a_blank_folder_takes_one_identity_and_keeps_it() {
         let dir = tempfile::tempdir().unwrap();
-        let mut disk = open(dir.path()).unwrap();
+        let disk = open(dir.path()).unwrap();
         assert_eq!(disk.identity(), None);
         disk.take_identity(identity()).unwrap();
         drop(disk);
-        let mut disk = open(dir.path()).unwrap();
+        let disk = open(dir.path()).unwrap();
         assert_eq!(disk.identity(), Some(&identity()));
         disk.take_identity(identity()).unwrap();
         let other = Identity { zone: Zone("a".into()), ..identity() };
@@ -374,9 +446,48 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_draws_its_number_at_its_first_start_and_keeps_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap().store();
+        let disk = open(dir.path()).unwrap();
+        assert_eq!((disk.store(), disk.identity()), (store, None));
+        disk.take_identity(identity()).unwrap();
+        drop(disk);
+        assert_eq!(open(dir.path()).unwrap().store(), store);
+        // As one that was made before folders had numbers.
+        fs::remove_file(dir.path().join("store")).unwrap();
+        let drawn = open(dir.path()).unwrap().store();
+        let disk = open(dir.path()).unwrap();
+        assert_eq!((disk.store(), disk.identity()), (drawn, Some(&identity())));
+        assert_ne!(drawn, store);
+        drop(disk);
+        fs::write(dir.path().join("store"), "00000000 0000000000000001\n").unwrap();
+        assert!(matches!(open(dir.path()).unwrap_err(), DiskError::Malformed { .. }));
+    }
+
+    #[test]
+    fn a_blank_folder_takes_the_identity_that_is_meant_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = open(dir.path()).unwrap();
+        let (store, zone) = (disk.store(), identity().zone);
+        let grant = |node, store| Grant { node: NodeId(node), store };
+        assert!(matches!(disk.format(grant(0, store), &zone), Err(FormatError::NoNode)));
+        let other = disk.format(grant(0xabc, store ^ 1), &zone).unwrap_err();
+        assert_eq!(other.to_string(), format!("this disk is store {store:016x}, not {:016x}", store ^ 1));
+        assert_eq!(disk.identity(), None);
+        for _ in 0..2 {
+            disk.format(grant(0xabc, store), &zone).unwrap();
+        }
+        assert!(matches!(disk.format(grant(0xabd, store), &zone), Err(FormatError::Taken { .. })));
+        assert!(matches!(disk.format(grant(0xabc, store ^ 1), &zone), Err(FormatError::OtherStore { .. })));
+        drop(disk);
+        assert_eq!(open(dir.path()).unwrap().identity(), Some(&identity()));
+    }
+
+    #[test]
     fn a_damaged_identity_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let mut disk = open(dir.path()).unwrap();
+        let disk = open(dir.path()).unwrap();
         disk.take_identity(identity()).unwrap();
         drop(disk);
         let path = dir.path().join("identity");

@@ -1,17 +1,19 @@
-//! A node from its start to its end: opens the disk, starts workers, serves, stops.
+//! A node from its start to its end: waits for an identity where its disk is blank, opens the disk, starts workers, serves, stops.
 //!
 //! `trivet node` calls [`run`]; `trivet local` starts several [`Node`]s in one process.
 
+pub mod blank;
+pub mod ground;
 pub mod open;
 pub mod scrape;
 pub mod seeds;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use model::{NodeId, PartitionId};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -28,6 +30,9 @@ use crate::transport::{CONNECTION_WINDOW_BYTES, Connector, STREAM_WINDOW_BYTES};
 use crate::worker::command::Command;
 use crate::worker::inbox::Mail;
 use crate::worker::{Beginning, Worker};
+use blank::Waited;
+use ground::Ground;
+use scrape::{Health, Stage};
 
 /// How often a stopping node asks its leaders to hand over.
 const RESIGN_EVERY: Duration = Duration::from_millis(200);
@@ -38,9 +43,17 @@ const STOP_HEARD_WITHIN: Duration = Duration::from_millis(500);
 /// How long a worker's runtime may take to end its tasks.
 const END_TASKS: Duration = Duration::from_secs(1);
 
-/// Until `shutdown` resolves; then hands leaders over and stops cleanly.
+/// Until `shutdown` resolves; then hands leaders over and stops cleanly. A blank disk waits for its identity first.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let node = Node::start(config, Connector::Tonic)?;
+    let ground = Ground::take(config)?;
+    let mut shutdown = std::pin::pin!(shutdown);
+    if ground.disk.identity().is_none() {
+        match blank::wait(&ground, shutdown.as_mut()).await? {
+            Waited::Formatted => (),
+            Waited::Stopped => return Ok(()),
+        }
+    }
+    let node = Node::on(ground, Connector::Tonic)?;
     shutdown.await;
     node.stop().await
 }
@@ -52,6 +65,7 @@ pub struct Node {
     connector: Connector,
     address: String,
     stop_timeout: Duration,
+    health: Health,
     threads: Vec<JoinHandle<()>>,
     /// Dropped when the servers are to end.
     serving: Option<watch::Sender<()>>,
@@ -65,18 +79,31 @@ struct Thread {
 }
 
 impl Node {
-    /// Opens the disk, starts every replica, then serves. Ready when it returns; blocks until then.
+    /// Takes a folder that has an identity, or may be given one. Ready when it returns; blocks until then.
     pub fn start(config: Config, connector: Connector) -> anyhow::Result<Node> {
-        config.validate()?;
-        tracing::info!(?config, "starts");
-        let listener = TcpListener::bind(config.listen).with_context(|| format!("listen on {}", config.listen))?;
-        listener.set_nonblocking(true).context("prepare the listener")?;
-        let bound = listener.local_addr().context("ask for the listener's address")?;
-        let address = config.advertise.clone().unwrap_or_else(|| bound.to_string());
+        Node::on(Ground::take(config)?, connector)
+    }
 
+    /// Opens the disk, starts every replica, then serves.
+    pub fn on(ground: Ground, connector: Connector) -> anyhow::Result<Node> {
+        let Ground { config, listener, address, disk, metrics, health } = ground;
+        if disk.identity().is_none() {
+            bail!(
+                "the data folder {} has no identity, and an empty disk takes none by itself (--format)",
+                config.data.display()
+            );
+        }
+        health.is(Stage::Opening);
         let threads = (0..config.workers).map(thread).collect::<Result<Vec<Thread>, _>>()?;
         let runtimes: Vec<Handle> = threads.iter().map(|thread| thread.handle.clone()).collect();
-        let opening = open::Opening { config: &config, address: &address, connector: &connector, runtimes: &runtimes };
+        let opening = open::Opening {
+            config: &config,
+            disk,
+            metrics,
+            address: &address,
+            connector: &connector,
+            runtimes: &runtimes,
+        };
         let opened = match open::open(&opening) {
             Ok(opened) => opened,
             Err(error) => {
@@ -100,8 +127,11 @@ impl Node {
             drop(runtime.spawn(serve(listener, services.clone(), serving.subscribe())));
         }
         let stop_timeout = config.stop_timeout.duration();
-        let node = Node { context, services, connector, address, stop_timeout, threads: joins, serving: Some(serving) };
-        background(&node.context, &config, &runtimes[0])?;
+        health.is(Stage::Serving(context.log.clone()));
+        let threads = joins;
+        let node =
+            Node { context, services, connector, address, stop_timeout, health, threads, serving: Some(serving) };
+        background(&node.context, &config, &runtimes[0]);
         if let Connector::Memory(memory) = &node.connector {
             memory.join(&node.address, node.services.clone());
         }
@@ -140,6 +170,7 @@ impl Node {
     /// Tells the others, hands leaders over, flushes, closes.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         tracing::info!(node = %self.context.node, "stops");
+        self.health.is(Stage::Stopping(self.context.log.clone()));
         let Context { neighbours, links, registry, .. } = &*self.context;
         neighbours.stop(links, registry, STOP_HEARD_WITHIN).await;
         self.hand_over().await;
@@ -280,24 +311,13 @@ async fn serve(listener: TcpListener, services: Services, mut serving: watch::Re
 }
 
 /// What runs beside the workers' turns, on the first worker's thread.
-fn background(context: &Arc<Context>, config: &Config, runtime: &Handle) -> anyhow::Result<()> {
+fn background(context: &Arc<Context>, config: &Config, runtime: &Handle) {
     for name in &config.memds {
         drop(runtime.spawn(crate::announce::announce_to(Arc::clone(context), name.clone())));
     }
     for name in &config.seeds {
         drop(runtime.spawn(seeds::ask(Arc::clone(context), name.clone())));
     }
-    if let Some(listen) = config.metrics_listen {
-        let listener = metrics_listener(listen)?;
-        drop(runtime.spawn(scrape::serve(Arc::clone(context), listener)));
-    }
-    Ok(())
-}
-
-fn metrics_listener(listen: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(listen).with_context(|| format!("listen on {listen} for metrics"))?;
-    listener.set_nonblocking(true).context("prepare the metrics listener")?;
-    Ok(listener)
 }
 
 /// Until none of these groups is led here in its term any more; at any time those that still are.

@@ -170,6 +170,7 @@ fn hostile_commands_to_nodes_are_refused_or_read() {
     };
     let target = |input: &[u8]| {
         read::<admin::NodeStatus>(input);
+        read::<admin::FormatRequest>(input);
         read::<admin::ListGroupsAnswer>(input);
         read::<admin::CreateGroupRequest>(input);
         read::<admin::SetTableRequest>(input);

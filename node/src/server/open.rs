@@ -1,10 +1,10 @@
-//! Opening a node's disk: whose it is, its log, its items, and every replica that lives on it.
+//! Opening a node's disk: its log, its items, and every replica that lives on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use model::{KeyRange, NodeId, PartitionId, Zone};
+use model::{KeyRange, NodeId, PartitionId};
 use replica::state::BIRTH_INDEX;
 use replica::{AppliedMark, GroupState, LogStart, Options, Replica, Start};
 use tokio::runtime::Handle;
@@ -41,6 +41,9 @@ const BACKGROUND_QUEUE: usize = 256;
 /// What is opened for whom.
 pub struct Opening<'a> {
     pub config: &'a Config,
+    /// Has an identity.
+    pub disk: Arc<Disk>,
+    pub metrics: Arc<Metrics>,
     pub address: &'a str,
     pub connector: &'a Connector,
     pub runtimes: &'a [Handle],
@@ -82,11 +85,10 @@ impl LogListener for Listener {
 }
 
 pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
-    let Opening { config, address, connector, runtimes } = opening;
-    let disk = Arc::new(open_disk(config)?);
+    let Opening { config, disk, metrics, address, connector, runtimes } = opening;
+    let (disk, metrics) = (Arc::clone(disk), Arc::clone(metrics));
     let Identity { node, zone } = disk.identity().cloned().context("read the node's identity")?;
     let start_number = disk.start_number();
-    let metrics = Arc::new(Metrics::new().context("register metrics")?);
     let inboxes = Inboxes::new(config.workers, Arc::clone(&metrics));
     let disk_bytes = disk.space().context("ask how large the disk is")?.total_bytes / config.sharers;
     let items_options = items_options(config, &disk, Part { node, disk_bytes });
@@ -158,42 +160,12 @@ fn rhythm(config: &Config) -> Rhythm {
     }
 }
 
-fn open_disk(config: &Config) -> anyhow::Result<Disk> {
-    let mut disk = Disk::open(&config.data).context("open the data folder")?;
-    match disk.identity() {
-        Some(identity) if identity.zone.0 != config.zone => {
-            bail!("the data folder stands in zone {}, not in zone {}", identity.zone, config.zone)
-        }
-        Some(_) => (),
-        None if config.format => {
-            let identity = Identity { node: random_id()?, zone: Zone(config.zone.clone()) };
-            tracing::info!(node = %identity.node, zone = %identity.zone, "takes an identity");
-            disk.take_identity(identity).context("give the data folder its identity")?;
-        }
-        None => bail!(
-            "the data folder {} has no identity, and an empty disk takes none by itself (--format)",
-            config.data.display()
-        ),
-    }
-    Ok(disk)
-}
-
 fn room_options(config: &Config, items: &ItemsOptions) -> RoomOptions {
     RoomOptions {
         scarce_below_bytes: config.reserve.0,
         reserve_bytes: items.flush_bytes() + RESERVE_STEP_BYTES,
         sharers: config.sharers,
         calm: CALM,
-    }
-}
-
-/// Random and never 0, which stands for no node.
-fn random_id() -> anyhow::Result<NodeId> {
-    loop {
-        match getrandom::u64().context("find randomness")? {
-            0 => (),
-            id => return Ok(NodeId(id)),
-        }
     }
 }
 

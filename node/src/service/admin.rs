@@ -10,13 +10,14 @@ use tonic::{Code, Request, Response, Status};
 use wire::admin::admin_server::Admin;
 use wire::admin::change_replicas_request::Change as WireChange;
 use wire::admin::{
-    ChangeReplicasRequest, CreateGroupRequest, DestroyGroupRequest, Directory, Done, GroupStatus, ListGroupsAnswer,
-    ListGroupsRequest, NodeStatus, RecoverGroupRequest, SetTableRequest, SplitGroupRequest, StatusRequest,
-    TransferLeaderRequest,
+    ChangeReplicasRequest, CreateGroupRequest, DestroyGroupRequest, Directory, Done, FormatRequest, GroupStatus,
+    ListGroupsAnswer, ListGroupsRequest, NodeStatus, RecoverGroupRequest, SetTableRequest, SplitGroupRequest,
+    StatusRequest, TransferLeaderRequest,
 };
 
 use crate::context::Context;
 use crate::directory::DirectoryEntry;
+use crate::disk::{FormatError, Grant};
 use crate::error::describe;
 use crate::registry::Counts;
 use crate::room::RoomState;
@@ -83,7 +84,16 @@ impl Admin for AdminService {
             // Every replica is started before the services are.
             ready: true,
             accepts_replicas: context.room.get() == RoomState::Enough,
+            store: context.disk.store(),
         }))
+    }
+
+    /// The identity is there already: this tells only whether it is the one that is meant.
+    async fn format(&self, request: Request<FormatRequest>) -> Result<Response<Done>, Status> {
+        let FormatRequest { node, store } = request.into_inner();
+        let Context { disk, zone, .. } = &*self.context;
+        let formatted = disk.format(Grant { node: NodeId(node), store }, zone);
+        formatted.map(|()| Response::new(Done {})).map_err(|error| status_of_format(&error))
     }
 
     async fn list_groups(&self, request: Request<ListGroupsRequest>) -> Result<Response<ListGroupsAnswer>, Status> {
@@ -173,6 +183,14 @@ impl Admin for AdminService {
 
 fn malformed(error: &model::codec::DecodeError) -> Status {
     Status::invalid_argument(format!("a descriptor is malformed: {error}"))
+}
+
+pub fn status_of_format(error: &FormatError) -> Status {
+    match error {
+        FormatError::NoNode => Status::invalid_argument(describe(error)),
+        FormatError::OtherStore { .. } | FormatError::Taken { .. } => Status::failed_precondition(describe(error)),
+        FormatError::Write(_) => Status::internal(describe(error)),
+    }
 }
 
 fn status_of(error: &CommandError) -> Status {

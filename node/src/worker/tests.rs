@@ -30,8 +30,10 @@ use wire::raft::SnapshotHeader;
 
 use super::*;
 use crate::config::{ByteSize, Config, Milliseconds};
+use crate::metrics::Metrics;
 use crate::neighbours::News;
-use crate::server::open::{Opening, open};
+use crate::server::ground::open_disk;
+use crate::server::open::{Opened, Opening, open};
 use crate::service::data::{Connection, DataService};
 use crate::transport::convert::Parcel;
 use crate::transport::memory::Frameway;
@@ -72,6 +74,20 @@ fn config(folder: &TempDir) -> Config {
     }
 }
 
+/// The folder, formatted if it was blank.
+fn opened(folder: &TempDir) -> Opened {
+    let config = config(folder);
+    let opening = Opening {
+        config: &config,
+        disk: Arc::new(open_disk(&config).unwrap()),
+        metrics: Arc::new(Metrics::new().unwrap()),
+        address: "nowhere:1",
+        connector: &Connector::Memory(Memory::new(Frameway::Encoded)),
+        runtimes: &[Handle::current()],
+    };
+    open(&opening).unwrap()
+}
+
 struct Fixture {
     worker: Worker,
     _folder: TempDir,
@@ -92,14 +108,7 @@ impl Fixture {
     /// A worker whose only group was just born, one of three replicas; the others do not exist.
     async fn start() -> Fixture {
         let folder = TempDir::new().unwrap();
-        let connector = Connector::Memory(Memory::new(Frameway::Encoded));
-        let opening = Opening {
-            config: &config(&folder),
-            address: "nowhere:1",
-            connector: &connector,
-            runtimes: &[Handle::current()],
-        };
-        let context = open(&opening).unwrap().context;
+        let context = opened(&folder).context;
         let tick = Duration::from_millis(50);
         let beginning = Beginning { worker: 0, context, groups: Vec::new(), corrupt: BTreeSet::new(), tick };
         let mut fixture = Fixture { worker: Worker::new(beginning), _folder: folder };

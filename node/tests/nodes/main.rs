@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics rather than return an error")]
 
+mod blank;
 mod full_disk;
 mod group;
 mod limits;

@@ -192,16 +192,13 @@ impl World {
 
     pub async fn client(&self, number: usize) -> Client {
         let node = self.node(number);
-        let (requests, queue) = mpsc::channel(16);
-        let frames = ReceiverStream::new(queue);
         match self.way {
-            Way::Tonic => {
-                let channel = connector::channel(node.address()).await.unwrap();
-                let mut client = DataClient::new(channel).max_decoding_message_size(64 << 20);
-                let answers = client.exchange(frames).await.unwrap().into_inner();
-                Client::new(requests, answers)
+            Way::Tonic => Client::at(node.address()).await,
+            Way::Memory => {
+                let (requests, queue) = mpsc::channel(16);
+                let frames = ReceiverStream::new(queue);
+                Client::new(requests, self.memory.data(node.address(), frames).unwrap())
             }
-            Way::Memory => Client::new(requests, self.memory.data(node.address(), frames).unwrap()),
         }
     }
 }
@@ -226,6 +223,15 @@ pub struct Client {
 }
 
 impl Client {
+    /// Over gRPC, to whoever listens there.
+    pub async fn at(address: &str) -> Client {
+        let (requests, queue) = mpsc::channel(16);
+        let channel = connector::channel(address).await.unwrap();
+        let mut client = DataClient::new(channel).max_decoding_message_size(64 << 20);
+        let answers = client.exchange(ReceiverStream::new(queue)).await.unwrap().into_inner();
+        Client::new(requests, answers)
+    }
+
     fn new(
         requests: mpsc::Sender<RequestFrame>,
         mut answers: impl Stream<Item = Result<ResponseFrame, Status>> + Unpin + Send + 'static,

@@ -52,14 +52,7 @@ fn append(after: (u64, u64), entries: Vec<Entry>) -> Message {
 
 impl Fixture {
     fn reopen(folder: TempDir) -> Fixture {
-        let connector = Connector::Memory(Memory::new(Frameway::Encoded));
-        let opening = Opening {
-            config: &config(&folder),
-            address: "nowhere:1",
-            connector: &connector,
-            runtimes: &[Handle::current()],
-        };
-        let mut opened = open(&opening).unwrap();
+        let mut opened = opened(&folder);
         let crate::server::open::WorkerGroups { groups, corrupt } = opened.groups.remove(0);
         let tick = Duration::from_millis(50);
         let beginning = Beginning { worker: 0, context: opened.context, groups, corrupt, tick };
