@@ -1,6 +1,9 @@
 //! Who is where: processes know each other by id, and this is where ids become addresses.
 //!
-//! The newest start number wins. Seeds and DNS only bring the first entries; nothing that fails ever empties the list.
+//! The newest start number wins. Seeds and DNS only bring the first entries; nothing that fails ever empties the list. It is kept
+//! in the node's folder, so that a node which starts again needs neither.
+
+pub mod file;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -21,6 +24,7 @@ pub struct DirectoryEntry {
 
 /// Everyone this node knows, itself included.
 pub struct Directory {
+    own: NodeId,
     entries: Mutex<BTreeMap<NodeId, DirectoryEntry>>,
     /// Rises with every change.
     version: watch::Sender<u64>,
@@ -28,8 +32,9 @@ pub struct Directory {
 
 impl Directory {
     pub fn new(own: DirectoryEntry) -> Directory {
-        let entries = BTreeMap::from([(own.node, own)]);
-        Directory { entries: Mutex::new(entries), version: watch::Sender::new(1) }
+        let node = own.node;
+        let entries = BTreeMap::from([(node, own)]);
+        Directory { own: node, entries: Mutex::new(entries), version: watch::Sender::new(1) }
     }
 
     /// Whether anything was news.
@@ -59,6 +64,11 @@ impl Directory {
 
     pub fn entries(&self) -> Vec<DirectoryEntry> {
         self.lock().values().cloned().collect()
+    }
+
+    /// But for this node.
+    pub fn others(&self) -> Vec<DirectoryEntry> {
+        self.lock().values().filter(|entry| entry.node != self.own).cloned().collect()
     }
 
     pub fn nodes(&self) -> Vec<NodeId> {

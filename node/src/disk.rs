@@ -7,6 +7,7 @@
 //! DIR/start       how often a process has started on this folder, raised and synced at every start
 //! DIR/lock        held exclusively while a process runs; says its pid
 //! DIR/recoveries  the audit record of unsafe recoveries, a line each, synced before anything is done (`worker/recovery`)
+//! DIR/directory   what the node knows of the others, for its next start (`directory/file`)
 //! DIR/reserve     bytes kept back, given up in steps where the disk refuses what must be written
 //! DIR/log/        room `log`       DIR/items/  room `items`
 //! DIR/outgoing/, DIR/incoming/     room `snapshot`
@@ -29,6 +30,7 @@ const FORMAT: u32 = 1;
 const HARMLESS: [&str; 3] = ["lock", "format.new", "lost+found"];
 const RESERVE: &str = "reserve";
 const RECOVERIES: &str = "recoveries";
+const DIRECTORY: &str = "directory";
 
 /// Whose folder it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +208,16 @@ impl Disk {
         write().map_err(failed("write", &path))
     }
 
+    /// What was last kept there of the other nodes; none before anything was.
+    pub fn read_directory(&self) -> Result<Option<Vec<u8>>, DiskError> {
+        read_bytes(&self.root.join(DIRECTORY))
+    }
+
+    /// Replaced whole, durable when it returns.
+    pub fn write_directory(&self, bytes: &[u8]) -> Result<(), DiskError> {
+        write_synced(&self.root.join(DIRECTORY), bytes)
+    }
+
     pub fn space(&self) -> Result<Space, DiskError> {
         space_of(&self.root)
     }
@@ -337,6 +349,14 @@ fn print_identity(identity: &Identity) -> String {
 fn parse_identity(text: &str) -> Option<Identity> {
     let (node, zone) = unchecked(text)?.split_once(' ')?;
     Some(Identity { node: NodeId(u64::from_str_radix(node, 16).ok()?), zone: Zone(zone.to_owned()) })
+}
+
+fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
+    }
 }
 
 fn read_text(path: &Path) -> Result<Option<String>, DiskError> {

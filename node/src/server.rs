@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::context::Context;
+use crate::directory;
 use crate::error::describe;
 use crate::registry::Registry;
 use crate::service::Services;
@@ -175,6 +176,9 @@ impl Node {
         neighbours.stop(links, registry, STOP_HEARD_WITHIN).await;
         self.hand_over().await;
         self.end_threads();
+        if let Err(error) = directory::file::save(&self.context.disk, self.context.links.directory()) {
+            tracing::warn!(error = describe(&error), "failed to keep the directory");
+        }
         let flushed = self.context.items.flush();
         self.context.log.close();
         match flushed {
@@ -318,6 +322,7 @@ fn background(context: &Arc<Context>, config: &Config, runtime: &Handle) {
     for name in &config.seeds {
         drop(runtime.spawn(seeds::ask(Arc::clone(context), name.clone())));
     }
+    drop(runtime.spawn(directory::file::keep(Arc::clone(context))));
 }
 
 /// Until none of these groups is led here in its term any more; at any time those that still are.

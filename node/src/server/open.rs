@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::context::Context;
-use crate::directory::{Directory, DirectoryEntry};
+use crate::directory::{self, Directory, DirectoryEntry};
 use crate::disk::{Disk, Identity, RESERVE_STEP_BYTES};
 use crate::error::describe;
 use crate::items::{GroupRecords, Items, ItemsOptions};
@@ -103,6 +103,7 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
         .context("finish the snapshots that were being installed")?;
     let own = DirectoryEntry { node, zone: zone.clone(), address: (*address).to_owned(), start_number };
     let directory = Arc::new(Directory::new(own));
+    directory.learn(directory::file::load(&disk).context("read the directory that was kept")?);
     let neighbours = Arc::new(Neighbours::new(NeighboursOptions {
         node,
         directory: Arc::clone(&directory),

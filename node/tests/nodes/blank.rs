@@ -1,4 +1,5 @@
-//! A node whose disk is blank: it waits, is told who it is, and serves where it waited.
+//! A node whose disk is blank: it waits, is told who it is, and serves where it waited. And nodes that come back together,
+//! with nobody to ask who is where.
 
 use model::{NodeId, TableStatus};
 use node::Config;
@@ -17,7 +18,9 @@ use wire::data::data_client::DataClient;
 use wire::raft::Frame;
 use wire::raft::raft_client::RaftClient;
 
-use crate::world::{Client, PATIENCE, config, descriptor, eventually, is_applied, put, table, zone};
+use crate::world::{
+    Client, PATIENCE, attributes, config, descriptor, eventually, get, is_applied, item_of, put, table, zone,
+};
 
 const WAITS: &str = "the disk is blank and waits to be formatted";
 
@@ -26,7 +29,7 @@ struct Process {
     config: Config,
     address: String,
     running: Option<(oneshot::Sender<()>, JoinHandle<anyhow::Result<()>>)>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Process {
@@ -42,7 +45,7 @@ impl Process {
             metrics_listen: Some(at(7401)),
             ..config(&folder, usize::from(number), Vec::new())
         };
-        Process { config, address: at(7400).to_string(), running: None, _folder: folder }
+        Process { config, address: at(7400).to_string(), running: None, folder }
     }
 
     fn start(&mut self, seeds: &[&str]) {
@@ -186,9 +189,24 @@ async fn a_blank_node_stops_when_it_is_asked_to_and_is_the_same_disk_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_that_were_told_who_they_are_make_a_group() {
+async fn nodes_find_each_other_again_with_dead_seeds_and_no_memds() {
     let mut processes = three([40, 41, 42]).await;
-    assert!(is_applied(&leader(&processes).await.one(descriptor(&[]).epoch, put("key", "text")).await));
+    let epoch = descriptor(&[]).epoch;
+    assert!(is_applied(&leader(&processes).await.one(epoch, put("key", "text")).await));
+    for process in &mut processes {
+        // Not only by who stops in peace.
+        let kept = process.folder.path().join("data/directory");
+        eventually(async || kept.exists().then_some(())).await;
+        process.stop().await;
+    }
+    for process in &mut processes {
+        process.start(&["nobody.invalid:7400", "127.0.0.1:1"]);
+    }
+    for (process, node) in processes.iter().zip(1..) {
+        assert_eq!(process.status(|status| status.ready).await.node, node);
+    }
+    let client = leader(&processes).await;
+    assert_eq!(item_of(client.one(epoch, get("key")).await), Some(attributes("key", "text")));
     for process in &mut processes {
         process.stop().await;
     }
