@@ -1,7 +1,7 @@
 //! What only a leader has: the writes that wait, the overlay, the proposals on their way, the reads to confirm.
 //!
-//! It lives for one term of one leader. When leadership is lost it is taken apart: what was proposed is unknown, everything
-//! else was surely not applied. Until the first entry of the term is applied, requests wait in the lobby, for one election
+//! It lives for one term of one leader. When leadership is lost it is taken apart: what was proposed is open (`unsettled`),
+//! everything else was surely not applied. Until the first entry of the term is applied, requests wait in the lobby, for one election
 //! time-out at most: entries inherited from others may be committed and not yet applied while the overlay is empty.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -20,6 +20,7 @@ use crate::reads::{Reader, Rounds};
 use crate::repair::Repair;
 use crate::split::Dividing;
 use crate::state::GroupState;
+use crate::unsettled::Lost;
 use crate::{Answer, Effects, Event, Mutant, Now, Options, Refusal, Token, WriteRequest};
 
 pub(crate) struct Leading {
@@ -329,18 +330,8 @@ impl Leading {
         }
     }
 
-    /// Leadership is lost. Writes that are surely committed keep their answers, until they are applied.
-    pub(crate) fn resign(self, effects: &mut Effects, core: &Core) -> VecDeque<(u64, Token, Answer)> {
-        let committed =
-            |index: u64| index <= core.committed() && core.term_at(index).is_some_and(|term| term == self.term);
-        let mut kept = VecDeque::new();
-        for (index, token, answer) in self.proposed {
-            if committed(index) {
-                kept.push_back((index, token, answer));
-            } else {
-                effects.answers.push((token, Answer::Refused(Refusal::Unknown)));
-            }
-        }
+    /// Leadership is lost. What was proposed may still be committed: its answers are for whoever sees what is applied.
+    pub(crate) fn resign(self, effects: &mut Effects, core: &Core) -> Lost {
         let unknown = self.admin.iter().map(|admin| (admin.token, Answer::Refused(Refusal::Unknown)));
         effects.answers.extend(unknown);
         effects.answers.extend(self.oversight.transferred().map(|token| (token, Answer::Done)));
@@ -350,7 +341,7 @@ impl Leading {
         for token in guests.chain(self.queue.tokens()).chain(self.rounds.tokens()).chain(held) {
             effects.answers.push((token, Answer::Refused(Refusal::NotLeader { leader })));
         }
-        kept
+        Lost { term: self.term, writes: self.proposed }
     }
 
     /// It serves, and nobody waits for anything.

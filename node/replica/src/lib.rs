@@ -44,6 +44,7 @@ mod start;
 mod status;
 mod tail;
 mod truncation;
+mod unsettled;
 
 #[cfg(test)]
 mod cluster;

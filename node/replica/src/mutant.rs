@@ -159,7 +159,7 @@ impl Leftovers {
     /// After one election time-out even this one knows, or as soon as it leads again.
     pub(crate) fn end(&mut self, effects: &mut Effects, core: &Core, ticks: u64) {
         if let Some((leading, _)) = self.deposed.take_if(|(_, since)| core.leads() || ticks >= *since + 10) {
-            leading.resign(effects, core);
+            drop(leading.resign(effects, core));
         }
     }
 }

@@ -4,13 +4,12 @@
 //! engine gets in `apply`. Choices the rules leave open:
 //! - Requests that come before a new leader serves wait for it, for one election time-out at most, then `NotReady`.
 //! - Several apply batches may be out; the host answers them in order.
-//! - Writes that are committed when leadership is lost keep their answers; other proposed ones become `Unknown`.
+//! - Writes that are proposed when leadership is lost keep their answers until it is known what became of them (`unsettled`).
 
 mod repairs;
 mod rest;
 
 use std::cmp::Reverse;
-use std::collections::VecDeque;
 
 use model::{PartitionDescriptor, ReplicaId, ReplicaKind, TableDescriptor};
 use raft::Ready;
@@ -31,7 +30,8 @@ use crate::snapshot::Installing;
 use crate::start::StartError;
 use crate::tail::{Abstention, Tail, Told};
 use crate::truncation::Truncation;
-use crate::{Answer, Effects, Envelope, Event, Input, MessageBody, Now, Refusal, SnapshotContent, Start, Token};
+use crate::unsettled::Unsettled;
+use crate::{Answer, Effects, Envelope, Event, Input, MessageBody, Now, Refusal, SnapshotContent, Start};
 use crate::{administration, persistence, snapshot, start};
 
 /// One replica of one partition.
@@ -50,8 +50,8 @@ pub struct Replica {
     pub(crate) quorum: Quorum,
     pub(crate) tail: Option<Tail>,
     abstention: Option<Abstention>,
-    /// Committed writes of a leadership that is over.
-    settling: VecDeque<(u64, Token, Answer)>,
+    /// Writes of a leadership that is over.
+    unsettled: Unsettled,
     announced: (Option<ReplicaId>, u64),
     removed: bool,
     pub(crate) sleep: Sleep,
@@ -81,7 +81,7 @@ impl Replica {
             quorum: Quorum::default(),
             tail: prepared.tail_uncertain.then(Tail::default),
             abstention: None,
-            settling: VecDeque::new(),
+            unsettled: Unsettled::default(),
             announced: (None, 0),
             removed: false,
             sleep: Sleep::default(),
@@ -191,6 +191,7 @@ impl Replica {
             return;
         }
         self.clock.ticks += 1;
+        self.unsettled.tick(self.clock.ticks, self.core.leader(), effects);
         if self.installing.is_some() {
             return;
         }
@@ -290,7 +291,8 @@ impl Replica {
         let lost = self.leading.as_ref().is_some_and(|leading| !self.core.leads() || leading.term != self.core.term());
         if lost && let Some(mut leading) = self.leading.take() {
             self.leftovers.keep(self.core.flaw(), &mut leading, &self.core, self.clock.ticks);
-            self.settling.extend(leading.resign(effects, &self.core));
+            let until = self.clock.ticks + self.clock.patience();
+            self.unsettled.lose(leading.resign(effects, &self.core), until, &self.core, effects);
             self.core.log_mut().forget_followers();
             self.sleep.role_changed(self.clock.ticks);
             self.slowness.forget();
@@ -347,6 +349,7 @@ impl Replica {
             let snapshot = ready.snapshot().clone();
             if snapshot.is_empty() {
                 self.core.handed_out(ready);
+                self.unsettled.handed_out(&committed, self.core.leader(), effects);
                 let fates = self.applier.take(&mut self.core, committed, effects);
                 if let Some(leading) = &mut self.leading {
                     leading.fates(&mut desk(&mut self.clock, &self.applier, &self.core, effects), &fates);
@@ -383,6 +386,7 @@ impl Replica {
         self.persistence.installed(&mut self.core, effects);
         self.core.applied_to(index);
         self.applied = index;
+        self.unsettled.installed(index, self.core.leader(), effects);
         let SnapshotContent { state, mark } = installing.content;
         effects.events.push(Event::Descriptor(Box::new(state.descriptor.clone())));
         effects.events.push(Event::Table(Box::new(state.table.clone())));
@@ -396,9 +400,7 @@ impl Replica {
         self.applied = index;
         self.core.applied_to(index);
         self.settle_role(effects);
-        while self.settling.front().is_some_and(|&(settled, ..)| settled <= index) {
-            effects.answers.extend(self.settling.pop_front().map(|(_, token, answer)| (token, answer)));
-        }
+        self.unsettled.applied(index, self.core.leader(), effects);
         let commit_time_us = self.applier.mark.commit_time_us;
         if let Some(leading) = &mut self.leading {
             let mut desk = desk(&mut self.clock, &self.applier, &self.core, effects);

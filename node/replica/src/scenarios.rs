@@ -2,6 +2,7 @@
 
 mod chaos;
 mod elections;
+mod handovers;
 mod log_replicas;
 mod logs;
 mod membership;

@@ -44,7 +44,7 @@ impl Replica {
         let (last, careless) = (self.core.last_index(), self.core.flaw().is(Mutant::SleepsInChange));
         let level = [self.core.committed(), self.applied, self.applier.mark.index].iter().all(|index| *index == last);
         let at_rest = level && self.persistence.is_quiet() && !self.core.change_pending() && !self.core.has_ready();
-        let nobody_waits = self.tail.is_none() && self.installing.is_none() && self.settling.is_empty();
+        let nobody_waits = self.tail.is_none() && self.installing.is_none() && self.unsettled.is_empty();
         let alone = match &self.leading {
             Some(leading) if self.core.flaw().sleeps_alone() => leading.is_idle(),
             Some(leading) => leading.is_idle() && sleep::is_whole(&state.descriptor) && self.core.all_matched(),

@@ -213,6 +213,7 @@ fn a_leader_that_was_deposed_in_its_sleep_serves_nobody() {
     let (read, write) = (cluster.confirm(1), cluster.write(1, put("k", "old")));
     cluster.settle();
     assert!(!cluster.confirmed.contains(&read) && matches!(cluster.answer(read), Answer::Refused(_)));
+    cluster.tick(3);
     assert!(matches!(cluster.answer(write), Answer::Refused(_)));
     assert_ne!(cluster.leader(), 1);
 }
