@@ -41,6 +41,10 @@ const RESIGN_EVERY: Duration = Duration::from_millis(200);
 const RESIGN_AT_ONCE: usize = 256;
 /// How long a stopping node waits until the others have heard of it.
 const STOP_HEARD_WITHIN: Duration = Duration::from_millis(500);
+/// How long it waits until routers have taken their answers. Writes whose leader has just changed hear of it within an election.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
+/// Turns of a worker's tasks after its own last one: what they have to write leaves.
+const LAST_TURNS: usize = 64;
 /// How long a worker's runtime may take to end its tasks.
 const END_TASKS: Duration = Duration::from_secs(1);
 
@@ -168,13 +172,14 @@ impl Node {
         self.context.log.counters()
     }
 
-    /// Tells the others, hands leaders over, flushes, closes.
+    /// Tells the others, hands leaders over, answers who has asked, flushes, closes.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         tracing::info!(node = %self.context.node, "stops");
         self.health.is(Stage::Stopping(self.context.log.clone()));
         let Context { neighbours, links, registry, .. } = &*self.context;
         neighbours.stop(links, registry, STOP_HEARD_WITHIN).await;
         self.hand_over().await;
+        self.services.data.stop(ANSWERED_WITHIN).await;
         self.end_threads();
         if let Err(error) = directory::file::save(&self.context.disk, self.context.links.directory()) {
             tracing::warn!(error = describe(&error), "failed to keep the directory");
@@ -258,7 +263,12 @@ fn thread(number: usize) -> anyhow::Result<Thread> {
     let (begin, beginning) = std::sync::mpsc::channel::<Beginning>();
     let run = move || {
         if let Ok(beginning) = beginning.recv() {
-            runtime.block_on(Worker::new(beginning).run());
+            runtime.block_on(async move {
+                Worker::new(beginning).run().await;
+                for _ in 0..LAST_TURNS {
+                    tokio::task::yield_now().await;
+                }
+            });
         }
         runtime.shutdown_timeout(END_TASKS);
     };

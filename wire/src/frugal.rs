@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn full_frames_of_the_smallest_messages_are_read() {
         let missing = |id| data::Response { id, result: Some(data::response::Result::Got(data::Got { item: None })) };
-        let answers = data::ResponseFrame { responses: (0..200_000).map(missing).collect() };
+        let answers = data::ResponseFrame { responses: (0..200_000).map(missing).collect(), stopping: false };
         let bytes = answers.encode_to_vec();
         assert!(bytes.len() > 1 << 20 && is_frugal::<data::ResponseFrame>(&bytes));
         let get = |id| data::Request {
@@ -169,6 +169,8 @@ mod tests {
         let items = vec![bytes::Bytes::from(vec![0; 1024]); 8 << 10];
         let page = data::Scanned { items, ..Default::default() };
         let page = data::Response { id: 1, result: Some(data::response::Result::Scanned(page)) };
-        assert!(is_frugal::<data::ResponseFrame>(&data::ResponseFrame { responses: vec![page] }.encode_to_vec()));
+        assert!(is_frugal::<data::ResponseFrame>(
+            &data::ResponseFrame { responses: vec![page], stopping: false }.encode_to_vec()
+        ));
     }
 }

@@ -96,7 +96,7 @@ fn hostile_frames_of_data_are_refused_or_read() {
     let fuzz = Fuzz::with_corpus(corpus("data")).with_factor(FACTOR).with_constant(CONSTANT);
     let make = |random: &mut Random| match random.below(2) {
         0 => data::RequestFrame { requests: some(random, request) }.encode_to_vec(),
-        _ => data::ResponseFrame { responses: some(random, response) }.encode_to_vec(),
+        _ => data::ResponseFrame { responses: some(random, response), stopping: false }.encode_to_vec(),
     };
     let target = |input: &[u8]| {
         read::<data::RequestFrame>(input);

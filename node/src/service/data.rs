@@ -1,12 +1,17 @@
 //! `Data.Exchange`: requests from a router into the workers' inboxes, answers from its outbox.
+//!
+//! A node that stops tells its routers, answers what they have sent until then, and ends the streams: a broken stream would leave
+//! every write on it unknown.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use model::PartitionId;
+use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 use wire::data::data_server::Data;
 use wire::data::refused::Reason;
@@ -24,28 +29,38 @@ const PAUSE_READING_BYTES: usize = 8 << 20;
 /// How long until that is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
+/// How long a stopping node waits for the next frame of a router that does not end its side.
+const SILENCE: Duration = Duration::from_millis(100);
+
 /// One router's stream, as the workers see it.
 pub struct Connection {
     pub id: u64,
     outbox: Arc<Outbox<data::Response>>,
+    /// Requests received and not yet answered.
+    owed: watch::Sender<usize>,
 }
 
 impl Connection {
+    fn new(id: u64) -> Arc<Connection> {
+        Arc::new(Connection { id, outbox: Outbox::new(OUTBOX_BYTES), owed: watch::Sender::new(0) })
+    }
+
     /// Answers go out together. Large answers that do not fit any more become small refusals; a write's outcome is always
     /// told.
     pub fn answer(&self, answers: &mut Vec<(data::Response, usize)>) {
+        let answered = answers.len();
         self.outbox.push(answers);
-        if answers.is_empty() {
-            return;
-        }
-        for (response, size) in answers.iter_mut() {
-            if matches!(response.result, Some(Answer::Got(_) | Answer::Scanned(_))) {
-                *response = refusal(response.id, Reason::Overloaded);
-                *size = REFUSAL_BYTES;
+        if !answers.is_empty() {
+            for (response, size) in answers.iter_mut() {
+                if matches!(response.result, Some(Answer::Got(_) | Answer::Scanned(_))) {
+                    *response = refusal(response.id, Reason::Overloaded);
+                    *size = REFUSAL_BYTES;
+                }
             }
+            self.outbox.push_all(answers);
+            answers.clear();
         }
-        self.outbox.push_all(answers);
-        answers.clear();
+        self.owed.send_modify(|owed| *owed = owed.saturating_sub(answered));
     }
 }
 
@@ -63,52 +78,94 @@ pub struct DataService {
     inboxes: Inboxes,
     metrics: Arc<Metrics>,
     connections: Arc<AtomicU64>,
+    /// How many streams there are.
+    open: watch::Sender<usize>,
+    stopping: watch::Sender<bool>,
 }
 
 impl DataService {
     pub fn new(inboxes: Inboxes, metrics: Arc<Metrics>) -> DataService {
-        DataService { inboxes, metrics, connections: Arc::default() }
+        let (open, stopping) = (watch::Sender::new(0), watch::Sender::new(false));
+        DataService { inboxes, metrics, connections: Arc::default(), open, stopping }
     }
 
-    /// Reads requests on a task of its own until either side leaves.
+    /// Takes no new stream, and has each end when everything that came by it is answered; at most for so long.
+    pub async fn stop(&self, within: Duration) {
+        self.stopping.send_replace(true);
+        let mut open = self.open.subscribe();
+        if tokio::time::timeout(within, open.wait_for(|open| *open == 0)).await.is_err() {
+            tracing::warn!(streams = *self.open.borrow(), "stops without having answered everybody");
+        }
+    }
+
+    /// Reads requests on a task of its own until either side leaves. Refused without having read any where the node stops.
     pub fn exchange_frames<S>(
         &self,
-        mut requests: S,
-    ) -> impl Stream<Item = Result<ResponseFrame, Status>> + Send + 'static + use<S>
+        requests: S,
+    ) -> Result<impl Stream<Item = Result<ResponseFrame, Status>> + Send + 'static + use<S>, Status>
     where
         S: Stream<Item = Result<RequestFrame, Status>> + Unpin + Send + 'static,
     {
-        let outbox = Outbox::new(OUTBOX_BYTES);
-        let id = self.connections.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Connection { id, outbox: Arc::clone(&outbox) });
+        if *self.stopping.borrow() {
+            return Err(Status::unavailable("the node is stopping"));
+        }
+        let connection = Connection::new(self.connections.fetch_add(1, Ordering::Relaxed));
+        let outbox = Arc::clone(&connection.outbox);
         let answers = outbox.stream();
-        let service = self.clone();
-        let reader = tokio::spawn(async move {
-            while let Some(frame) = requests.next().await {
-                match frame {
-                    Ok(frame) => service.receive(&connection, frame),
-                    Err(error) => {
-                        tracing::debug!(%error, "a router's stream broke");
-                        break;
-                    }
-                }
-                while connection.outbox.bytes() > PAUSE_READING_BYTES {
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                }
-            }
-            connection.outbox.close();
-        });
+        let reader = tokio::spawn(self.clone().read(connection, requests));
+        self.open.send_modify(|open| *open += 1);
+        let reading = Reading { outbox, reader, open: self.open.clone() };
         let metrics = Arc::clone(&self.metrics);
-        let reading = Reading { outbox, reader };
-        answers.map(move |responses| {
+        let answers = answers.map(move |responses| {
             let _reading = &reading;
             metrics.response_frames.inc();
-            Ok(ResponseFrame { responses })
-        })
+            Some(ResponseFrame { responses, stopping: false })
+        });
+        let mut stopping = self.stopping.subscribe();
+        let word = async move {
+            // Whoever could say it is gone with the node.
+            drop(stopping.wait_for(|stopping| *stopping).await);
+            Some(ResponseFrame { responses: Vec::new(), stopping: true })
+        };
+        let answers = answers.chain(stream::once(ready(None)));
+        let frames = stream::select(answers, stream::once(word).boxed());
+        Ok(frames.scan((), |(), frame| ready(frame.map(Ok))))
+    }
+
+    async fn read<S>(self, connection: Arc<Connection>, mut requests: S)
+    where
+        S: Stream<Item = Result<RequestFrame, Status>> + Unpin + Send + 'static,
+    {
+        let mut stopping = self.stopping.subscribe();
+        loop {
+            let frame = tokio::select! {
+                biased;
+                frame = requests.next() => frame,
+                () = silence(&mut stopping) => None,
+            };
+            match frame {
+                Some(Ok(frame)) => self.receive(&connection, frame),
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "a router's stream broke");
+                    break;
+                }
+                None if *self.stopping.borrow() => {
+                    let mut owed = connection.owed.subscribe();
+                    drop(owed.wait_for(|owed| *owed == 0).await);
+                    return connection.outbox.finish();
+                }
+                None => break,
+            }
+            while connection.outbox.bytes() > PAUSE_READING_BYTES {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        }
+        connection.outbox.close();
     }
 
     fn receive(&self, connection: &Arc<Connection>, frame: RequestFrame) {
         self.metrics.request_frames.inc();
+        connection.owed.send_modify(|owed| *owed += frame.requests.len());
         let received = Instant::now();
         let split = self.inboxes.split(frame.requests, |request| PartitionId(request.partition));
         for (worker, requests) in split {
@@ -130,12 +187,14 @@ impl DataService {
 struct Reading {
     outbox: Arc<Outbox<data::Response>>,
     reader: tokio::task::JoinHandle<()>,
+    open: watch::Sender<usize>,
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
         self.outbox.close();
         self.reader.abort();
+        self.open.send_modify(|open| *open -= 1);
     }
 }
 
@@ -147,8 +206,16 @@ impl Data for DataService {
         &self,
         request: Request<Streaming<RequestFrame>>,
     ) -> Result<Response<Self::ExchangeStream>, Status> {
-        Ok(Response::new(Box::pin(self.exchange_frames(request.into_inner()))))
+        Ok(Response::new(Box::pin(self.exchange_frames(request.into_inner())?)))
     }
+}
+
+/// The node stops, and nothing has come for a while since.
+async fn silence(stopping: &mut watch::Receiver<bool>) {
+    if stopping.wait_for(|stopping| *stopping).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(SILENCE).await;
 }
 
 /// About how many bytes a request holds in memory: what queues count.

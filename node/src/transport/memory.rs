@@ -76,6 +76,7 @@ impl Memory {
         let (services, mut gone) = self.place(address)?;
         let way = self.frames;
         let answers = services.data.exchange_frames(requests.map(move |frame| Ok(over(way, frame))).boxed());
+        let answers = answers.map_err(|status| LinkError::Ended(status.to_string()))?;
         let left = async move { while gone.changed().await.is_ok() {} };
         Ok(answers.map(move |frame| frame.map(|frame| over(way, frame))).take_until(left.boxed()))
     }

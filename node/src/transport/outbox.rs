@@ -35,6 +35,8 @@ enum Mode {
     Open,
     /// There is no connection, and the last attempt to get one failed.
     Down,
+    /// For good, once what waits has left.
+    Finishing,
     /// For good.
     Closed,
 }
@@ -87,6 +89,21 @@ impl<T> Outbox<T> {
     /// Nothing is taken from it any more, and nothing accepted.
     pub fn close(&self) {
         self.set(Mode::Closed);
+    }
+
+    /// Nothing is accepted any more; its stream ends when what waits has left.
+    pub fn finish(&self) {
+        let waker = {
+            let mut state = self.lock();
+            if state.mode != Mode::Open {
+                return;
+            }
+            state.mode = Mode::Finishing;
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     pub fn is_closed(&self) -> bool {
@@ -151,6 +168,9 @@ impl<T> Stream for OutboxStream<T> {
             return Poll::Ready(None);
         }
         if state.pending.is_empty() {
+            if state.mode == Mode::Finishing {
+                return Poll::Ready(None);
+            }
             state.waker = Some(context.waker().clone());
             return Poll::Pending;
         }
@@ -197,6 +217,17 @@ mod tests {
         assert_eq!(outbox.bytes(), 6);
         outbox.push_all(&mut messages);
         assert!(messages.is_empty());
+    }
+
+    #[test]
+    fn what_waits_leaves_before_the_end() {
+        let outbox = Outbox::new(10);
+        let mut stream = outbox.stream();
+        outbox.push(&mut vec![('a', 1)]);
+        outbox.finish();
+        let mut late = vec![('b', 1)];
+        outbox.push(&mut late);
+        assert_eq!((late.len(), block_on(stream.next()), block_on(stream.next())), (1, Some(vec!['a']), None));
     }
 
     #[test]

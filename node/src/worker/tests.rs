@@ -147,7 +147,7 @@ impl Fixture {
         let context = &self.worker.desk.context;
         let (requests, queue) = mpsc::channel(16);
         let service = DataService::new(context.inboxes.clone(), Arc::clone(&context.metrics));
-        Client { requests, answers: service.exchange_frames(ReceiverStream::new(queue)).boxed() }
+        Client { requests, answers: service.exchange_frames(ReceiverStream::new(queue)).unwrap().boxed() }
     }
 
     /// The connection of the next request, which the worker does not see.

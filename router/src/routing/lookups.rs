@@ -149,6 +149,11 @@ impl Traffic for LookupTraffic {
         LookupFrame { lookups }
     }
 
+    /// Who is asked again elsewhere has lost nothing: a server of the map just ends the stream.
+    fn stops(_frame: &LookupAnswerFrame) -> bool {
+        false
+    }
+
     fn answers(&self, frame: LookupAnswerFrame) -> Vec<LookupAnswer> {
         let LookupAnswerFrame { answers, nodes } = frame;
         self.cache.put_nodes(nodes);

@@ -94,6 +94,10 @@ impl Traffic for NodeTraffic {
         RequestFrame { requests }
     }
 
+    fn stops(frame: &ResponseFrame) -> bool {
+        frame.stopping
+    }
+
     fn answers(&self, frame: ResponseFrame) -> Vec<Response> {
         frame.responses
     }

@@ -5,7 +5,8 @@
 //! ```
 //! Producers append to one pending frame; the stream takes all of it when the transport has room, and after every task that
 //! was ready before it has run: a frame holds whatever came meanwhile, with no timer and no task per request. A pipe connects when something is asked; when it
-//! breaks, every waiter learns whether its ask had left.
+//! breaks, every waiter learns whether its ask had left. Nothing leaves before the other side has accepted the stream: whoever
+//! refuses it has read nothing. One that stops says so: what has left is still answered, and nothing more leaves.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -48,6 +49,8 @@ pub(super) trait Traffic: Send + Sync + 'static {
     fn number(ask: &mut Self::Ask, id: u64);
     fn weight(ask: &Self::Ask) -> usize;
     fn frame(asks: Vec<Self::Ask>) -> Self::AskFrame;
+    /// Whether the other side takes nothing more.
+    fn stops(frame: &Self::AnswerFrame) -> bool;
     fn answers(&self, frame: Self::AnswerFrame) -> Vec<Self::Answer>;
     fn id(answer: &Self::Answer) -> u64;
     fn answered(&self, waiter: Self::Waiter, answer: Self::Answer);
@@ -85,6 +88,8 @@ struct Shared<T: Traffic> {
 
 struct State<T: Traffic> {
     phase: Phase,
+    /// The other side has accepted the stream.
+    accepted: bool,
     /// Where the connection goes.
     address: Arc<str>,
     /// Rises when a connection ends; a stream of an older one ends by it.
@@ -108,12 +113,15 @@ enum Phase {
     Idle { not_before: Option<Instant> },
     /// A connection is being made, or stands.
     Connected,
+    /// The other side stops: what has left is answered, then the connection ends.
+    Ending,
 }
 
 impl<T: Traffic> Pipe<T> {
     pub fn new(traffic: T, runtime: runtime::Handle) -> Pipe<T> {
         let state = State {
             phase: Phase::Idle { not_before: None },
+            accepted: false,
             address: Arc::from(""),
             generation: 0,
             failures: 0,
@@ -131,11 +139,11 @@ impl<T: Traffic> Pipe<T> {
         if !Arc::ptr_eq(&state.address, address) && state.address != *address {
             self.moved(&mut state, address);
         }
-        if let Phase::Idle { not_before } = state.phase {
-            if not_before.is_some_and(|at| Instant::now() < at) {
-                return Err(Lost::NotSent);
-            }
-            self.connect(&mut state);
+        match state.phase {
+            Phase::Idle { not_before: Some(at) } if Instant::now() < at => return Err(Lost::NotSent),
+            Phase::Idle { .. } => self.connect(&mut state),
+            Phase::Ending => return Err(Lost::NotSent),
+            Phase::Connected => {}
         }
         if state.pending_bytes >= PENDING_BYTES_MAX || state.under_way.len() >= UNDER_WAY_MAX {
             return Err(Lost::Full);
@@ -166,6 +174,7 @@ impl<T: Traffic> Pipe<T> {
 
     fn connect(&self, state: &mut State<T>) {
         state.phase = Phase::Connected;
+        state.accepted = false;
         let asks = Asks { shared: Arc::clone(&self.shared), generation: state.generation, yielded: false };
         let connection = run(Arc::clone(&self.shared), Arc::clone(&state.address), state.generation, asks.boxed());
         // The task ends with its connection.
@@ -235,6 +244,21 @@ impl<T: Traffic> State<T> {
         self.under_way.drain().into_iter().map(lost).collect()
     }
 
+    /// Nothing more leaves by the connection of that generation.
+    fn stop_sending(&mut self, generation: u64) -> LostWaiters<T> {
+        if self.generation != generation {
+            return Vec::new();
+        }
+        self.phase = Phase::Ending;
+        self.pending_bytes = 0;
+        if let Some(taker) = self.taker.take() {
+            taker.wake();
+        }
+        let unsent = std::mem::take(&mut self.pending);
+        let waiters = unsent.into_iter().filter_map(|(id, _)| self.under_way.remove(id));
+        waiters.map(|under_way| (under_way.waiter, Lost::NotSent)).collect()
+    }
+
     fn take_frame(&mut self) -> Option<T::AskFrame> {
         if self.pending.is_empty() {
             return None;
@@ -269,9 +293,21 @@ impl<T: Traffic> Shared<T> {
 
     fn opened(&self, generation: u64) {
         let mut state = self.lock();
-        if state.generation == generation {
-            state.failures = 0;
+        if state.generation != generation {
+            return;
         }
+        state.failures = 0;
+        state.accepted = true;
+        let taker = state.taker.take();
+        drop(state);
+        if let Some(taker) = taker {
+            taker.wake();
+        }
+    }
+
+    fn stopping(&self, generation: u64) {
+        let lost = self.lock().stop_sending(generation);
+        self.tell(lost);
     }
 
     fn failed(&self, generation: u64) {
@@ -330,6 +366,10 @@ async fn run<T: Traffic>(
     loop {
         match answers.next().await {
             Some(Ok(frame)) => {
+                if T::stops(&frame) {
+                    tracing::debug!(%address, "the other side stops");
+                    shared.stopping(generation);
+                }
                 if !shared.take_in(generation, frame) {
                     return;
                 }
@@ -359,10 +399,10 @@ impl<T: Traffic> Stream for Asks<T> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T::AskFrame>> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        if state.generation != self.generation {
+        if state.generation != self.generation || state.phase == Phase::Ending {
             return Poll::Ready(None);
         }
-        if state.pending.is_empty() {
+        if state.pending.is_empty() || !state.accepted {
             state.taker = Some(context.waker().clone());
             return Poll::Pending;
         }

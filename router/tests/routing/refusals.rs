@@ -85,6 +85,37 @@ async fn a_dead_leader_is_left_for_the_one_that_the_others_elect() {
 }
 
 #[tokio::test]
+async fn a_node_that_refuses_the_stream_has_read_nothing() {
+    let world = World::with_one_partition().await;
+    world.node(1).refuses();
+    world.node(2).acts(|_| refuse(Reason::NotLeader, 3));
+    world.node(3).acts(|_| applied());
+    assert!(world.routing.write(&world.table().await, put("k"), deadline()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_node_that_stops_is_sent_nothing_more() {
+    let world = World::with_one_partition().await;
+    let mut asked = 0;
+    world.node(1).acts(move |_| {
+        asked += 1;
+        match applied() {
+            Act::Answer(answer) if asked == 2 => Act::Last(answer),
+            other => other,
+        }
+    });
+    world.node(2).acts(|_| refuse(Reason::NotLeader, 3));
+    world.node(3).acts(|_| applied());
+    let write = async || world.routing.write(&world.table().await, put("k"), deadline()).await;
+    assert!(write().await.is_ok());
+    world.node(1).refuses();
+    for _ in 0..3 {
+        assert!(write().await.is_ok());
+    }
+    assert_eq!((world.node(1).seen().len(), world.node(3).seen().len()), (2, 2));
+}
+
+#[tokio::test]
 async fn a_stale_epoch_replaces_what_was_cached() {
     let world = World::with_one_partition().await;
     world.node(1).acts(|request| match request.epoch {

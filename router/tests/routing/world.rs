@@ -1,6 +1,7 @@
 //! A router among nodes that do as they are told, with a real MemDS, all over real sockets.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,8 @@ pub fn soon() -> Instant {
 /// What a node does with one request.
 pub enum Act {
     Answer(Answer),
+    /// The node stops after this answer.
+    Last(Answer),
     /// Ends the stream.
     Break,
     /// Never answers.
@@ -58,6 +61,8 @@ pub struct FakeNode {
 struct NodeShared {
     script: Mutex<Script>,
     seen: Mutex<Vec<Request>>,
+    /// Takes no stream.
+    refuses: AtomicBool,
 }
 
 impl FakeNode {
@@ -65,7 +70,11 @@ impl FakeNode {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let script: Script = Box::new(|_| refuse(Reason::UnknownPartition, 0));
-        let shared = Arc::new(NodeShared { script: Mutex::new(script), seen: Mutex::default() });
+        let shared = Arc::new(NodeShared {
+            script: Mutex::new(script),
+            seen: Mutex::default(),
+            refuses: AtomicBool::new(false),
+        });
         let service = DataServer::new(Service(Arc::clone(&shared)));
         tokio::spawn(
             tonic::transport::Server::builder()
@@ -85,6 +94,11 @@ impl FakeNode {
 
     pub fn acts(&self, script: impl FnMut(&Request) -> Act + Send + 'static) {
         *self.shared.script.lock().unwrap() = Box::new(script);
+    }
+
+    /// Refuses every stream from now on, as a node that stops.
+    pub fn refuses(&self) {
+        self.shared.refuses.store(true, Ordering::Relaxed);
     }
 
     pub fn seen(&self) -> Vec<Request> {
@@ -107,17 +121,24 @@ impl Data for Service {
         request: tonic::Request<Streaming<RequestFrame>>,
     ) -> Result<TonicResponse<Self::ExchangeStream>, Status> {
         let shared = Arc::clone(&self.0);
+        if shared.refuses.load(Ordering::Relaxed) {
+            return Err(Status::unavailable("told to refuse"));
+        }
         let answers = request.into_inner().map(move |frame| {
-            let mut responses = Vec::new();
+            let (mut responses, mut stopping) = (Vec::new(), false);
             for request in frame?.requests {
                 shared.seen.lock().unwrap().push(request.clone());
                 match (shared.script.lock().unwrap())(&request) {
                     Act::Answer(result) => responses.push(Response { id: request.id, result: Some(result) }),
+                    Act::Last(result) => {
+                        responses.push(Response { id: request.id, result: Some(result) });
+                        stopping = true;
+                    }
                     Act::Break => return Err(Status::unavailable("told to break")),
                     Act::Hold => {}
                 }
             }
-            Ok(ResponseFrame { responses })
+            Ok(ResponseFrame { responses, stopping })
         });
         Ok(TonicResponse::new(answers.boxed()))
     }
