@@ -116,9 +116,9 @@ fn table() -> TableDescriptor {
 
 fn app(flags: &[&str]) -> Router {
     let Flags { config } = Flags::parse_from(std::iter::once(&"router").chain(flags));
-    let verifier = config.verifier().expect("the credentials are sound");
+    let keyring = router::keyring::Keyring::open(&config).expect("the credentials are sound");
     let metrics = Metrics::new(&prometheus::Registry::new()).expect("metrics register");
-    let front = Front::new(Applied(Arc::new(table())), &config, verifier, metrics);
+    let front = Front::new(Applied(Arc::new(table())), &config, keyring, metrics);
     router::server::app(Arc::new(front))
 }
 

@@ -4,11 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-
-use crate::sigv4::Verifier;
-use crate::sigv4::credentials::FixedCredentials;
-
 /// Most partitions that a table may be created with: each is a Raft group, and a typing error should not make a million.
 pub const MOST_INITIAL_PARTITIONS: u32 = 1024;
 
@@ -24,7 +19,7 @@ pub struct Config {
     /// The secret of the access key.
     #[arg(long, env = "TRIVET_SECRET_KEY", requires = "access_key", hide_env_values = true)]
     pub secret_key: Option<String>,
-    /// A file of access keys and secrets in the format of `~/.aws/credentials`.
+    /// A file of access keys and secrets in the format of `~/.aws/credentials`; read again when it changes.
     #[arg(long, env = "TRIVET_CREDENTIALS_FILE")]
     pub credentials_file: Option<PathBuf>,
     /// Serve everybody, signed or not.
@@ -70,25 +65,5 @@ impl Config {
             deadline: Duration::from_millis(self.operation_deadline_ms),
             default_partitions: self.default_partitions,
         }
-    }
-
-    /// Who holds signatures against credentials; none with `--no-auth`.
-    pub fn verifier(&self) -> anyhow::Result<Option<Verifier>> {
-        if self.no_auth {
-            return Ok(None);
-        }
-        let mut credentials = FixedCredentials::default();
-        if let (Some(access_key), Some(secret_key)) = (&self.access_key, &self.secret_key) {
-            credentials.add(access_key, secret_key);
-        }
-        if let Some(path) = &self.credentials_file {
-            let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-            credentials.add_file(&text).with_context(|| format!("parse {}", path.display()))?;
-        }
-        if credentials.is_empty() {
-            bail!("no credentials: give --access-key and --secret-key, or --credentials-file, or --no-auth");
-        }
-        let region = (!self.any_region).then(|| self.region.clone());
-        Ok(Some(Verifier::new(Box::new(credentials), region)))
     }
 }

@@ -25,9 +25,9 @@ use tokio::sync::SemaphorePermit;
 use crate::backend::Backend;
 use crate::config::{Config, Settings};
 use crate::error::Error;
+use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 use crate::operation::{Call, Operation};
-use crate::sigv4::Verifier;
 use crate::sigv4::time::Timestamp;
 use body::NoBody;
 use body_memory::BodyMemory;
@@ -42,18 +42,18 @@ pub struct Front<B> {
     backend: B,
     settings: Settings,
     /// None: everybody is served.
-    verifier: Option<Verifier>,
+    keyring: Option<Arc<Keyring>>,
     metrics: Metrics,
     request_ids: RequestIds,
     body_memory: BodyMemory,
 }
 
 impl<B: Backend> Front<B> {
-    pub fn new(backend: B, config: &Config, verifier: Option<Verifier>, metrics: Metrics) -> Front<B> {
+    pub fn new(backend: B, config: &Config, keyring: Option<Arc<Keyring>>, metrics: Metrics) -> Front<B> {
         Front {
             backend,
             settings: config.settings(),
-            verifier,
+            keyring,
             metrics,
             request_ids: RequestIds::new(),
             body_memory: BodyMemory::new(config.max_body_memory_bytes),
@@ -131,7 +131,9 @@ impl<B: Backend> Front<B> {
         if length.is_some_and(|length| length > REQUEST_BYTES) {
             return Err(Refusal::TooLarge);
         }
-        let claim = match &self.verifier {
+        // The same one for head and body, whatever changes meanwhile.
+        let verifier = self.keyring.as_ref().map(|keyring| keyring.verifier());
+        let claim = match &verifier {
             Some(verifier) if target_known => Some(verifier.examine(parts, Timestamp::now())),
             Some(_) | None => None,
         };
@@ -153,7 +155,7 @@ impl<B: Backend> Front<B> {
         if !target_known {
             return Err(Error::UnknownOperation.into());
         }
-        if let (Some(verifier), Some(claim)) = (&self.verifier, claim) {
+        if let (Some(verifier), Some(claim)) = (&verifier, claim) {
             verifier.verify(&claim?, parts, &bytes)?;
         }
         Ok(Admitted { bytes, _permit: permit })

@@ -7,6 +7,7 @@ pub mod config;
 pub mod error;
 pub mod http;
 pub mod json;
+pub mod keyring;
 pub mod metrics;
 pub mod operation;
 pub mod routing;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Whose doing an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Metrics {
     connections: IntGauge,
     /// Connections that we closed, by reason.
     closed: IntCounterVec,
+    /// Looks at a credentials file that could not be used.
+    credentials_refused: IntCounter,
 }
 
 impl Metrics {
@@ -62,11 +64,16 @@ impl Metrics {
             Opts::new("router_connections_closed_total", "Connections that the router closed, by reason."),
             &["reason"],
         )?;
+        let credentials_refused = IntCounter::new(
+            "router_credentials_refused_total",
+            "Looks at a credentials file that could not be used; the old credentials stay.",
+        )?;
         registry.register(Box::new(answers.clone()))?;
+        registry.register(Box::new(credentials_refused.clone()))?;
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(closed.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
-        Ok(Metrics { answers, seconds, connections, closed })
+        Ok(Metrics { answers, seconds, connections, closed, credentials_refused })
     }
 
     /// A connection was accepted; the gauge counts it until [`Metrics::left`].
@@ -80,6 +87,10 @@ impl Metrics {
 
     pub fn closed(&self, reason: &'static str) {
         self.closed.with_label_values(&[reason]).inc();
+    }
+
+    pub fn credentials_refused(&self) {
+        self.credentials_refused.inc();
     }
 
     pub fn answered(&self, operation: &'static str, table: &str, status: u16, took: Duration) {

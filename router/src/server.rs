@@ -26,6 +26,7 @@ use tokio::time::MissedTickBehavior;
 use crate::backend::Backend;
 use crate::config::Config;
 use crate::http::{self, Front};
+use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 use answer::Answer;
 use connections::{Connections, Entry, Work};
@@ -54,9 +55,10 @@ pub async fn serve<B: Backend>(
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    let verifier = config.verifier()?;
+    let keyring = Keyring::open(config)?;
     let metrics = Metrics::new(registry).context("register metrics")?;
-    let front = Front::new(backend, config, verifier, metrics.clone());
+    let watching = keyring.clone().map(|keyring| tokio::spawn(keyring.watch(metrics.clone())));
+    let front = Front::new(backend, config, keyring, metrics.clone());
     let app = app(Arc::new(front));
     let mut acceptor = Acceptor {
         listener,
@@ -79,6 +81,9 @@ pub async fn serve<B: Backend>(
     }
     drop(stop);
     acceptor.end().await;
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     Ok(())
 }
 

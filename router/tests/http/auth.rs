@@ -1,5 +1,7 @@
 //! Signatures: what the SDK signs is let in; everything else is refused in AWS's order with AWS's texts.
 
+use std::time::{Duration, Instant};
+
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use router::sigv4::time::Timestamp;
 
@@ -66,6 +68,47 @@ async fn a_well_signed_request_is_let_in() {
     let server = Server::signed().await;
     let answer = Signed::list_tables().send(&server).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"TableNames":[]}"#));
+}
+
+/// As Kubernetes changes a mounted Secret: the name becomes a link to another file.
+fn link(folder: &std::path::Path, number: u32, text: &str) {
+    let file = folder.join(format!("secret-{number}"));
+    std::fs::write(&file, text).unwrap();
+    std::os::unix::fs::symlink(&file, folder.join("new")).unwrap();
+    std::fs::rename(folder.join("new"), folder.join("credentials")).unwrap();
+}
+
+async fn lets_in(server: &Server, access_key: &str, secret_key: &str) -> bool {
+    server.client_with(access_key, secret_key).list_tables().send().await.is_ok()
+}
+
+#[tokio::test]
+async fn a_changed_credentials_file_counts_and_a_broken_one_changes_nothing() {
+    let folder = std::env::temp_dir().join(format!("trivet-credentials-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let both = "aws_access_key_id=A1\naws_secret_access_key=s1\naws_access_key_id=A2\naws_secret_access_key=s2\n";
+    link(&folder, 1, both);
+    let file = folder.join("credentials");
+    let server = Server::start(&["--credentials-file", file.to_str().unwrap(), "--region", REGION]).await;
+    assert!(lets_in(&server, "A1", "s1").await && lets_in(&server, "A2", "s2").await);
+    // One has gone, one has another secret.
+    link(&folder, 2, "aws_access_key_id=A2\naws_secret_access_key=other\n");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !lets_in(&server, "A2", "other").await {
+        assert!(Instant::now() < deadline, "the change does not count");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!lets_in(&server, "A1", "s1").await && !lets_in(&server, "A2", "s2").await);
+    for (number, broken) in [(3, "hello"), (4, "")] {
+        link(&folder, number, broken);
+        let before = server.refused_credentials();
+        while server.refused_credentials() < before + 1.0 {
+            assert!(Instant::now() < deadline, "a broken file is not counted");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(lets_in(&server, "A2", "other").await, "{broken:?}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[tokio::test]

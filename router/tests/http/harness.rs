@@ -21,6 +21,7 @@ struct Flags {
 pub struct Server {
     pub backend: Memory,
     pub address: std::net::SocketAddr,
+    registry: prometheus::Registry,
     _stop: oneshot::Sender<()>,
 }
 
@@ -49,13 +50,20 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let served = backend.clone();
+        let (served, registry) = (backend.clone(), prometheus::Registry::new());
+        let counted = registry.clone();
         tokio::spawn(async move {
-            let registry = prometheus::Registry::new();
             let shutdown = async { drop(stopped.await) };
-            router::server::serve(&config, served, &registry, listener, shutdown).await.unwrap();
+            router::server::serve(&config, served, &counted, listener, shutdown).await.unwrap();
         });
-        Server { backend, address, _stop: stop }
+        Server { backend, address, registry, _stop: stop }
+    }
+
+    /// Looks at a credentials file that could not be used.
+    pub fn refused_credentials(&self) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == "router_credentials_refused_total").unwrap();
+        family.get_metric()[0].get_counter().get_value()
     }
 
     pub fn client(&self) -> Client {
