@@ -4,8 +4,8 @@
 
 pub mod blank;
 pub mod ground;
+pub mod health;
 pub mod open;
-pub mod scrape;
 pub mod seeds;
 
 use std::net::TcpListener;
@@ -33,7 +33,7 @@ use crate::worker::inbox::Mail;
 use crate::worker::{Beginning, Worker};
 use blank::Waited;
 use ground::Ground;
-use scrape::{Health, Stage};
+use health::{Health, Stage};
 
 /// How often a stopping node asks its leaders to hand over.
 const RESIGN_EVERY: Duration = Duration::from_millis(200);

@@ -13,6 +13,9 @@ pub struct Config {
     /// Where to serve DynamoDB's HTTP API.
     #[arg(long, env = "TRIVET_LISTEN", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
+    /// Where metrics and health are served over HTTP; nowhere by default.
+    #[arg(long, env = "TRIVET_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
     /// The access key of the one client, with its secret; more of them go into a credentials file.
     #[arg(long, env = "TRIVET_ACCESS_KEY", requires = "secret_key")]
     pub access_key: Option<String>,

@@ -5,6 +5,7 @@
 pub mod backend;
 pub mod config;
 pub mod error;
+pub mod health;
 pub mod http;
 pub mod json;
 pub mod keyring;

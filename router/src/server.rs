@@ -25,6 +25,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::backend::Backend;
 use crate::config::Config;
+use crate::health::Health;
 use crate::http::{self, Front};
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
@@ -57,6 +58,7 @@ pub async fn serve<B: Backend>(
 ) -> anyhow::Result<()> {
     let keyring = Keyring::open(config)?;
     let metrics = Metrics::new(registry).context("register metrics")?;
+    let health = Health::start(config, &backend, registry)?;
     let watching = keyring.clone().map(|keyring| tokio::spawn(keyring.watch(metrics.clone())));
     let front = Front::new(backend, config, keyring, metrics.clone());
     let app = app(Arc::new(front));
@@ -79,6 +81,7 @@ pub async fn serve<B: Backend>(
             () = acceptor.turn(&stopping) => {}
         }
     }
+    health.stops();
     drop(stop);
     acceptor.end().await;
     if let Some(watching) = watching {

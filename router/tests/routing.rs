@@ -7,6 +7,8 @@ mod world;
 
 #[path = "routing/control.rs"]
 mod control;
+#[path = "routing/health.rs"]
+mod health;
 #[path = "routing/look_ups.rs"]
 mod look_ups;
 #[path = "routing/pages.rs"]

@@ -1,7 +1,8 @@
 //! How the words travel: five protocols, one module each, generated from `proto/`.
 //!
 //! Between processes everything frequent travels in batches on long-lived streams; unary calls are for what is rare. What
-//! rests on disk or travels inside these messages as bytes is encoded by `model` or by `replica`, never here.
+//! rests on disk or travels inside these messages as bytes is encoded by `model` or by `replica`, never here. Beside them is what every
+//! port of Trivet has in common: the door of those for processes, and how each process tells metrics and health.
 
 #![expect(
     clippy::allow_attributes,
@@ -14,6 +15,7 @@
 
 pub mod door;
 pub mod frugal;
+pub mod health;
 
 /// Routers ↔ nodes: clients' operations.
 pub mod data {

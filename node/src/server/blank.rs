@@ -24,7 +24,7 @@ use wire::raft::raft_server::{Raft, RaftServer};
 use wire::raft::{Frame, FrameAnswer, SnapshotAnswer, SnapshotChunk};
 
 use super::ground::Ground;
-use super::scrape::BLANK;
+use super::health::BLANK;
 use crate::disk::{Disk, FormatError, Grant};
 use crate::error::describe;
 use crate::service::admin::status_of_format;

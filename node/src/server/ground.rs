@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use model::{NodeId, Zone};
 
-use super::scrape::{Health, Stage};
+use super::health::{Health, Stage};
 use crate::config::Config;
 use crate::disk::{Disk, Identity};
 use crate::metrics::Metrics;

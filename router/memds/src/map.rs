@@ -197,6 +197,11 @@ impl Map {
         self.nodes.version()
     }
 
+    /// Partitions of which nobody has said who leads.
+    pub fn leaderless(&self) -> usize {
+        self.partitions.leaderless()
+    }
+
     pub fn counts(&self) -> Counts {
         Counts { tables: self.tables.len(), partitions: self.partitions.len(), nodes: self.nodes.len() }
     }

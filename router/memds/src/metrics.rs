@@ -1,11 +1,12 @@
 //! What a MemDS server counts.
 
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::map::Counts;
 
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    registry: Registry,
     /// Look-ups answered.
     pub lookups: IntCounter,
     /// Frames of look-ups answered.
@@ -18,6 +19,8 @@ pub struct Metrics {
     pub tables: IntGauge,
     /// Partitions known.
     pub partitions: IntGauge,
+    /// Partitions of which nobody says who leads. Brought up to date when metrics are read.
+    pub leaderless: IntGauge,
     /// Nodes known.
     pub nodes: IntGauge,
 }
@@ -35,14 +38,23 @@ impl Metrics {
             Ok(gauge)
         };
         Ok(Metrics {
+            registry: registry.clone(),
             lookups: counter("memds_lookups_total", "Look-ups answered.")?,
             lookup_frames: counter("memds_lookup_frames_total", "Frames of look-ups answered.")?,
             announcements: counter("memds_announcements_total", "Announcements taken in.")?,
             malformed: counter("memds_malformed_descriptors_total", "Descriptors that could not be decoded.")?,
             tables: gauge("memds_tables", "Tables known.")?,
             partitions: gauge("memds_partitions", "Partitions known.")?,
+            leaderless: gauge("memds_leaderless_partitions", "Partitions without a known leader.")?,
             nodes: gauge("memds_nodes", "Nodes known.")?,
         })
+    }
+
+    /// In Prometheus' text format.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
     }
 
     pub(crate) fn holds(&self, counts: Counts) {

@@ -13,6 +13,7 @@ use model::TableId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
+use wire::health::Answering;
 use wire::memds::mem_ds_server::{MemDs, MemDsServer};
 use wire::memds::{
     Announcement, AnnouncementAnswer, ListPartitionsAnswer, ListPartitionsRequest, ListTablesAnswer, ListTablesRequest,
@@ -93,6 +94,12 @@ impl Handle {
         self.read().is_complete(self.patience())
     }
 
+    /// Some node has told all that it has, and so have all others, or enough of them.
+    fn knows_the_map(&self) -> bool {
+        let map = self.read();
+        map.counts().nodes > 0 && map.is_complete(self.patience())
+    }
+
     fn patience(&self) -> Patience {
         if self.shared.started.elapsed() < PATIENCE { Patience::Left } else { Patience::Over }
     }
@@ -114,6 +121,29 @@ impl Handle {
         }
         *seen = map.directory_version();
         AnnouncementAnswer { directory: map.directory() }
+    }
+}
+
+/// Metrics and health of one server.
+struct Told {
+    handle: Handle,
+    stopping: watch::Receiver<bool>,
+}
+
+impl wire::health::Health for Told {
+    fn metrics(&self) -> Result<Vec<u8>, String> {
+        let Shared { metrics, .. } = &*self.handle.shared;
+        let leaderless = self.handle.read().leaderless();
+        metrics.leaderless.set(i64::try_from(leaderless).unwrap_or(i64::MAX));
+        metrics.render().map_err(|error| error.to_string())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        match (*self.stopping.borrow(), self.handle.knows_the_map()) {
+            (true, _) => Err("the server stops".to_owned()),
+            (false, false) => Err("nodes have not told yet what they have".to_owned()),
+            (false, true) => Ok(()),
+        }
     }
 }
 
@@ -182,10 +212,24 @@ impl MemDs for Service {
 
 /// Serves on the configured address until `shutdown`.
 pub async fn run(config: Config, metrics: Metrics, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+    run_with(config, Handle::new(metrics), shutdown).await
+}
+
+async fn run_with(config: Config, handle: Handle, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
     use anyhow::Context;
     let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
     tracing::info!(address = %config.listen, "memds serves");
-    serve(Handle::new(metrics), listener, shutdown).await.context("serve the partition map")
+    let (stop, stopping) = watch::channel(false);
+    let told = Arc::new(Told { handle: handle.clone(), stopping });
+    let answering = config
+        .metrics_listen
+        .map(|address| Answering::start(address, told).with_context(|| format!("serve metrics on {address}")));
+    let _answering = answering.transpose()?;
+    let shutdown = async {
+        shutdown.await;
+        stop.send_replace(true);
+    };
+    serve(handle, listener, shutdown).await.context("serve the partition map")
 }
 
 /// Serves what `handle` holds until `shutdown`; its streams are ended, its connections closed.
@@ -217,5 +261,67 @@ pub async fn serve(
         Ok(ended) => ended,
         // Whoever still holds a connection open is cut off.
         Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::SocketAddr;
+
+    use model::{KeyRange, NodeId, PartitionDescriptor, PartitionId, Zone};
+    use tokio::sync::oneshot;
+    use wire::memds::{DirectoryEntry, PartitionReport};
+
+    use super::*;
+
+    fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        format!("{} {}", head.split(' ').nth(1).unwrap(), body.trim_end())
+    }
+
+    fn report(id: u64, range: KeyRange, leader: u64) -> PartitionReport {
+        let places = [(NodeId(1), Zone("zone-1".to_owned()))];
+        let descriptor = PartitionDescriptor::birth(PartitionId(id), TableId(8), range, places).encode();
+        PartitionReport { descriptor, leader, term: 4, items: 0, bytes: 0 }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_server_is_ready_when_nodes_have_told_it_what_they_have() {
+        // All of 127/8 is this machine; another run of the tests has another address.
+        let [high, low] = u16::try_from(std::process::id() % (1 << 16)).unwrap().to_be_bytes();
+        let (listen, metrics) = ([7300, 7301].map(|port| SocketAddr::from(([127, high, low, 70], port)))).into();
+        let config = Config { listen, metrics_listen: Some(metrics) };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let counters = Metrics::new(&prometheus::Registry::new()).unwrap();
+        let (handle, stops) = (Handle::new(counters), async { drop(stopped.await) });
+        let running = tokio::spawn(run_with(config, handle.clone(), stops));
+        while std::net::TcpStream::connect(metrics).is_err() {
+            assert!(!running.is_finished());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(get(metrics, "/healthz"), "200 ok");
+        assert_eq!(get(metrics, "/readyz"), "503 nodes have not told yet what they have");
+        let (left, right) = (Some("m".into()), "m".into());
+        let left = KeyRange { start: Default::default(), end: left };
+        let right = KeyRange { start: right, end: None };
+        let zone = "zone-1".to_owned();
+        handle.announce(Announcement {
+            node: Some(DirectoryEntry { node: 1, zone, address: "here:1".to_owned(), start_number: 1 }),
+            partitions: vec![report(20, left, 1), report(21, right, 0)],
+            full_begins: true,
+            full_ends: true,
+            ..Announcement::default()
+        });
+        assert_eq!(get(metrics, "/readyz"), "200 ready");
+        let text = get(metrics, "/metrics");
+        assert!(text.contains("memds_partitions 2\n") && text.contains("memds_leaderless_partitions 1\n"), "{text}");
+        stop.send(()).unwrap();
+        running.await.unwrap().unwrap();
+        assert!(std::net::TcpStream::connect(metrics).is_err());
     }
 }

@@ -73,6 +73,10 @@ impl Partition {
 }
 
 impl Partitions {
+    pub fn leaderless(&self) -> usize {
+        self.by_id.values().filter(|partition| partition.leader == NodeId(0)).count()
+    }
+
     pub fn report(&mut self, from: NodeId, report: Report) {
         let Report { descriptor, encoded, leader, term, items, bytes } = report;
         let id = descriptor.id;
