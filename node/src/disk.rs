@@ -67,6 +67,8 @@ pub enum DiskError {
     OtherIdentity { path: PathBuf, found: Identity, wanted: Identity },
     #[error("folder {path} is not empty and has no format: it is not a node's")]
     NotOurs { path: PathBuf },
+    #[error("folder {path} has data and no identity: it has lost whose it is")]
+    LostIdentity { path: PathBuf },
     #[error("file {path} is malformed")]
     Malformed { path: PathBuf },
     #[error("cannot {verb} {path}")]
@@ -121,6 +123,9 @@ impl Disk {
         if let Some(text) = read_text(&root.join("identity"))? {
             let found = parse_identity(&text).ok_or_else(|| malformed(root.join("identity")))?;
             identity.get_or_init(|| found);
+        } else if ["log", "items"].iter().any(|room| root.join(room).exists()) {
+            // Another identity would bring a lost node's votes and items back under its own.
+            return Err(DiskError::LostIdentity { path: root.to_owned() });
         }
         let store = take_store(&root.join("store"))?;
         let start = root.join("start");
@@ -502,6 +507,17 @@ mod tests {
         assert!(matches!(disk.format(grant(0xabc, store ^ 1), &zone), Err(FormatError::OtherStore { .. })));
         drop(disk);
         assert_eq!(open(dir.path()).unwrap().identity(), Some(&identity()));
+    }
+
+    #[test]
+    fn a_folder_that_lost_its_identity_is_not_blank() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = open(dir.path()).unwrap();
+        disk.take_identity(identity()).unwrap();
+        fs::create_dir(disk.log_dir()).unwrap();
+        drop(disk);
+        fs::remove_file(dir.path().join("identity")).unwrap();
+        assert!(matches!(open(dir.path()).unwrap_err(), DiskError::LostIdentity { .. }));
     }
 
     #[test]
