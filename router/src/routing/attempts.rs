@@ -13,6 +13,10 @@ use super::node::Outcome;
 /// The first pause, doubled up to the longest; half of each is random.
 const PAUSE_FIRST: Duration = Duration::from_millis(4);
 const PAUSE_LONGEST: Duration = Duration::from_millis(200);
+/// After so many doublings as many pauses stay as they are: leadership that is handed over as planned has arrived within 20 to 60 ms,
+/// and a pause as long as all before it would be noticed.
+const DOUBLED_FIRST: u32 = 2;
+const NOT_DOUBLED: u32 = 5;
 
 /// How often an overloaded node is asked again: more would feed the overload.
 const OVERLOADED_TRIES: u32 = 3;
@@ -211,8 +215,20 @@ impl Attempts {
 
 /// The pause after so many, half of it random.
 pub(super) fn pause(before: u32, random: u64) -> Duration {
-    let longest = PAUSE_FIRST.saturating_mul(1 << before.min(10)).min(PAUSE_LONGEST);
+    let doubled = before.min(DOUBLED_FIRST).max(before.saturating_sub(NOT_DOUBLED));
+    let longest = PAUSE_FIRST.saturating_mul(1 << doubled.min(10)).min(PAUSE_LONGEST);
     let half = longest / 2;
     let half_us = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
     half + Duration::from_micros(random % half_us)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_stay_short_while_a_hand_over_may_take_and_grow_after_it() {
+        let shortest: Vec<u128> = (0..14).map(|before| pause(before, 0).as_millis()).collect();
+        assert_eq!(shortest, [2, 4, 8, 8, 8, 8, 8, 8, 16, 32, 64, 100, 100, 100]);
+    }
 }
