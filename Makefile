@@ -15,6 +15,7 @@ FUZZ_MS ?= 60000
 # How long `make chaos` goes on, and what every change must survive.
 MINUTES ?= 20
 TEST_CHAOS_MINUTES ?= 0.7
+IMAGE ?= trivet:dev
 LISTEN ?= 127.0.0.1:8000
 DATA ?= ./trivet-data
 PORCUPINE := $(CARGO_TARGET_DIR)/porcupine/porcupine
@@ -115,8 +116,9 @@ advisories:
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
 	$(CARGO) deny check advisories
 
+# The image, compiled inside; `make image TRIVET=PATH` takes a binary that is built, by this image's Debian or an older one.
 image:
-	docker build -t trivet:dev .
+	$(if $(TRIVET),e2e/image "$(TRIVET)" $(IMAGE),docker build -t $(IMAGE) .)
 
 # What a build needs beyond Rust: the C++ compiler and libclang, for RocksDB.
 setup:
