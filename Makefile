@@ -16,13 +16,15 @@ FUZZ_MS ?= 60000
 MINUTES ?= 20
 TEST_CHAOS_MINUTES ?= 0.7
 IMAGE ?= trivet:dev
+# Speaks kind's verbs where there is no kind.
+KIND := $(or $(shell command -v kind),e2e/cluster/cluster)
 LISTEN ?= 127.0.0.1:8000
 DATA ?= ./trivet-data
 PORCUPINE := $(CARGO_TARGET_DIR)/porcupine/porcupine
 DYNALITE_FOLDER := $(CARGO_TARGET_DIR)/dynalite
 
 .PHONY: local test verify fix lint unit sdk sim mutants fuzz crash chaos bench bench-failures profile deny advisories setup setup-test setup-profile \
-	setup-chaos setup-dynalite image
+	setup-chaos setup-dynalite setup-cluster image cluster cluster-test
 
 # Starts Trivet: three zones, DynamoDB's API on LISTEN, data in DATA.
 local: setup
@@ -120,6 +122,14 @@ advisories:
 image:
 	$(if $(TRIVET),e2e/image "$(TRIVET)" $(IMAGE),docker build -t $(IMAGE) .)
 
+# A Kubernetes cluster of three zones on this machine, called trivet; `e2e/cluster/cluster --help` says what may befall it. Needs root.
+cluster: setup-cluster
+	$(KIND) create cluster --name trivet --config e2e/cluster/kind.yaml
+
+# The tool that makes it: power cuts, lost volumes, and that nothing of it is left behind.
+cluster-test: setup-cluster
+	/usr/bin/python3 e2e/cluster/cluster_test.py
+
 # What a build needs beyond Rust: the C++ compiler and libclang, for RocksDB.
 setup:
 	@e2e/setup build
@@ -132,6 +142,12 @@ setup-test:
 setup-chaos:
 	@e2e/setup chaos
 	cd e2e/porcupine && go build -o $(PORCUPINE) .
+
+# Kubernetes' programs from their Go modules (ten minutes on two cores, once), and Debian's packages that run them.
+setup-cluster:
+	@e2e/setup cluster
+	@e2e/cluster/cluster install
+	@e2e/cluster/cluster get binaries >/dev/null
 
 # perf.
 setup-profile:
