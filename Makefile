@@ -24,7 +24,7 @@ PORCUPINE := $(CARGO_TARGET_DIR)/porcupine/porcupine
 DYNALITE_FOLDER := $(CARGO_TARGET_DIR)/dynalite
 
 .PHONY: local test verify fix lint unit sdk sim mutants fuzz crash chaos bench bench-failures profile deny advisories setup setup-test setup-profile \
-	setup-chaos setup-dynalite setup-cluster image cluster cluster-test
+	setup-chaos setup-dynalite setup-cluster image cluster cluster-test chart
 
 # Starts Trivet: three zones, DynamoDB's API on LISTEN, data in DATA.
 local: setup
@@ -129,6 +129,10 @@ cluster: setup-cluster
 # The tool that makes it: power cuts, lost volumes, and that nothing of it is left behind.
 cluster-test: setup-cluster
 	/usr/bin/python3 e2e/cluster/cluster_test.py
+
+# The chart as Helm renders it: who may do what, who may talk to whom.
+chart: setup-cluster
+	/usr/bin/python3 e2e/chart/chart_test.py
 
 # What a build needs beyond Rust: the C++ compiler and libclang, for RocksDB.
 setup:

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LONGEST_FILE: usize = 500;
 
 /// What stands at the top of the house.
-const TOP: [&str; 20] = [
+const TOP: [&str; 21] = [
     ".ci",
     ".dockerignore",
     ".gitignore",
@@ -20,6 +20,7 @@ const TOP: [&str; 20] = [
     "LICENSE",
     "Makefile",
     "README.md",
+    "charts",
     "clippy.toml",
     "control",
     "deny.toml",
