@@ -24,7 +24,7 @@ PORCUPINE := $(CARGO_TARGET_DIR)/porcupine/porcupine
 DYNALITE_FOLDER := $(CARGO_TARGET_DIR)/dynalite
 
 .PHONY: local test verify fix lint unit sdk sim mutants fuzz crash chaos bench bench-failures profile deny advisories setup setup-test setup-profile \
-	setup-chaos setup-dynalite setup-cluster image cluster cluster-test chart
+	setup-chaos setup-dynalite setup-cluster image cluster cluster-test chart e2e
 
 # Starts Trivet: three zones, DynamoDB's API on LISTEN, data in DATA.
 local: setup
@@ -133,6 +133,12 @@ cluster-test: setup-cluster
 # The chart as Helm renders it: who may do what, who may talk to whom.
 chart: setup-cluster
 	/usr/bin/python3 e2e/chart/chart_test.py
+
+# Trivet on a real Kubernetes cluster, from installation to uninstallation, under clients that count what they were promised. Needs root.
+# `make e2e STORY="--only a_node_pod_is_deleted --keep"`; logs are kept in a folder when a chapter fails.
+e2e: setup setup-test setup-cluster
+	$(CARGO) build $(RELEASE) -p trivet
+	e2e/kube/run $(BIN)/trivet $(CARGO_TARGET_DIR)/kube-logs $(STORY)
 
 # What a build needs beyond Rust: the C++ compiler and libclang, for RocksDB.
 setup:

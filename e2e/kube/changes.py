@@ -1,0 +1,86 @@
+"""The chapters in which people change what they wish: more nodes, another image, machines to repair."""
+
+import threading
+
+from machine import HOUSE
+from tools import eventually, expect, run
+from trivet import DATA_PLANE, ZONES
+
+NEXT_IMAGE = "trivet:e2e-next"
+
+
+def three_nodes_become_six(story):
+    story.trivet.nodes_per_zone = 2
+    story.trivet.upgrade()
+    story.trivet.until_whole()
+    eventually("new nodes have replicas", lambda: len(nodes_with_replicas(story)) > len(ZONES))
+    story.under_load()
+
+
+def nodes_with_replicas(story):
+    return {replica["node"] for partition in story.trivet.partitions() for replica in partition["status"]["replicas"]}
+
+
+def six_nodes_become_three(story):
+    story.trivet.nodes_per_zone = 1
+    story.trivet.upgrade()
+    eventually("three claims are left", lambda: len(story.trivet.claims()) == len(ZONES), 600)
+    story.trivet.until_whole()
+    story.under_load()
+
+
+def every_pod_gets_another_image(story):
+    """At no time are two node Pods away at once."""
+    run(HOUSE / "e2e" / "image", story.binary, NEXT_IMAGE)
+    story.kubernetes.load(NEXT_IMAGE)
+    story.trivet.image = NEXT_IMAGE
+    with Watch(story.trivet) as watch:
+        story.trivet.upgrade()
+        eventually("all Pods have the new image", lambda: images(story.trivet) == {NEXT_IMAGE}, 600)
+        story.trivet.until_whole()
+    expect(watch.fewest >= len(ZONES) - 1, f"only {watch.fewest} node Pods were ready at once")
+    story.under_load()
+
+
+def images(trivet):
+    return {pod["spec"]["containers"][0]["image"] for component in DATA_PLANE for pod in trivet.pods(component)}
+
+
+class Watch:
+    """The fewest node Pods that were ready at once."""
+
+    def __init__(self, trivet):
+        self.trivet = trivet
+        self.fewest = len(ZONES)
+
+    def __enter__(self):
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.look)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_failure):
+        self.ended.set()
+        self.thread.join()
+
+    def look(self):
+        while not self.ended.wait(0.5):
+            self.fewest = min(self.fewest, len(self.trivet.ready_node_pods()))
+
+
+def two_kubernetes_nodes_are_drained_at_once(story):
+    """The second eviction waits until the first node is back and its groups are whole."""
+    first, second = story.kubernetes.in_zones()[:2]
+    drained, said = story.kubernetes.drain(first, seconds=120)
+    expect(drained, said)
+    drained, said = story.kubernetes.drain(second, seconds=15)
+    expect(not drained and "disruption budget" in said, f"two zones were drained at once: {said}")
+    story.under_load()
+    story.kubernetes.kubectl("uncordon", first)
+    # What else ran on the second one waits for it: of the whole Cluster nothing is promised here.
+    eventually("all partitions are whole", story.trivet.is_whole, 300)
+    drained, said = story.kubernetes.drain(second, seconds=120)
+    expect(drained, said)
+    story.kubernetes.kubectl("uncordon", second)
+    story.trivet.until_whole()
+    story.under_load()

@@ -1,0 +1,53 @@
+"""The chapters in which the chart changes and goes, and what is left is counted."""
+
+import json
+
+from tools import expect, say
+from trivet import condition
+
+
+def the_chart_is_upgraded_and_its_definitions_too(story):
+    """Helm leaves alone what is in crds/; the Job does not."""
+    name = "clusters.trivet.dev"
+    new, secret, pods = short_names(story, name), story.trivet.credentials(), story.trivet.pods_of_data_plane()
+    old = [{"op": "replace", "path": "/spec/names/shortNames", "value": ["old"]}]
+    story.kubernetes.kubectl("patch", "crd", name, "--type=json", "-p", json.dumps(old))
+    story.trivet.upgrade({"operator.log": "debug"})
+    expect(short_names(story, name) == new, f"short names after the upgrade: {short_names(story, name)}")
+    expect(story.trivet.credentials() == secret, "the upgrade drew new credentials")
+    story.trivet.until_ready()
+    expect(story.trivet.pods_of_data_plane() == pods, "the data plane's Pods changed with the operator's log")
+    story.under_load()
+
+
+def short_names(story, definition):
+    return story.kubernetes.get("crd", definition)["spec"]["names"]["shortNames"]
+
+
+def an_uninstall_leaves_the_data_plane(story):
+    trivet = story.trivet
+    pods, claims, secret = trivet.pods_of_data_plane(), trivet.claims(), trivet.credentials()
+    trivet.uninstall()
+    running = [pod for pod in trivet.pods("operator") if condition(pod, "Ready") == "True"]
+    expect(not running, "the operator is still there")
+    story.under_load()
+    trivet.client().list_tables()
+    expect(trivet.pods_of_data_plane() == pods, "Pods changed")
+    expect(trivet.claims() == claims, "claims changed")
+    trivet.install()
+    trivet.until_whole()
+    expect(trivet.credentials() == secret, "the second installation drew new credentials")
+    expect(trivet.pods_of_data_plane() == pods, "the second installation changed Pods")
+    story.under_load()
+
+
+def nothing_that_was_acknowledged_is_lost(story):
+    story.load.end()
+    story.no_error()
+    story.load.check()
+    say(f"  {story.load.answered} writes, each read back; longest wait of one client: {story.load.longest_wait_s:.1f} s")
+
+
+def the_data_plane_never_called_the_api_server(story):
+    tried = story.firewall.packets()
+    expect(not any(tried.values()), f"packets to the API server: {tried}")

@@ -1,0 +1,152 @@
+"""What happens to one Trivet on Kubernetes, from its installation to its uninstallation; each chapter goes on where the last one ended."""
+
+import argparse
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+import beginning
+import changes
+import ending
+import faults
+import truth
+from kubernetes import Kubernetes
+from tools import Skipped, expect, run, say
+from trivet import NAMESPACE, Trivet
+
+NAME = "trivet-e2e"
+CHAPTERS = (
+    beginning.a_cluster_of_three_zones_is_made,
+    beginning.its_zones_are_cut_off_from_the_api_server,
+    beginning.the_chart_is_installed,
+    beginning.every_pod_is_where_it_should_be,
+    beginning.every_pod_is_restricted,
+    beginning.a_table_is_made_by_kubectl,
+    beginning.a_table_is_made_by_an_sdk,
+    beginning.strangers_are_refused,
+    truth.nonsense_is_refused_with_a_sentence,
+    beginning.clients_write_and_read_from_now_on,
+    faults.a_node_pod_is_deleted,
+    faults.a_node_process_is_killed,
+    faults.a_kubernetes_node_loses_power_and_comes_back,
+    faults.the_api_server_is_away_for_a_minute,
+    faults.dns_is_away_while_a_node_process_restarts,
+    faults.a_kubernetes_node_comes_back_with_empty_volumes,
+    faults.a_kubernetes_node_comes_back_without_volumes,
+    changes.three_nodes_become_six,
+    changes.six_nodes_become_three,
+    changes.every_pod_gets_another_image,
+    changes.two_kubernetes_nodes_are_drained_at_once,
+    faults.a_claim_of_a_live_node_is_deleted,
+    truth.a_table_is_made_by_two_at_once,
+    truth.a_protected_table_is_not_deleted,
+    truth.all_objects_are_deleted_and_come_back,
+    truth.a_definition_is_deleted_and_comes_back,
+    truth.etcd_goes_back_in_time,
+    ending.the_chart_is_upgraded_and_its_definitions_too,
+    ending.an_uninstall_leaves_the_data_plane,
+    ending.nothing_that_was_acknowledged_is_lost,
+    ending.the_data_plane_never_called_the_api_server,
+)
+
+
+class Story:
+    """What chapters share."""
+
+    def __init__(self, binary, folder):
+        self.binary = binary
+        self.folder = folder
+        self.kubernetes = Kubernetes(NAME, folder)
+        self.trivet = Trivet(self.kubernetes)
+        self.firewall = None
+        self.load = None
+
+    def under_load(self):
+        """The clients go on, and have seen no error."""
+        self.load.until_answered(100)
+        self.no_error()
+
+    def no_error(self):
+        errors = self.load.errors
+        expect(not errors, f"{len(errors)} errors that the SDK's retries did not hide: {errors[:5]}")
+
+
+def keep_logs(kubernetes, folder):
+    """What a person needs to understand a failure: every object, every event, every log."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ours = "clusters.trivet.dev,tables.trivet.dev,partitions.trivet.dev"
+    others = "all,pvc,pv,nodes,poddisruptionbudgets"
+    for file, words in {
+        "trivet.yaml": ("get", ours, "-A", "-o", "yaml"), "trivet.txt": ("get", ours, "-A", "-o", "wide"),
+        "objects.yaml": ("get", others, "-A", "-o", "yaml"), "objects.txt": ("get", others, "-A", "-o", "wide"),
+        "events.txt": ("get", "events", "-A", "--sort-by=.lastTimestamp"), "pods.txt": ("describe", "pods", "-A"),
+    }.items():
+        (folder / file).write_text(kubernetes.kubectl(*words, check=False))
+    for pod in kubernetes.kubectl("get", "pods", "-n", NAMESPACE, "-o", "name", check=False).split():
+        for file, words in {"log": (), "previous.log": ("--previous",)}.items():
+            told = kubernetes.kubectl("logs", "-n", NAMESPACE, pod, "--all-containers", *words, check=False)
+            (folder / f"{pod.replace('/', '-')}.{file}").write_text(told)
+    run(kubernetes.machine.verbs, "export", "logs", folder / "kubernetes", "--name", kubernetes.name, check=False)
+
+
+def tell(story, chapters, logs):
+    """Chapter after chapter, until one fails: how many passed, failed, and were skipped."""
+    passed, skipped = 0, 0
+    for chapter in chapters:
+        begun = time.monotonic()
+        say(chapter.__name__.replace("_", " "))
+        try:
+            chapter(story)
+            passed += 1
+            say(f"  passed in {time.monotonic() - begun:.1f} s")
+        except Skipped as why:
+            skipped += 1
+            say(f"  skipped: {why}")
+        except Exception:
+            traceback.print_exc()
+            say(f"  FAILED: {chapter.__name__}; logs are in {logs}")
+            keep_logs(story.kubernetes, logs)
+            return passed, 1, skipped
+    return passed, 0, skipped
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trivet", type=Path, required=True, help="the binary that the image is made of")
+    parser.add_argument("--logs", type=Path, required=True, help="where logs are kept when a chapter fails")
+    parser.add_argument("--only", nargs="+", metavar="CHAPTER", help="these chapters, and the first ones that all others stand on")
+    parser.add_argument("--keep", action="store_true", help="leave the Kubernetes cluster for a look around")
+    return parser.parse_args()
+
+
+def chosen(only):
+    """Chapters up to the first clients are what the others stand on."""
+    if not only:
+        return CHAPTERS
+    begun = CHAPTERS.index(beginning.clients_write_and_read_from_now_on) + 1
+    names = {chapter.__name__: chapter for chapter in CHAPTERS}
+    unknown = [name for name in only if name not in names]
+    if unknown:
+        sys.exit(f"no such chapter: {', '.join(unknown)}; there are: {', '.join(names)}")
+    return (*CHAPTERS[:begun], *(chapter for chapter in CHAPTERS[begun:] if chapter.__name__ in only))
+
+
+def main():
+    options = arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        story = Story(options.trivet, Path(folder))
+        try:
+            passed, failed, skipped = tell(story, chosen(options.only), options.logs)
+        finally:
+            if story.load:
+                story.load.end()
+            if not options.keep:
+                story.kubernetes.delete()
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

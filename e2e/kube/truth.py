@@ -1,0 +1,135 @@
+"""The chapters about who is right: nodes hold the truth, and Kubernetes' objects follow it, whatever became of them."""
+
+import json
+import shutil
+import threading
+
+from beginning import BY_KUBECTL, BY_SDK
+from botocore.exceptions import ClientError
+from tools import Failed, Skipped, eventually, expect
+from trivet import create_table, put_and_read, read, table
+
+BY_BOTH = "contested"
+BORN_LATE = "born-late"
+GONE_EARLY = "gone-early"
+
+
+def all_objects_are_deleted_and_come_back(story):
+    """Nodes have the tables: the objects of both kinds are made again, with the ids that they had."""
+    ids = table_ids(story.trivet)
+    story.trivet.kubectl("delete", "tables.trivet.dev,partitions.trivet.dev", "--all", "--wait=false")
+    eventually("all tables are back", lambda: table_ids(story.trivet) == ids, 180)
+    partitions_are_back(story, ids)
+
+
+def a_definition_is_deleted_and_comes_back(story):
+    """With it go all Partition objects, behind the operator's back."""
+    ids = table_ids(story.trivet)
+    story.kubernetes.kubectl("delete", "crd", "partitions.trivet.dev")
+    story.under_load()
+    story.trivet.upgrade()
+    partitions_are_back(story, ids)
+
+
+def partitions_are_back(story, ids):
+    eventually("all partitions are back", lambda: {each["spec"]["tableId"] for each in story.trivet.partitions()} == set(ids.values()), 180)
+    story.trivet.until_whole()
+    expect(read(story.trivet.client(), BY_SDK, "first") == "order", "an item is lost")
+    expect(table_ids(story.trivet) == ids, "a table has another id")
+    story.under_load()
+
+
+def table_ids(trivet):
+    """Empty while one of them has no id yet."""
+    ids = {name: each.get("status", {}).get("tableId", "") for name, each in trivet.tables().items()}
+    return ids if all(ids.values()) else {}
+
+
+def etcd_goes_back_in_time(story):
+    """A table that etcd does not know yet is adopted; one that it knows still is never made from nothing."""
+    if not story.kubernetes.machine.remembers:
+        raise Skipped("kind has no verb for it")
+    dynamodb = story.trivet.client()
+    create_table(dynamodb, GONE_EARLY)
+    put_and_read(dynamodb, GONE_EARLY, "key", "of a table that is deleted")
+    saved = story.folder / "etcd"
+    story.kubernetes.machine.snapshot(saved)
+    create_table(dynamodb, BORN_LATE)
+    put_and_read(dynamodb, BORN_LATE, "key", "of a table that etcd forgets")
+    dynamodb.delete_table(TableName=GONE_EARLY)
+    dynamodb.get_waiter("table_not_exists").wait(TableName=GONE_EARLY, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    story.kubernetes.machine.restore(saved)
+    shutil.rmtree(saved)
+    story.firewall.raise_everywhere()
+    eventually("the forgotten table is adopted", lambda: BORN_LATE in story.trivet.tables(), 180)
+    expect(read(dynamodb, BORN_LATE, "key") == "of a table that etcd forgets", "an item is lost")
+    eventually("the deleted table is called missing", lambda: says(story.trivet, GONE_EARLY, "DataMissing"), 180)
+    try:
+        there = dynamodb.describe_table(TableName=GONE_EARLY)
+        raise Failed(f"a deleted table came back: {there}")
+    except ClientError as refused:
+        expect(refused.response["Error"]["Code"] == "ResourceNotFoundException", f"{refused}")
+    story.trivet.kubectl("delete", "tables.trivet.dev", GONE_EARLY, "--wait=false")
+    story.trivet.until_whole()
+    story.under_load()
+
+
+def says(trivet, name, reason):
+    found = trivet.tables().get(name, {})
+    return any(each["reason"] == reason for each in found.get("status", {}).get("conditions", []))
+
+
+def a_table_is_made_by_two_at_once(story):
+    """kubectl and an SDK meet at one object: there is one table, whoever came first."""
+    outcome = []
+
+    def by_sdk():
+        try:
+            create_table(story.trivet.client(), BY_BOTH)
+            outcome.append("made")
+        except ClientError as refused:
+            outcome.append(refused.response["Error"]["Code"])
+
+    thread = threading.Thread(target=by_sdk)
+    thread.start()
+    applied = not story.trivet.refusal_of(table(BY_BOTH, 1))
+    thread.join()
+    expect(outcome[0] in ("made", "ResourceInUseException"), f"the SDK heard {outcome[0]}")
+    expect(applied or outcome[0] == "made", "nobody made it")
+    story.trivet.until_ready(f"tables.trivet.dev/{BY_BOTH}")
+    put_and_read(story.trivet.client(), BY_BOTH, "key", "text")
+    expect(len([name for name in story.trivet.tables() if name == BY_BOTH]) == 1, "there are two of them")
+
+
+def a_protected_table_is_not_deleted(story):
+    """By an SDK, and by kubectl: what it deletes comes back."""
+    dynamodb = story.trivet.client()
+    dynamodb.update_table(TableName=BY_SDK, DeletionProtectionEnabled=True)
+    try:
+        dynamodb.delete_table(TableName=BY_SDK)
+        raise Failed("a protected table was deleted")
+    except ClientError as refused:
+        expect(refused.response["Error"]["Code"] == "ValidationException", f"{refused}")
+    name = story.trivet.tables()[BY_SDK]["metadata"]["name"]
+    policy = json.dumps({"spec": {"deletionPolicy": "Delete"}})
+    story.trivet.kubectl("patch", "tables.trivet.dev", name, "--type=merge", "-p", policy)
+    story.trivet.kubectl("delete", "tables.trivet.dev", name, "--wait=false")
+    eventually("the table's object is there", lambda: BY_SDK in story.trivet.tables())
+    expect(read(dynamodb, BY_SDK, "first") == "order", "an item is lost")
+
+
+def nonsense_is_refused_with_a_sentence(story):
+    for what, wrong, sentence in (
+        ("a key without a type", {"attributeDefinitions": []}, "attributeDefinitions"),
+        ("a name that DynamoDB refuses", {"tableName": "a b"}, "a table's name has 3 to 255 characters"),
+        ("no partitions", {"initialPartitions": 0}, "initialPartitions"),
+    ):
+        thing = table("nonsense", 1)
+        thing["spec"].update(wrong)
+        refused = story.trivet.refusal_of(thing)
+        expect(refused and sentence in refused, f"{what}: {refused}")
+    changed = table(BY_KUBECTL, 4)
+    changed["spec"]["keySchema"] = [{"attributeName": "other", "keyType": "HASH"}]
+    changed["spec"]["attributeDefinitions"] = [{"attributeName": "other", "attributeType": "S"}]
+    refused = story.trivet.refusal_of(changed)
+    expect(refused and "keySchema never changes" in refused, f"another key: {refused}")
