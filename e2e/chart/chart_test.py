@@ -108,17 +108,15 @@ class WhatIsInIt(unittest.TestCase):
         self.assertEqual((deployment["spec"]["replicas"], deployment["spec"]["strategy"]["type"]), (1, "Recreate"))
         container = deployment["spec"]["template"]["spec"]["containers"][0]
         self.assertEqual(container["args"], [
-            "operator", "--namespace", NAMESPACE, "--listen", "0.0.0.0:7200", "--metrics-listen", "0.0.0.0:9600",
-            "--image", "example.org/trivet:7"])
+            "operator", "--namespace", NAMESPACE, "--listen", "0.0.0.0:7200", "--metrics-listen", "0.0.0.0:9600"])
         self.assertEqual(container["image"], "example.org/trivet:7")
 
-    def test_the_control_service_is_the_operator_s(self):
-        things = render()
-        service = one(things, "Service", f"{RELEASE}-control")["spec"]
-        pod = one(things, "Deployment", f"{RELEASE}-operator")["spec"]["template"]
-        self.assertLessEqual(service["selector"].items(), pod["metadata"]["labels"].items())
+    def test_the_operator_is_found_by_the_services_that_it_makes_itself(self):
+        pod = one(render(), "Deployment", f"{RELEASE}-operator")["spec"]["template"]
+        wanted = {"app.kubernetes.io/name": "trivet", "app.kubernetes.io/component": "operator"}
+        self.assertLessEqual(wanted.items(), pod["metadata"]["labels"].items())
         ports = {port["name"]: port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}
-        self.assertEqual([(port["port"], ports[port["targetPort"]]) for port in service["ports"]], [(7200, 7200)])
+        self.assertEqual(ports, {"control": 7200, "metrics": 9600})
 
     def test_prometheus_finds_the_metrics(self):
         things = render({"serviceMonitor": {"create": True}})

@@ -57,21 +57,26 @@ def a_kubernetes_node_loses_power_and_comes_back(story):
 
 
 def a_kubernetes_node_comes_back_with_empty_volumes(story):
-    volumes_are_lost(story, story.kubernetes.in_zones()[0], "empty")
+    """Lost with its disk, a node is a new one: another claim, another id."""
+    volumes_are_lost(story, story.kubernetes.in_zones()[0], "empty", after=lambda _lost: None)
 
 
 def a_kubernetes_node_comes_back_without_volumes(story):
-    volumes_are_lost(story, story.kubernetes.in_zones()[2], "gone")
+    """No Pod can mount what is gone. Whether it comes back, a person knows, and says so by the claim."""
+    def give_up(lost):
+        for claim in lost:
+            story.trivet.kubectl("delete", "pvc", claim, "--wait=false")
+    volumes_are_lost(story, story.kubernetes.in_zones()[2], "gone", after=give_up)
 
 
-def volumes_are_lost(story, node, how):
-    """Lost with its disk, a node is a new one: another claim, another id."""
+def volumes_are_lost(story, node, how, after):
     lost = {claim_of(pod) for pod in story.trivet.pods("node") if pod["spec"]["nodeName"] == node}
     story.kubernetes.power_off(node, volumes=how)
     story.under_load()
     story.kubernetes.power_on(node)
     story.firewall.raise_on(node)
-    eventually("the lost claims are given up", lambda: not lost & set(story.trivet.claims()), 600)
+    after(lost)
+    eventually("other claims have taken the place of the lost ones", lambda: not lost & set(story.trivet.claims()), 600)
     story.trivet.until_whole(seconds=600)
     story.under_load()
 
@@ -98,9 +103,19 @@ def dns_is_away_while_a_node_process_restarts(story):
 
 
 def a_claim_of_a_live_node_is_deleted(story):
-    """A claim that is to go is a node that leaves: its replicas first, its data last."""
-    claim = claim_of(story.trivet.pods("node")[0])
-    story.trivet.kubectl("delete", "pvc", claim, "--wait=false")
-    eventually("the claim is gone, and another in its place", lambda: claim not in story.trivet.claims(), 600)
-    story.trivet.until_whole(seconds=600)
+    """It stays, with its node, as long as a group needs it, and says so; the node that takes its place is there already."""
+    trivet = story.trivet
+    pod = trivet.pods("node")[0]
+    claim, node = claim_of(pod), pod["metadata"]["labels"]["trivet.dev/node"]
+    nodes = len(trivet.claims())
+    trivet.kubectl("delete", "pvc", claim, "--wait=false")
+    eventually("the Cluster says that the claim is in use", lambda: trivet.says(trivet.cluster(), "Blocked", "ClaimInUse"))
+    eventually("another node is ready beside it", lambda: len(trivet.ready_node_pods()) == nodes + 1, 180)
+    story.under_load()
+    expect(claim in trivet.claims(), "a claim is gone that groups had replicas on")
+    for partition in trivet.partitions():
+        if node in [replica["node"] for replica in partition["status"]["replicas"]]:
+            trivet.admin("move", "--partition", partition["spec"]["partitionId"], "--from", node)
+    eventually("the claim is gone", lambda: claim not in trivet.claims(), 180)
+    trivet.until_whole()
     story.under_load()

@@ -85,6 +85,13 @@ class Trivet:
         """Name → uid."""
         return {each["metadata"]["name"]: each["metadata"]["uid"] for each in self.get("pvc")["items"]}
 
+    def cluster(self):
+        return self.get("clusters.trivet.dev", RELEASE)
+
+    @staticmethod
+    def says(thing, kind, reason):
+        return any((each["type"], each["status"], each["reason"]) == (kind, "True", reason) for each in conditions(thing))
+
     def tables(self):
         """DynamoDB's name → object."""
         return {each["spec"]["tableName"]: each for each in self.get("tables.trivet.dev")["items"]}
@@ -112,20 +119,24 @@ class Trivet:
         pods = self.ready_node_pods()
         if len(pods) != self.nodes_per_zone * len(ZONES):
             return False
-        addresses = ",".join(f"{pod['status']['podIP']}:7400" for pod in pods)
-        told = self.kubectl("exec", pods[0]["metadata"]["name"], "--", "/usr/local/bin/trivet", "admin", "--nodes", addresses, "groups")
         groups = []
-        for line in told.splitlines():
+        for line in self.admin("groups").splitlines():
             if line.startswith(" "):
                 groups[-1].append(line.split())
             else:
                 groups.append([])
         return groups and all(is_whole_group(lines) for lines in groups)
 
+    def admin(self, *words):
+        """`trivet admin`, in a node's Pod: from outside nobody reaches the nodes."""
+        pods = self.ready_node_pods()
+        addresses = ",".join(f"{pod['status']['podIP']}:7400" for pod in pods)
+        return self.kubectl("exec", pods[0]["metadata"]["name"], "--", "/usr/local/bin/trivet", "admin", "--nodes", addresses, *words)
+
     # Its API.
 
     def credentials(self):
-        name = self.get("clusters.trivet.dev", RELEASE)["spec"]["credentialsSecret"]["name"]
+        name = self.cluster()["spec"]["credentialsSecret"]["name"]
         parsed = configparser.ConfigParser()
         parsed.read_string(base64.b64decode(self.get("secret", name)["data"]["credentials"]).decode())
         return parsed["default"]["aws_access_key_id"], parsed["default"]["aws_secret_access_key"]
@@ -144,11 +155,12 @@ def is_whole_group(lines):
     return len(replicas) == 3 and len(zones) == 3 and sum("leads," in line for line in replicas) == 1 and ["whole,"] in [line[:1] for line in lines]
 
 
+def conditions(thing):
+    return thing.get("status", {}).get("conditions", [])
+
+
 def condition(thing, kind):
-    for each in thing.get("status", {}).get("conditions", []):
-        if each["type"] == kind:
-            return each["status"]
-    return None
+    return next((each["status"] for each in conditions(thing) if each["type"] == kind), None)
 
 
 def claim_of(pod):

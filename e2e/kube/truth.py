@@ -7,7 +7,7 @@ import threading
 from beginning import BY_KUBECTL, BY_SDK
 from botocore.exceptions import ClientError
 from tools import Failed, Skipped, eventually, expect
-from trivet import create_table, put_and_read, read, table
+from trivet import conditions, create_table, put_and_read, read, table
 
 BY_BOTH = "contested"
 BORN_LATE = "born-late"
@@ -16,27 +16,33 @@ GONE_EARLY = "gone-early"
 
 def all_objects_are_deleted_and_come_back(story):
     """Nodes have the tables: the objects of both kinds are made again, with the ids that they had."""
-    ids = table_ids(story.trivet)
-    story.trivet.kubectl("delete", "tables.trivet.dev,partitions.trivet.dev", "--all", "--wait=false")
-    eventually("all tables are back", lambda: table_ids(story.trivet) == ids, 180)
-    partitions_are_back(story, ids)
+    trivet, ids = story.trivet, table_ids(story.trivet)
+    old_tables, old_partitions = uids(trivet.tables().values()), uids(trivet.partitions())
+    trivet.kubectl("delete", "tables.trivet.dev,partitions.trivet.dev", "--all", "--wait=false")
+    eventually("all tables are back", lambda: table_ids(trivet) == ids and not old_tables & uids(trivet.tables().values()), 180)
+    partitions_are_back(story, ids, old_partitions)
 
 
 def a_definition_is_deleted_and_comes_back(story):
     """With it go all Partition objects, behind the operator's back."""
-    ids = table_ids(story.trivet)
+    ids, old = table_ids(story.trivet), uids(story.trivet.partitions())
     story.kubernetes.kubectl("delete", "crd", "partitions.trivet.dev")
     story.under_load()
     story.trivet.upgrade()
-    partitions_are_back(story, ids)
+    partitions_are_back(story, ids, old)
 
 
-def partitions_are_back(story, ids):
-    eventually("all partitions are back", lambda: {each["spec"]["tableId"] for each in story.trivet.partitions()} == set(ids.values()), 180)
-    story.trivet.until_whole()
-    expect(read(story.trivet.client(), BY_SDK, "first") == "order", "an item is lost")
-    expect(table_ids(story.trivet) == ids, "a table has another id")
+def partitions_are_back(story, ids, old):
+    trivet, wanted = story.trivet, len(old)
+    eventually("all partitions are back", lambda: len(trivet.partitions()) == wanted and not old & uids(trivet.partitions()), 180)
+    trivet.until_whole()
+    expect(read(trivet.client(), BY_SDK, "first") == "order", "an item is lost")
+    expect(table_ids(trivet) == ids, "a table has another id")
     story.under_load()
+
+
+def uids(things):
+    return {each["metadata"]["uid"] for each in things}
 
 
 def table_ids(trivet):
@@ -63,7 +69,7 @@ def etcd_goes_back_in_time(story):
     story.firewall.raise_everywhere()
     eventually("the forgotten table is adopted", lambda: BORN_LATE in story.trivet.tables(), 180)
     expect(read(dynamodb, BORN_LATE, "key") == "of a table that etcd forgets", "an item is lost")
-    eventually("the deleted table is called missing", lambda: says(story.trivet, GONE_EARLY, "DataMissing"), 180)
+    eventually("the deleted table is called missing", lambda: is_missing(story.trivet), 180)
     try:
         there = dynamodb.describe_table(TableName=GONE_EARLY)
         raise Failed(f"a deleted table came back: {there}")
@@ -74,9 +80,8 @@ def etcd_goes_back_in_time(story):
     story.under_load()
 
 
-def says(trivet, name, reason):
-    found = trivet.tables().get(name, {})
-    return any(each["reason"] == reason for each in found.get("status", {}).get("conditions", []))
+def is_missing(trivet):
+    return any(each["reason"] == "DataMissing" for each in conditions(trivet.tables().get(GONE_EARLY, {})))
 
 
 def a_table_is_made_by_two_at_once(story):
