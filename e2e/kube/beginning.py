@@ -1,5 +1,6 @@
 """The chapters in which Trivet comes to be: installation, tables, first clients."""
 
+import shutil
 import time
 
 from botocore.exceptions import ClientError
@@ -7,15 +8,20 @@ from firewall import Firewall
 from load import Load, client
 from machine import HOUSE
 from tools import Failed, expect, run, say
+from traffic import Traffic
 from trivet import DATA_PLANE, IMAGE, NAMESPACE, create_table, put_and_read, table
 
 BY_KUBECTL = "music"
 # Kubernetes allows no such name: its object is called otherwise.
 BY_SDK = "Orders"
 PARTITIONS = 4
+# What nodes want to have free, with what images and logs of the story take.
+LEAST_FREE_BYTES = 12 << 30
 
 
 def a_cluster_of_three_zones_is_made(story):
+    free = shutil.disk_usage("/var").free
+    expect(free > LEAST_FREE_BYTES, f"{free >> 20} MiB of disk are free, and nodes take no new replicas with less than 10 GiB")
     story.kubernetes.machine.prepare()
     run(HOUSE / "e2e" / "image", story.binary, IMAGE)
     story.kubernetes.create()
@@ -23,9 +29,12 @@ def a_cluster_of_three_zones_is_made(story):
 
 
 def its_zones_are_cut_off_from_the_api_server(story):
+    """And what connects to what is written down from now on."""
     story.firewall = Firewall(story.kubernetes)
     story.firewall.raise_everywhere()
     story.firewall.prove(IMAGE)
+    story.traffic = Traffic(story.kubernetes)
+    story.traffic.begin()
 
 
 def the_chart_is_installed(story):

@@ -3,7 +3,11 @@
 import json
 
 from tools import expect, say
-from trivet import condition
+from trivet import NAMESPACE, condition
+
+# Without these there would be nothing to judge.
+SEEN = {"outside → router:8000", "router → node:7400", "router → memds:7300", "router → operator:7200", "node → node:7400", "node → memds:7300",
+        "operator → node:7400", "operator → memds:7300", "node → kube-system:53", "router → kube-system:53"}
 
 
 def the_chart_is_upgraded_and_its_definitions_too(story):
@@ -44,10 +48,19 @@ def an_uninstall_leaves_the_data_plane(story):
 def nothing_that_was_acknowledged_is_lost(story):
     story.load.end()
     story.no_error()
-    story.load.check()
+    story.load.check(story.trivet.client())
     say(f"  {story.load.answered} writes, each read back; longest wait of one client: {story.load.longest_wait_s:.1f} s")
 
 
 def the_data_plane_never_called_the_api_server(story):
     tried = story.firewall.packets()
     expect(not any(tried.values()), f"packets to the API server: {tried}")
+
+
+def every_connection_is_one_that_a_policy_allows(story):
+    """The tool's Kubernetes does not enforce policies, so that what they would have cut off is seen."""
+    story.traffic.end()
+    missing = SEEN - story.traffic.names(NAMESPACE)
+    expect(not missing, f"connections that were not seen: {sorted(missing)}")
+    forbidden = story.traffic.forbidden(NAMESPACE)
+    expect(not forbidden, f"connections that no policy allows: {sorted(forbidden)}")

@@ -99,9 +99,8 @@ class Load:
             expect(time.monotonic() < deadline, f"{self.answered} answers, {goal} wished for; errors: {self.errors[-5:]}")
             time.sleep(0.05)
 
-    def check(self):
+    def check(self, dynamodb):
         """Nothing that was acknowledged is lost, and nothing is there that nobody sent."""
-        dynamodb = client(self.endpoint, self.credentials)
         for key, promise in self.promises.items():
             there = self.number(dynamodb, key)
             expect(promise.acknowledged <= there <= promise.sent, f"{key} is {there}; acknowledged {promise.acknowledged}, sent {promise.sent}")

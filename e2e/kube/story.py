@@ -49,6 +49,7 @@ CHAPTERS = (
     ending.an_uninstall_leaves_the_data_plane,
     ending.nothing_that_was_acknowledged_is_lost,
     ending.the_data_plane_never_called_the_api_server,
+    ending.every_connection_is_one_that_a_policy_allows,
 )
 
 
@@ -61,6 +62,7 @@ class Story:
         self.kubernetes = Kubernetes(NAME, folder)
         self.trivet = Trivet(self.kubernetes)
         self.firewall = None
+        self.traffic = None
         self.load = None
 
     def under_load(self):
@@ -140,8 +142,8 @@ def main():
         try:
             passed, failed, skipped = tell(story, chosen(options.only), options.logs)
         finally:
-            if story.load:
-                story.load.end()
+            for running in filter(None, (story.load, story.traffic)):
+                running.end()
             if not options.keep:
                 story.kubernetes.delete()
     print(f"{passed} passed, {failed} failed, {skipped} skipped")

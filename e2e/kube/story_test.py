@@ -1,0 +1,83 @@
+"""What the story judges by, on examples: a judge that says yes to everything would not be noticed."""
+
+import unittest
+
+import traffic
+from load import Load, Promise
+from tools import Failed
+from trivet import is_whole_group
+
+WHOLE = """
+    replica 1 on node 0a in zone-a follows, term 2, applied 7 of 7; from the first key, epoch 1
+    replica 2 on node 0b in zone-b leads, term 2, applied 7 of 7; from the first key, epoch 1
+    whole, for 3.1 s
+    replica 3 on node 0c in zone-c follows, term 2, applied 7 of 7; from the first key, epoch 1
+"""
+STOOD_IN = "log replica 4 stands in for replica 3, for 3.1 s"
+SERVICE = ("ipv4 2 tcp 6 431999 ESTABLISHED src=10.244.0.4 dst=10.96.72.117 sport=44094 dport=7300 "
+           "src=10.244.0.3 dst=10.244.0.4 sport=7300 dport=44094 [ASSURED] mark=0 zone=0 use=2")
+
+
+def group(text):
+    return [line.split() for line in text.strip().splitlines()]
+
+
+class Groups(unittest.TestCase):
+    def test_three_replicas_in_three_zones_and_a_leader_that_sees_them(self):
+        self.assertTrue(is_whole_group(group(WHOLE)))
+
+    def test_anything_less_is_not_whole(self):
+        for what, text in {
+            "no leader": WHOLE.replace("leads,", "follows,"),
+            "two leaders": WHOLE.replace("follows,", "leads,", 1),
+            "two zones": WHOLE.replace("zone-c", "zone-b"),
+            "two replicas": "\n".join(WHOLE.splitlines()[:-1]),
+            "a log replica": WHOLE.replace("whole, for 3.1 s", STOOD_IN),
+            "a leader that has not said": WHOLE.replace("    whole, for 3.1 s\n", ""),
+        }.items():
+            self.assertFalse(is_whole_group(group(text)), what)
+
+
+class Stored:
+    """A table of one item."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def get_item(self, **_words):
+        return {"Item": {"n": {"N": str(self.number)}}} if self.number else {}
+
+
+class Promises(unittest.TestCase):
+    def judged(self, number):
+        load = Load("", (), "table", promises={"key": Promise(acknowledged=5, sent=6)})
+        load.check(Stored(number))
+
+    def test_what_was_acknowledged_or_only_sent_may_be_there(self):
+        self.judged(5)
+        self.judged(6)
+
+    def test_less_is_lost_and_more_was_never_sent(self):
+        for number in (0, 4, 7):
+            with self.assertRaises(Failed):
+                self.judged(number)
+
+
+class Connections(unittest.TestCase):
+    def test_a_service_is_seen_through(self):
+        self.assertEqual(traffic.parse(SERVICE), ("TCP", "10.244.0.4", "10.244.0.3", 7300))
+
+    def test_other_protocols_are_nothing_to_policies(self):
+        self.assertIsNone(traffic.parse("ipv4 2 icmp 1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=1 src=10.0.0.2 dst=10.0.0.1 type=0"))
+
+    def test_who_is_who_is_asked_in_the_end(self):
+        seen = traffic.Traffic(kubernetes=None)
+        seen.seen = {traffic.parse(SERVICE), ("TCP", "10.244.0.1", "10.244.0.3", 9600), ("UDP", "10.244.0.4", "172.30.0.2", 53)}
+        for address, component in (("10.244.0.4", "router"), ("10.244.0.3", "memds")):
+            seen.pods[address] = {"namespace": "here", "labels": {"app.kubernetes.io/component": component}}
+        self.assertEqual(seen.names("here"), {"router → memds:7300", "router → kube-system:53"})
+        self.assertEqual(seen.names("elsewhere"), set())
+
+
+if __name__ == "__main__":
+    unittest.main()

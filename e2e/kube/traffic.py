@@ -1,0 +1,89 @@
+"""Who connects to whom while the story goes on, as the Kubernetes nodes' connection tracking has it; and whether policies would allow it."""
+
+import sys
+import threading
+
+from machine import HOUSE
+from tools import Failed
+
+sys.path.append(str(HOUSE / "e2e" / "chart"))
+from policies import Pod, may_connect  # noqa: E402
+
+# A closed connection is remembered for two minutes: nothing is missed between two looks.
+LOOK_EVERY_S = 5
+READ = "cat /proc/net/nf_conntrack 2>/dev/null || conntrack -L -o extended 2>/dev/null"
+# kubelet asks a Pod how it is, which no policy forbids.
+PROBED = 9600
+DNS = 53
+OUTSIDE = Pod({}, "")
+
+
+class Traffic:
+    def __init__(self, kubernetes):
+        self.kubernetes = kubernetes
+        self.pods = {}
+        self.seen = set()
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+
+    def begin(self):
+        self.thread.start()
+
+    def end(self):
+        self.ended.set()
+        self.thread.join()
+
+    def watch(self):
+        while not self.ended.wait(LOOK_EVERY_S):
+            try:
+                self.look()
+            except Failed:
+                # The API server, or a Kubernetes node, is away; the others are looked at again soon.
+                pass
+
+    def look(self):
+        pods = self.kubernetes.get("pods", "-A")["items"]
+        # What is gone keeps its address until another has it, which takes hundreds of Pods.
+        self.pods.update({pod["status"]["podIP"]: pod["metadata"] for pod in pods if "podIP" in pod["status"]})
+        for node in self.kubernetes.nodes():
+            lines = self.kubernetes.machine.on(node, "sh", "-c", READ).splitlines()
+            self.seen.update(filter(None, map(parse, lines)))
+
+    def pairs(self, namespace):
+        """(protocol, source, target, port) of every connection that begins or ends in the namespace; kubelet's are left out.
+        Asked once everything has been seen: a Pod may be connected to before it is listed."""
+        for protocol, source, target, port in self.seen:
+            ends = (self.end_at(source, port), self.end_at(target, port))
+            if namespace in (end.namespace for end in ends) and not (ends[0] == OUTSIDE and port == PROBED):
+                yield protocol, *ends, port
+
+    def end_at(self, address, port):
+        pod = self.pods.get(address)
+        if pod is not None:
+            return Pod(pod.get("labels", {}), pod["namespace"])
+        # DNS is a Pod in every Kubernetes cluster but the one of e2e/cluster, where it stands beside.
+        return Pod({}, "kube-system") if port == DNS else OUTSIDE
+
+    def forbidden(self, namespace):
+        policies = self.kubernetes.get("networkpolicies", "-n", namespace)["items"]
+        return {f"{name_of(source)} → {name_of(target)}:{port}" for protocol, source, target, port in self.pairs(namespace)
+                if not may_connect(policies, source, target, port, protocol)}
+
+    def names(self, namespace):
+        return {f"{name_of(source)} → {name_of(target)}:{port}" for _, source, target, port in self.pairs(namespace)}
+
+
+def name_of(pod):
+    return pod.labels.get("app.kubernetes.io/component") or pod.namespace or "outside"
+
+
+def parse(line):
+    """`… tcp 6 … src=A dst=B sport=C dport=D … src=E dst=F sport=G dport=H …`: A has connected to E, at port G. B may be a Service."""
+    words = line.split()
+    protocol = next((word.upper() for word in words[:3] if word in ("tcp", "udp")), None)
+    fields = [word.split("=", 1) for word in words if "=" in word]
+    sources = [value for name, value in fields if name == "src"]
+    ports = [value for name, value in fields if name == "sport"]
+    if protocol is None or len(sources) < 2 or len(ports) < 2:
+        return None
+    return protocol, sources[0], sources[1], int(ports[1])
