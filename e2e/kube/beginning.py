@@ -17,6 +17,20 @@ BY_SDK = "Orders"
 PARTITIONS = 4
 # What nodes want to have free, with what images and logs of the story take.
 LEAST_FREE_BYTES = 12 << 30
+RIGHTS = (
+    ("trivet-operator", "create", "pods", True),
+    ("trivet-operator", "patch", "partitions.trivet.dev/status", True),
+    ("trivet-operator", "get", "secrets", True),
+    ("trivet-operator", "list", "secrets", False),
+    ("trivet-operator", "watch", "secrets", False),
+    ("trivet-operator", "create", "pods/exec", False),
+    ("trivet-operator", "delete", "clusters.trivet.dev", False),
+    ("trivet-operator", "patch", "nodes", False),
+    ("trivet-operator", "delete", "persistentvolumes", False),
+    ("trivet-operator", "patch", "customresourcedefinitions", False),
+    ("trivet-operator", "create", "rolebindings", False),
+    *((f"trivet-{component}", verb, thing, False) for component in DATA_PLANE for verb in ("get", "list") for thing in ("pods", "secrets")),
+)
 
 
 def a_cluster_of_three_zones_is_made(story):
@@ -63,6 +77,15 @@ def every_pod_is_restricted(story):
     for pod in story.trivet.get("pods")["items"]:
         for container in pod["spec"]["containers"]:
             expect(container["securityContext"].get("readOnlyRootFilesystem") is True, f"{pod['metadata']['name']} may write to its root")
+
+
+def nobody_may_do_more_than_it_must(story):
+    """Asked of the API server, which knows of every role there is."""
+    for account, verb, thing, may in RIGHTS:
+        kind, _, part = thing.partition("/")
+        words = ("auth", "can-i", verb, kind, f"--subresource={part}", f"--as=system:serviceaccount:{NAMESPACE}:{account}", "--namespace", NAMESPACE)
+        said = story.kubernetes.kubectl(*words, check=False).strip()
+        expect(said == ("yes" if may else "no"), f"may {account} {verb} {thing}? {said}")
 
 
 def a_table_is_made_by_kubectl(story):

@@ -23,6 +23,7 @@ CHAPTERS = (
     beginning.the_chart_is_installed,
     beginning.every_pod_is_where_it_should_be,
     beginning.every_pod_is_restricted,
+    beginning.nobody_may_do_more_than_it_must,
     beginning.a_table_is_made_by_kubectl,
     beginning.a_table_is_made_by_an_sdk,
     beginning.strangers_are_refused,
