@@ -1,6 +1,7 @@
 """What happens to one Trivet on Kubernetes, from its installation to its uninstallation; each chapter goes on where the last one ended."""
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -78,7 +79,8 @@ class Story:
 
 def keep_logs(kubernetes, folder):
     """What a person needs to understand a failure: every object, every event, every log."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     ours = "clusters.trivet.dev,tables.trivet.dev,partitions.trivet.dev"
     others = "all,pvc,pv,nodes,poddisruptionbudgets"
     for file, words in {
