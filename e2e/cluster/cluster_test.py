@@ -63,6 +63,10 @@ def is_known(name):
     return answers > 0
 
 
+def pod_networks():
+    return set(Path("/run/netns").glob("cni-*"))
+
+
 def traces():
     """What a cluster could leave on this machine."""
     lines = [line for command in (("ip", "netns"), ("ip", "-o", "link"), ("ip", "route")) for line in run(*command).splitlines()]
@@ -82,6 +86,7 @@ def traces():
 class ACluster(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
+        cls.pod_networks = pod_networks()
         cls.folder = tempfile.TemporaryDirectory()
         cls.kubeconfig = Path(cls.folder.name) / "kubeconfig"
         nodes = [{"role": "control-plane"}, *({"role": "worker", "labels": {"topology.kubernetes.io/zone": zone}} for zone in ZONES)]
@@ -98,7 +103,7 @@ class ACluster(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cluster("delete", "cluster", "--kubeconfig", cls.kubeconfig)
-        left = traces()
+        left = traces() + [str(path) for path in pod_networks() - cls.pod_networks]
         contexts = run(cls.binaries / "kubectl", f"--kubeconfig={cls.kubeconfig}", "config", "get-contexts", "-o", "name").split()
         left += [f"contexts {contexts}"] if contexts != ["mine"] else []
         cls.folder.cleanup()

@@ -45,6 +45,7 @@ class Machine:
         self.home = layout.home / host.name
         self.run = layout.run / host.name
         self.mounts = self.run / "mounts"
+        self.netns = self.run / "netns"
         self.socket = self.run / "containerd.sock"
 
     # What it is told, written once.
@@ -120,6 +121,10 @@ class Machine:
             sh("mount", "--make-private", self.layout.run)
         self.mounts.touch()
         sh("unshare", f"--mount={self.mounts}", "--propagation", "private", "true")
+        # The network namespaces of its Pods are its own affair, and are forgotten with its power.
+        shutil.rmtree(self.netns, ignore_errors=True)
+        self.netns.mkdir()
+        sh("nsenter", f"--mount={self.mounts}", "mount", "--bind", self.netns, "/run/netns")
 
     def is_on(self):
         return self.processes.pid(f"{self.name}.containerd") is not None
@@ -130,6 +135,9 @@ class Machine:
     def power_off(self):
         """Everything on it dies at once, its link first: nobody hears a goodbye."""
         network.plug(self.host, up=False)
+        self.die()
+
+    def die(self):
         for role in ROLES:
             self.processes.stop(f"{self.name}.{role}")
         for _ in range(100):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from machine import TOOL, machine
-from tools import eventually, finish, run, warnings_of
+from tools import eventually, expect, finish, run, warnings_of
 
 HERE = Path(__file__).resolve().parent
 ZONE = "topology.kubernetes.io/zone"
@@ -16,10 +16,14 @@ class Kubernetes:
         self.name = name
         self.machine = machine(name)
         self.kubeconfig = folder / "kubeconfig"
+        self.is_ours = False
         # The first call builds them.
         self.binaries = Path(run(TOOL, "get", "binaries", seconds=3600).splitlines()[-1])
 
     def create(self):
+        there = run(self.machine.verbs, "get", "clusters").split()
+        expect(self.name not in there, f"a Kubernetes cluster {self.name} exists; delete it first")
+        self.is_ours = True
         run(self.machine.verbs, "create", "cluster", "--name", self.name, "--config", HERE / "kind.yaml", "--kubeconfig", self.kubeconfig)
 
     def delete(self):

@@ -147,7 +147,8 @@ def main():
         finally:
             for running in filter(None, (story.load, story.traffic)):
                 running.end()
-            if not options.keep:
+            # One that was there before is somebody else's.
+            if story.kubernetes.is_ours and not options.keep:
                 story.kubernetes.delete()
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     sys.exit(1 if failed else 0)
