@@ -4,6 +4,7 @@ import base64
 import configparser
 import json
 
+from botocore.config import Config
 from kubernetes import OPERATOR_PART
 from load import client
 from machine import HOUSE
@@ -145,7 +146,8 @@ class Trivet:
         return f"http://{self.kubernetes.operator_address()}:{NODE_PORT}"
 
     def client(self):
-        return client(self.endpoint(), self.credentials())
+        """A patient one: an operation that was given up and sent again may meet itself."""
+        return client(self.endpoint(), self.credentials(), Config(connect_timeout=2, read_timeout=30))
 
 
 def is_whole_group(lines):

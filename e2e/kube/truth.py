@@ -107,20 +107,21 @@ def a_table_is_made_by_two_at_once(story):
 
 
 def a_protected_table_is_not_deleted(story):
-    """By an SDK, and by kubectl: what it deletes comes back."""
-    dynamodb = story.trivet.client()
-    dynamodb.update_table(TableName=BY_SDK, DeletionProtectionEnabled=True)
+    """Neither by an SDK nor by kubectl, whose wish stands until the protection is taken away."""
+    trivet, dynamodb = story.trivet, story.trivet.client()
+    dynamodb.update_table(TableName=BY_BOTH, DeletionProtectionEnabled=True)
+    dynamodb.get_waiter("table_exists").wait(TableName=BY_BOTH, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     try:
-        dynamodb.delete_table(TableName=BY_SDK)
+        dynamodb.delete_table(TableName=BY_BOTH)
         raise Failed("a protected table was deleted")
     except ClientError as refused:
         expect(refused.response["Error"]["Code"] == "ValidationException", f"{refused}")
-    name = story.trivet.tables()[BY_SDK]["metadata"]["name"]
-    policy = json.dumps({"spec": {"deletionPolicy": "Delete"}})
-    story.trivet.kubectl("patch", "tables.trivet.dev", name, "--type=merge", "-p", policy)
-    story.trivet.kubectl("delete", "tables.trivet.dev", name, "--wait=false")
-    eventually("the table's object is there", lambda: BY_SDK in story.trivet.tables())
-    expect(read(dynamodb, BY_SDK, "first") == "order", "an item is lost")
+    trivet.kubectl("patch", "tables.trivet.dev", BY_BOTH, "--type=merge", "-p", json.dumps({"spec": {"deletionPolicy": "Delete"}}))
+    trivet.kubectl("delete", "tables.trivet.dev", BY_BOTH, "--wait=false")
+    eventually("the table says why it stays", lambda: trivet.says(trivet.tables()[BY_BOTH], "Blocked", "DeletionProtected"))
+    expect(read(dynamodb, BY_BOTH, "key") == "text", "an item is lost")
+    dynamodb.update_table(TableName=BY_BOTH, DeletionProtectionEnabled=False)
+    eventually("the table is gone", lambda: BY_BOTH not in trivet.tables() and BY_BOTH not in dynamodb.list_tables()["TableNames"])
 
 
 def nonsense_is_refused_with_a_sentence(story):
