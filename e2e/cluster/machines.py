@@ -33,7 +33,8 @@ state = "{run}/containerd"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 """
-ROLES = ("kubelet", "containerd", "kube-proxy")
+AGENTS = ("kubelet", "kube-proxy")
+ROLES = (*AGENTS, "containerd")
 
 
 class Machine:
@@ -98,16 +99,25 @@ class Machine:
     def start(self):
         cgroups.make(self.host.netns)
         self.make_mount_namespace()
-        labels = ",".join(f"{name}={value}" for name, value in self.host.labels.items())
         self.begin("containerd", "containerd", "--config", self.home / "containerd.toml", "--log-level", "warn")
         wait(f"{self.name}'s containerd", lambda: succeeds("ctr", "-a", self.socket, "version"), self.layout.logs)
         if images.PAUSE not in self.ctr("images", "ls", "-q"):
             self.ctr("images", "import", images.pause())
+        self.start_agents()
+
+    def start_agents(self):
+        labels = ",".join(f"{name}={value}" for name, value in self.host.labels.items())
         self.begin("kubelet", binaries() / "kubelet", f"--config={self.home}/kubelet.yaml",
                    f"--kubeconfig={self.layout.home}/{self.name}.kubeconfig", f"--root-dir={self.home}/kubelet",
                    f"--cert-dir={self.home}/kubelet-pki", f"--hostname-override={self.name}", f"--node-ip={self.host.address}",
                    f"--node-labels={labels}", "--v=1")
         self.begin("kube-proxy", binaries() / "kube-proxy", f"--config={self.home}/proxy.yaml")
+
+    def restart_agents(self):
+        """Its containers go on."""
+        for role in AGENTS:
+            self.processes.stop(f"{self.name}.{role}")
+        self.start_agents()
 
     def begin(self, role, *command):
         self.processes.start(f"{self.name}.{role}", *self.inside(), *command)
