@@ -1,7 +1,9 @@
 //! The way to nodes and MemDS: one lazy connection each.
+//!
+//! Who they are may change while it is in use ([`Cluster::set_nodes`]); a connection stays as long as its address is named.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::{NodeId, TableDescriptor, TableId};
@@ -17,10 +19,18 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES: usize = 64 << 20;
 
 pub struct Cluster {
-    nodes: Vec<AdminClient<Channel>>,
-    memds: Vec<MemDsClient<Channel>>,
-    /// Which connection leads to which node, as the nodes last said themselves.
-    by_id: Mutex<BTreeMap<NodeId, usize>>,
+    members: Mutex<Members>,
+}
+
+#[derive(Default)]
+struct Members {
+    /// By address.
+    nodes: BTreeMap<String, AdminClient<Channel>>,
+    /// Nodes that are known and have no address now.
+    without_address: usize,
+    memds: BTreeMap<String, MemDsClient<Channel>>,
+    /// Which address leads to which node, as the nodes last said themselves.
+    by_id: BTreeMap<NodeId, String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -43,49 +53,103 @@ impl From<tonic::Status> for ClusterError {
 
 /// One node that answered.
 pub struct Reached {
+    pub address: String,
     pub status: NodeStatus,
     pub groups: Vec<GroupStatus>,
 }
 
 impl Cluster {
     pub fn new(nodes: &[String], memds: &[String]) -> Result<Cluster, ClusterError> {
-        let nodes = nodes.iter().map(|address| {
-            let client = AdminClient::new(connect(address)?);
-            Ok(client.max_decoding_message_size(ANSWER_BYTES))
-        });
-        let memds = memds.iter().map(|address| Ok(MemDsClient::new(connect(address)?)));
-        Ok(Cluster {
-            nodes: nodes.collect::<Result<_, ClusterError>>()?,
-            memds: memds.collect::<Result<_, ClusterError>>()?,
-            by_id: Mutex::default(),
-        })
+        let cluster = Cluster::nobody();
+        cluster.set_nodes(nodes, 0)?;
+        cluster.set_memds(memds)?;
+        Ok(cluster)
+    }
+
+    /// Until somebody is named.
+    pub fn nobody() -> Cluster {
+        Cluster { members: Mutex::default() }
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on these are the nodes, and so many more that cannot be asked now.
+    pub fn set_nodes(&self, addresses: &[String], without_address: usize) -> Result<(), ClusterError> {
+        let mut members = self.members();
+        members.nodes.retain(|address, _| addresses.contains(address));
+        members.by_id.retain(|_, address| addresses.contains(address));
+        members.without_address = without_address;
+        for address in addresses {
+            if !members.nodes.contains_key(address) {
+                let client = AdminClient::new(connect(address)?).max_decoding_message_size(ANSWER_BYTES);
+                members.nodes.insert(address.clone(), client);
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on these are the MemDS servers.
+    pub fn set_memds(&self, addresses: &[String]) -> Result<(), ClusterError> {
+        let mut members = self.members();
+        members.memds.retain(|address, _| addresses.contains(address));
+        for address in addresses {
+            if !members.memds.contains_key(address) {
+                members.memds.insert(address.clone(), MemDsClient::new(connect(address)?));
+            }
+        }
+        Ok(())
     }
 
     /// Every node's own words; none for those that did not answer.
     pub async fn ask_all(&self, with_groups: bool) -> Vec<Option<Reached>> {
-        let asks = self.nodes.iter().enumerate().map(|(index, client)| self.ask(index, client.clone(), with_groups));
-        futures::future::join_all(asks).await
+        let (nodes, silent) = {
+            let members = self.members();
+            (members.nodes.clone(), members.without_address)
+        };
+        let asks = nodes.into_iter().map(|(address, client)| self.ask(address, client, with_groups));
+        let mut answers = futures::future::join_all(asks).await;
+        answers.resize_with(answers.len() + silent, || None);
+        answers
     }
 
-    async fn ask(&self, index: usize, mut client: AdminClient<Channel>, with_groups: bool) -> Option<Reached> {
+    async fn ask(&self, address: String, mut client: AdminClient<Channel>, with_groups: bool) -> Option<Reached> {
         let status = client.status(StatusRequest {}).await.ok()?.into_inner();
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner).insert(NodeId(status.node), index);
-        if !with_groups || !status.ready {
-            return (!with_groups).then_some(Reached { status, groups: Vec::new() });
+        // A blank disk has no id yet, and surely no groups.
+        let blank = status.node == 0;
+        if !blank {
+            self.members().by_id.insert(NodeId(status.node), address.clone());
+        }
+        if blank || !with_groups {
+            return Some(Reached { address, status, groups: Vec::new() });
+        }
+        if !status.ready {
+            return None;
         }
         let groups = client.list_groups(ListGroupsRequest { table: 0 }).await.ok()?.into_inner().groups;
-        Some(Reached { status, groups })
+        Some(Reached { address, status, groups })
     }
 
     pub fn node(&self, id: NodeId) -> Result<AdminClient<Channel>, ClusterError> {
-        let index = self.by_id.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
-        index.map(|index| self.nodes[index].clone()).ok_or(ClusterError::UnknownNode(id))
+        let members = self.members();
+        let client = members.by_id.get(&id).and_then(|address| members.nodes.get(address));
+        client.cloned().ok_or(ClusterError::UnknownNode(id))
+    }
+
+    /// The node at an address, whoever it is.
+    pub fn node_at(&self, address: &str) -> Option<AdminClient<Channel>> {
+        self.members().nodes.get(address).cloned()
+    }
+
+    fn all_memds(&self) -> Vec<MemDsClient<Channel>> {
+        self.members().memds.values().cloned().collect()
     }
 
     /// Told to every MemDS server; one that is down hears it from the nodes later.
     pub async fn put_table(&self, table: &TableDescriptor) {
-        let puts = self.memds.iter().map(|client| {
-            let (mut client, table) = (client.clone(), table.encode());
+        let puts = self.all_memds().into_iter().map(|mut client| {
+            let table = table.encode();
             async move { client.put_table(PutTableRequest { table }).await }
         });
         for answer in futures::future::join_all(puts).await {
@@ -97,8 +161,8 @@ impl Cluster {
 
     /// Fails unless every MemDS server has forgotten the table.
     pub async fn remove_table(&self, table: TableId) -> Result<(), ClusterError> {
-        for client in &self.memds {
-            client.clone().remove_table(RemoveTableRequest { table: table.0 }).await?;
+        for mut client in self.all_memds() {
+            client.remove_table(RemoveTableRequest { table: table.0 }).await?;
         }
         Ok(())
     }

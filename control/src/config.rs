@@ -12,6 +12,12 @@ pub struct Config {
     pub nodes: Vec<String>,
     /// Every MemDS server's address.
     pub memds: Vec<String>,
+    pub settings: Settings,
+}
+
+/// What does not depend on where resources stand.
+#[derive(Clone, Debug)]
+pub struct Settings {
     /// Partitions of a table whose creator did not say.
     pub default_partitions: u32,
     /// How often to look while some table is on its way; a change wakes the driver at once.
@@ -20,10 +26,16 @@ pub struct Config {
     pub idle_interval: Duration,
 }
 
-impl Config {
+impl Settings {
     /// With the intervals that `trivet` uses.
-    pub fn new(resources: PathBuf, nodes: Vec<String>, memds: Vec<String>, default_partitions: u32) -> Config {
+    pub fn new(default_partitions: u32) -> Settings {
         let (busy_interval, idle_interval) = (Duration::from_millis(100), Duration::from_secs(10));
-        Config { resources, nodes, memds, default_partitions, busy_interval, idle_interval }
+        Settings { default_partitions, busy_interval, idle_interval }
+    }
+}
+
+impl Config {
+    pub fn new(resources: PathBuf, nodes: Vec<String>, memds: Vec<String>, default_partitions: u32) -> Config {
+        Config { resources, nodes, memds, settings: Settings::new(default_partitions) }
     }
 }

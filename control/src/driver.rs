@@ -1,23 +1,26 @@
 //! The loop: observe, plan, apply. Level-based: whatever was missed is seen at the next look.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use wire::admin::{CreateGroupRequest, DestroyGroupRequest, SetTableRequest};
 
 use crate::cluster::{Cluster, ClusterError};
-use crate::config::Config;
+use crate::config::Settings;
 use crate::observe;
 use crate::plan::{self, Step};
-use crate::resources::{ResourceError, Resources};
+use crate::resources::{ResourceError, Resources, Snapshot};
 
 /// Runs for ever.
 pub struct Driver<R> {
-    pub config: Config,
+    pub settings: Settings,
     pub resources: Arc<R>,
     pub cluster: Arc<Cluster>,
     /// Woken by the control service after each change.
     pub wake: Arc<Notify>,
+    /// Tables with which nothing goes on, and why, as the last look has found.
+    pub blocked: watch::Sender<Arc<BTreeMap<String, String>>>,
 }
 
 /// Why a step was not done; the next look plans again.
@@ -33,11 +36,11 @@ impl<R: Resources> Driver<R> {
     pub async fn run(self) {
         loop {
             let interval = match self.look().await {
-                Ok(settled) if settled => self.config.idle_interval,
-                Ok(_) => self.config.busy_interval,
+                Ok(settled) if settled => self.settings.idle_interval,
+                Ok(_) => self.settings.busy_interval,
                 Err(error) => {
                     tracing::warn!(%error, "a look at the resources ended early");
-                    self.config.busy_interval
+                    self.settings.busy_interval
                 }
             };
             // A wake-up is as good as the interval's end: both lead to the next look.
@@ -54,10 +57,12 @@ impl<R: Resources> Driver<R> {
         let observed = observe::groups(&self.cluster).await;
         let wished = self.resources.read().await?;
         let steps = plan::plan(&wished, &observed);
-        let settled = observed.complete && plan::is_settled(&wished) && steps.is_empty();
+        let blocked = blocked(&steps);
+        let settled = observed.complete && plan::is_settled(&wished) && steps.len() == blocked.len();
+        self.tell(blocked);
         for step in steps {
             let writes = matches!(step, Step::WriteResource { .. });
-            self.apply(wished.revision, step).await?;
+            self.apply(&wished, step).await?;
             if writes {
                 // The rest was planned on resources that are no longer these.
                 break;
@@ -66,7 +71,17 @@ impl<R: Resources> Driver<R> {
         Ok(settled)
     }
 
-    async fn apply(&self, revision: u64, step: Step) -> Result<(), StepError> {
+    /// What is new is logged, and once.
+    fn tell(&self, blocked: BTreeMap<String, String>) {
+        for (table, reason) in &blocked {
+            if self.blocked.borrow().get(table) != Some(reason) {
+                tracing::warn!(table, reason, "blocked");
+            }
+        }
+        self.blocked.send_replace(Arc::new(blocked));
+    }
+
+    async fn apply(&self, wished: &Snapshot, step: Step) -> Result<(), StepError> {
         match step {
             Step::CreateGroup { node, partition, table } => {
                 let request = CreateGroupRequest { descriptor: partition.encode(), table: table.encode() };
@@ -84,12 +99,25 @@ impl<R: Resources> Driver<R> {
             Step::RemoveTable(table) => self.cluster.remove_table(table).await?,
             Step::WriteResource { name, resource } => {
                 let status = resource.as_ref().map(|resource| resource.table.status);
-                self.resources.write(revision, &name, resource).await?;
+                self.resources.write(wished, &name, resource).await?;
                 tracing::info!(table = name, ?status, "table changed");
                 self.wake.notify_one();
             }
-            Step::Blocked { table, reason } => tracing::warn!(table, reason, "blocked"),
+            Step::Blocked { .. } => {}
         }
         Ok(())
     }
+}
+
+fn blocked(steps: &[Step]) -> BTreeMap<String, String> {
+    let reason = |step: &Step| match step {
+        Step::Blocked { table, reason } => Some((table.clone(), reason.clone())),
+        Step::CreateGroup { .. }
+        | Step::SetTable { .. }
+        | Step::PushTable(_)
+        | Step::DestroyGroup { .. }
+        | Step::RemoveTable(_)
+        | Step::WriteResource { .. } => None,
+    };
+    steps.iter().filter_map(reason).collect()
 }

@@ -15,14 +15,15 @@ const PARTITION_BYTES: u64 = 10 << 30;
 /// Nodes that answered, as `placement` sees them.
 pub async fn node_views(cluster: &Cluster) -> Vec<NodeView> {
     let reached = cluster.ask_all(false).await;
-    reached.into_iter().flatten().map(|node| view(&node)).collect()
+    reached.into_iter().flatten().filter(|node| node.status.node != 0).map(|node| view(&node)).collect()
 }
 
 /// Everything all nodes have.
 pub async fn groups(cluster: &Cluster) -> Observed {
     let all = cluster.ask_all(true).await;
-    let mut observed = Observed { complete: all.iter().all(Option::is_some), ..Observed::default() };
-    for node in all.into_iter().flatten() {
+    let silent = all.iter().filter(|answer| answer.is_none()).count();
+    let mut observed = Observed { complete: silent == 0, silent, ..Observed::default() };
+    for node in all.into_iter().flatten().filter(|node| node.status.node != 0) {
         let id = NodeId(node.status.node);
         observed.reached.insert(id);
         for group in node.groups {
@@ -31,6 +32,7 @@ pub async fn groups(cluster: &Cluster) -> Observed {
                 descriptor: decode(group.descriptor, PartitionDescriptor::decode),
                 table: decode(group.table, TableDescriptor::decode),
                 serving: group.serving,
+                health: group.health,
             };
             observed.groups.entry(PartitionId(group.partition)).or_default().push(report);
         }

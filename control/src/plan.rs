@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus};
 
+use wire::admin::Health;
+
 use crate::resources::{Snapshot, TableResource};
 
 /// One replica as its node reports it.
@@ -17,6 +19,8 @@ pub struct ReplicaReport {
     pub descriptor: Option<PartitionDescriptor>,
     pub table: Option<TableDescriptor>,
     pub serving: bool,
+    /// How whole its group is, as this replica sees it: the leader's word counts.
+    pub health: Option<Health>,
 }
 
 /// What the nodes said.
@@ -26,6 +30,8 @@ pub struct Observed {
     pub reached: BTreeSet<NodeId>,
     /// Every node that is known answered: only then does absence mean anything.
     pub complete: bool,
+    /// Nodes that are known and did not answer.
+    pub silent: usize,
     pub groups: BTreeMap<PartitionId, Vec<ReplicaReport>>,
 }
 
@@ -68,7 +74,7 @@ pub enum Step {
 /// All next steps of all tables.
 pub fn plan(wished: &Snapshot, observed: &Observed) -> Vec<Step> {
     let mut steps = Vec::new();
-    for (name, resource) in &wished.tables {
+    for (name, resource) in wished.tables.iter().filter(|(name, _)| !wished.paused.contains(*name)) {
         match resource.table.status {
             TableStatus::Creating => plan_creating(name, resource, observed, &mut steps),
             TableStatus::Active | TableStatus::Updating => plan_active(name, resource, observed, &mut steps),
@@ -100,7 +106,9 @@ fn plan_creating(name: &str, resource: &TableResource, observed: &Observed, step
             }
         }
     }
-    if serving == resource.partitions.len() {
+    // A resource may be seen before all of its partitions are.
+    let all = usize::try_from(resource.table.initial_partitions).unwrap_or(usize::MAX).max(1);
+    if serving == resource.partitions.len() && serving >= all {
         steps.push(advance(name, resource, TableStatus::Active));
     }
 }
@@ -263,7 +271,7 @@ pub(crate) mod tests {
     fn wished(status: TableStatus, version: u64) -> Snapshot {
         let table = TableDescriptor { status, version, ..table("music") };
         let resource = TableResource { table, partitions: vec![partition(3, 7)] };
-        Snapshot { revision: 1, tables: BTreeMap::from([("music".to_owned(), resource)]) }
+        Snapshot { revision: 1, tables: BTreeMap::from([("music".to_owned(), resource)]), ..Snapshot::default() }
     }
 
     /// All three nodes answered; those in `having` hold the group with that table descriptor, the first of them leads.
@@ -273,13 +281,14 @@ pub(crate) mod tests {
             descriptor: Some(partition(3, 7)),
             table: Some(TableDescriptor { status, version, ..table("music") }),
             serving: *node == having[0],
+            health: None,
         });
         let groups = if having.is_empty() {
             BTreeMap::new()
         } else {
             BTreeMap::from([(PartitionId(3), reports.collect::<Vec<_>>())])
         };
-        Observed { reached: [11, 22, 33].map(NodeId).into(), complete: true, groups }
+        Observed { reached: [11, 22, 33].map(NodeId).into(), complete: true, silent: 0, groups }
     }
 
     fn summary(steps: &[Step]) -> Vec<String> {
@@ -305,6 +314,16 @@ pub(crate) mod tests {
         assert_eq!(summary(&plan(&wish, &none)), ["push v1", "create on 11", "create on 22", "create on 33"]);
         let two = observed(&[22, 33], TableStatus::Creating, 1);
         assert_eq!(summary(&plan(&wish, &two)), ["push v1", "create on 11", "write Active v2"]);
+    }
+
+    #[test]
+    fn a_table_of_which_not_every_partition_is_seen_is_not_raised() {
+        let mut wish = wished(TableStatus::Creating, 1);
+        wish.tables.get_mut("music").unwrap().partitions.clear();
+        assert_eq!(summary(&plan(&wish, &observed(&[], TableStatus::Creating, 1))), ["push v1"]);
+        let mut wish = wished(TableStatus::Creating, 1);
+        wish.tables.get_mut("music").unwrap().table.initial_partitions = 2;
+        assert_eq!(summary(&plan(&wish, &observed(&[11, 22, 33], TableStatus::Creating, 1))), ["push v1"]);
     }
 
     #[test]
@@ -339,12 +358,17 @@ pub(crate) mod tests {
             report.descriptor = Some(left.clone());
         }
         let table = Some(TableDescriptor { status: TableStatus::Active, version: 2, ..table("music") });
-        let child = ReplicaReport { node: NodeId(22), descriptor: Some(right.clone()), table, serving: true };
+        let child =
+            ReplicaReport { node: NodeId(22), descriptor: Some(right.clone()), table, serving: true, health: None };
         seen.groups.insert(PartitionId(2), vec![child]);
         let steps = plan(&wish, &seen);
         let [Step::WriteResource { resource: Some(next), .. }] = &steps[..] else { panic!("{steps:?}") };
         assert_eq!(next.partitions, [left, right]);
-        let after = Snapshot { revision: 2, tables: BTreeMap::from([("music".to_owned(), next.clone())]) };
+        let after = Snapshot {
+            revision: 2,
+            tables: BTreeMap::from([("music".to_owned(), next.clone())]),
+            ..Snapshot::default()
+        };
         assert!(plan(&after, &seen).is_empty());
         seen.groups.remove(&PartitionId(2));
         seen.complete = false;

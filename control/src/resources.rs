@@ -3,7 +3,7 @@
 //! A resource is the wish; the truth is in the nodes. Writes are optimistic: each carries the revision it was read at, and
 //! is refused where another was faster. The absence of a resource never deletes data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use model::{PartitionDescriptor, TableDescriptor, TableId};
@@ -19,10 +19,15 @@ pub struct TableResource {
     pub partitions: Vec<PartitionDescriptor>,
 }
 
-/// All tables by name, at one revision.
+/// All tables by name, as they were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
+    /// Of all of them together; 0 where each has a version of its own.
     pub revision: u64,
+    /// Each table's own, where resources have such; also of those that are named and not born yet.
+    pub versions: BTreeMap<String, String>,
+    /// Names of tables that nothing is to be done with.
+    pub paused: BTreeSet<String>,
     pub tables: BTreeMap<String, TableResource>,
 }
 
@@ -35,24 +40,27 @@ impl Snapshot {
 #[derive(Debug, thiserror::Error)]
 pub enum ResourceError {
     /// Somebody else wrote first: read again, decide again.
-    #[error("the resources have changed since revision {0}")]
-    Conflict(u64),
+    #[error("the resource of table {0} has changed since it was read")]
+    Conflict(String),
     #[error("the resources file is of format {found}, this version reads {known}")]
     UnknownFormat { found: u64, known: u64 },
     #[error("the resources file cannot be understood: {0}")]
     Malformed(String),
     #[error("read or write resources")]
     Io(#[from] std::io::Error),
+    /// The place where they stand cannot be reached, or refuses: not now, or not so.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 /// Where resources stand.
 pub trait Resources: Send + Sync + 'static {
     fn read(&self) -> impl Future<Output = Result<Snapshot, ResourceError>> + Send;
 
-    /// Writes one table as it should be from now on (none removes it), if nothing has changed since `revision`.
+    /// Writes one table as it should be from now on (none removes it), if nobody has written it since it was `read`.
     fn write(
         &self,
-        revision: u64,
+        read: &Snapshot,
         name: &str,
         resource: Option<TableResource>,
     ) -> impl Future<Output = Result<(), ResourceError>> + Send;

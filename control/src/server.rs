@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use wire::control::control_server::ControlServer;
 
 use crate::cluster::Cluster;
@@ -20,12 +20,13 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: impl Future<
     let cluster = Arc::new(Cluster::new(&config.nodes, &config.memds).context("name nodes and MemDS")?);
     let wake = Arc::new(Notify::new());
     let service = Service {
-        config: config.clone(),
+        settings: config.settings.clone(),
         resources: Arc::clone(&resources),
         cluster: Arc::clone(&cluster),
         wake: Arc::clone(&wake),
     };
-    let driver = tokio::spawn(Driver { config, resources, cluster, wake }.run());
+    let settings = config.settings;
+    let driver = tokio::spawn(Driver { settings, resources, cluster, wake, blocked: watch::Sender::default() }.run());
     let served = wire::door::server()
         .add_service(ControlServer::new(service))
         .serve_with_incoming_shutdown(wire::door::guests(listener), shutdown)

@@ -12,7 +12,7 @@ use wire::control::control_server::Control;
 use wire::control::{CreateTableRequest, DeleteTableRequest, TableAnswer, UpdateTableRequest};
 
 use crate::cluster::Cluster;
-use crate::config::Config;
+use crate::config::Settings;
 use crate::observe;
 use crate::resources::{ResourceError, Resources, Snapshot, TableResource};
 
@@ -22,7 +22,7 @@ const ATTEMPTS: u32 = 10;
 const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 
 pub struct Service<R> {
-    pub config: Config,
+    pub settings: Settings,
     pub resources: Arc<R>,
     pub cluster: Arc<Cluster>,
     pub wake: Arc<Notify>,
@@ -47,9 +47,7 @@ impl<R: Resources> Control for Service<R> {
     }
 
     async fn delete_table(&self, request: Request<DeleteTableRequest>) -> Result<Response<TableAnswer>, Status> {
-        let table = self.change(&request.into_inner().name, |table, _| deleted(table)).await?;
-        self.cluster.put_table(&table).await;
-        answer(&table)
+        answer(&self.delete(&request.into_inner().name).await?)
     }
 }
 
@@ -57,23 +55,63 @@ impl<R: Resources> Service<R> {
     async fn create(&self, wish: TableDescriptor) -> Result<TableDescriptor, Status> {
         for _ in 0..ATTEMPTS {
             let wished = self.read().await?;
-            if wished.tables.contains_key(&wish.name) {
+            if wished.tables.contains_key(&wish.name) || wished.versions.contains_key(&wish.name) {
                 return Err(Status::already_exists(format!("Table already exists: {}", wish.name)));
             }
-            let resource = self.plan_birth(wish.clone()).await?;
-            let table = resource.table.clone();
-            if self.written(&wished, &wish.name, resource).await? {
+            if let Some(table) = self.try_birth(&wished, self.named(wish.clone())?).await? {
                 return Ok(table);
             }
         }
         Err(too_busy())
     }
 
-    /// Ids, ranges and places of a new table's partitions.
-    async fn plan_birth(&self, wish: TableDescriptor) -> Result<TableResource, Status> {
-        let count = if wish.initial_partitions == 0 { self.config.default_partitions } else { wish.initial_partitions };
+    /// Plans the partitions of a table that is named in the resources and has none yet, and writes them down. One that has an id already
+    /// keeps it: its birth was cut short.
+    pub async fn give_birth(&self, table: TableDescriptor) -> Result<(), Status> {
+        let wished = self.read().await?;
+        let table = if table.id == TableId(0) { self.named(table)? } else { table };
+        if self.try_birth(&wished, table.clone()).await?.is_some() {
+            self.cluster.put_table(&table).await;
+        }
+        Ok(())
+    }
+
+    /// Lets the table follow a wish that was written into its resource.
+    pub async fn follow(&self, name: &str, wish: impl Fn(&TableDescriptor) -> TableDescriptor) -> Result<(), Status> {
+        let follow = |table: &TableDescriptor, now| {
+            refuse_unless_active(table)?;
+            let mut next = wish(table);
+            if next.billing == BillingMode::PayPerRequest && table.billing != next.billing {
+                next.last_on_demand_ms = now;
+            }
+            record_throughput_change(table, &mut next, now);
+            Ok(TableDescriptor { status: TableStatus::Updating, version: table.version + 1, ..next })
+        };
+        let table = self.change(name, follow).await?;
+        self.cluster.put_table(&table).await;
+        Ok(())
+    }
+
+    /// As DeleteTable.
+    pub async fn delete(&self, name: &str) -> Result<TableDescriptor, Status> {
+        let table = self.change(name, |table, _| deleted(table)).await?;
+        self.cluster.put_table(&table).await;
+        Ok(table)
+    }
+
+    /// None where another was faster.
+    async fn try_birth(&self, wished: &Snapshot, table: TableDescriptor) -> Result<Option<TableDescriptor>, Status> {
+        let resource = self.plan_birth(table.clone()).await?;
+        let written = self.written(wished, &table.name, resource).await?;
+        Ok(written.then_some(table))
+    }
+
+    /// What a table gets once: its id, its seed, its date, how many partitions it begins with.
+    fn named(&self, wish: TableDescriptor) -> Result<TableDescriptor, Status> {
+        let count =
+            if wish.initial_partitions == 0 { self.settings.default_partitions } else { wish.initial_partitions };
         let now = now_ms();
-        let table = TableDescriptor {
+        Ok(TableDescriptor {
             id: TableId(random()?),
             version: 1,
             status: TableStatus::Creating,
@@ -82,7 +120,12 @@ impl<R: Resources> Service<R> {
             last_on_demand_ms: if wish.billing == BillingMode::PayPerRequest { now } else { 0 },
             initial_partitions: count,
             ..wish
-        };
+        })
+    }
+
+    /// Ids, ranges and places of a new table's partitions.
+    async fn plan_birth(&self, table: TableDescriptor) -> Result<TableResource, Status> {
+        let count = table.initial_partitions;
         let ids = (0..count).map(|_| random().map(PartitionId)).collect::<Result<Vec<_>, _>>()?;
         let nodes = observe::node_views(&self.cluster).await;
         let places = placement::place_new(&nodes, &ids).map_err(|blocked| Status::unavailable(blocked.to_string()))?;
@@ -116,7 +159,7 @@ impl<R: Resources> Service<R> {
 
     /// False where another was faster.
     async fn written(&self, wished: &Snapshot, name: &str, resource: TableResource) -> Result<bool, Status> {
-        match self.resources.write(wished.revision, name, Some(resource)).await {
+        match self.resources.write(wished, name, Some(resource)).await {
             Ok(()) => {
                 self.wake.notify_one();
                 Ok(true)

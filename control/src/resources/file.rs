@@ -69,10 +69,10 @@ impl Resources for FileResources {
         Ok(self.current().clone())
     }
 
-    async fn write(&self, revision: u64, name: &str, resource: Option<TableResource>) -> Result<(), ResourceError> {
+    async fn write(&self, read: &Snapshot, name: &str, resource: Option<TableResource>) -> Result<(), ResourceError> {
         let mut current = self.current();
-        if current.revision != revision {
-            return Err(ResourceError::Conflict(revision));
+        if current.revision != read.revision {
+            return Err(ResourceError::Conflict(name.to_owned()));
         }
         let mut next = current.clone();
         next.revision += 1;
@@ -148,7 +148,7 @@ mod tests {
         let path = folder.path().join("resources.json");
         let file = FileResources::open(&path).unwrap();
         let resource = TableResource { table: table("music"), partitions: vec![partition(3, 7)] };
-        file.write(0, "music", Some(resource.clone())).await.unwrap();
+        file.write(&Snapshot::default(), "music", Some(resource.clone())).await.unwrap();
         let again = FileResources::open(&path).unwrap().read().await.unwrap();
         assert_eq!(again, file.read().await.unwrap());
         assert_eq!(again.tables["music"], resource);
@@ -160,10 +160,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = FileResources::open(&folder.path().join("resources.json")).unwrap();
         let resource = TableResource { table: table("music"), partitions: vec![] };
-        file.write(0, "music", Some(resource.clone())).await.unwrap();
-        let second = file.write(0, "films", Some(resource)).await;
-        assert!(matches!(second, Err(ResourceError::Conflict(0))), "{second:?}");
-        file.write(1, "music", None).await.unwrap();
+        let before = file.read().await.unwrap();
+        file.write(&before, "music", Some(resource.clone())).await.unwrap();
+        let second = file.write(&before, "films", Some(resource)).await;
+        assert!(matches!(second, Err(ResourceError::Conflict(_))), "{second:?}");
+        let now = file.read().await.unwrap();
+        file.write(&now, "music", None).await.unwrap();
         assert!(file.read().await.unwrap().tables.is_empty());
     }
 
