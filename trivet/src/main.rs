@@ -24,6 +24,8 @@ enum Command {
     MemDs(Box<process::MemDsArguments>),
     /// One control service: creates and deletes tables.
     Control(Box<process::ControlArguments>),
+    /// The operator of every Cluster in one namespace of Kubernetes.
+    Operator(Box<process::OperatorArguments>),
     /// What people ask of running nodes.
     Admin(admin::Arguments),
 }
@@ -36,6 +38,7 @@ fn main() -> anyhow::Result<()> {
         Command::Router(arguments) => process::run_router(*arguments),
         Command::MemDs(arguments) => process::run_memds(*arguments),
         Command::Control(arguments) => process::run_control(*arguments),
+        Command::Operator(arguments) => process::run_operator(*arguments),
         Command::Admin(arguments) => admin::run(arguments),
     }
 }

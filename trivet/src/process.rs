@@ -65,6 +65,24 @@ pub struct ControlArguments {
     stop: StopArguments,
 }
 
+/// The operator, or the resource definitions that it works with.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct OperatorArguments {
+    #[command(subcommand)]
+    task: Option<OperatorTask>,
+    #[command(flatten)]
+    pub config: operator::config::Config,
+    #[command(flatten)]
+    stop: StopArguments,
+}
+
+#[derive(clap::Subcommand)]
+enum OperatorTask {
+    /// The resource definitions, printed or brought to the API server.
+    Crds(operator::definitions::Arguments),
+}
+
 #[derive(clap::Args)]
 struct StopArguments {
     /// Stop when standard input ends: the process that started this one is gone.
@@ -118,6 +136,14 @@ pub fn run_control(arguments: ControlArguments) -> anyhow::Result<()> {
         let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
         control::server::serve(config, listener, stop).await
     })
+}
+
+pub fn run_operator(arguments: OperatorArguments) -> anyhow::Result<()> {
+    let OperatorArguments { task, config, stop } = arguments;
+    if let Some(OperatorTask::Crds(arguments)) = task {
+        return runtime()?.block_on(operator::definitions::run(arguments));
+    }
+    serve(stop, |stop| operator::server::run(config, stop))
 }
 
 /// The router, however it reaches the others.

@@ -1,0 +1,228 @@
+//! What has been planned, done: every call that changes something in Kubernetes or gives a node its identity.
+//!
+//! Each can be done twice: an object that is there already, or gone already, is as good as made or removed.
+
+use std::fmt::Debug;
+
+use control::cluster::{Cluster as Nodes, ClusterError};
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim, Pod};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::reflector::Store;
+use kube::{Api, Client, Resource, ResourceExt};
+use model::NodeId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use wire::admin::FormatRequest;
+
+use crate::build::{self, CONTENT};
+use crate::crd::{Cluster, Table};
+use crate::names::{self, OPERATOR_MANAGER};
+use crate::observe::{LOST, STORE, SURPLUS};
+use crate::plan::Step;
+use crate::resources::FINALIZER;
+
+/// Why a step was not done; the next look plans again.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("{what}: {}", sentence(.source))]
+    Kubernetes {
+        what: String,
+        #[source]
+        source: Box<kube::Error>,
+    },
+    #[error("format node {node}: {source}")]
+    Format {
+        node: NodeId,
+        #[source]
+        source: ClusterError,
+    },
+}
+
+/// The hands of one cluster's operator.
+pub struct Hands<'a> {
+    pub client: &'a Client,
+    pub recorder: &'a Recorder,
+    pub cluster: &'a Cluster,
+    pub nodes: &'a Nodes,
+}
+
+impl Hands<'_> {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.cluster.namespace().unwrap_or_default())
+    }
+
+    pub async fn step(&self, step: &Step) -> Result<(), ApplyError> {
+        match step {
+            Step::CreateClaim { zone, node } => self.create(&build::node::claim(self.cluster, zone, *node)).await,
+            Step::CreatePod { zone, node } => self.create(&build::node::pod(self.cluster, zone, *node)).await,
+            Step::DeletePod { name, why } => {
+                self.delete::<Pod>(name).await?;
+                self.tell(EventType::Normal, "PodReplaced", format!("Pod {name}: {why}")).await;
+                Ok(())
+            }
+            Step::RecordStore { node, store } => {
+                self.annotate_claim(*node, STORE, json!(format!("{store:016x}"))).await
+            }
+            Step::Format { address, node, store } => {
+                self.format(address, *node, *store).await?;
+                self.tell(EventType::Normal, "NodeFormatted", format!("disk {store:016x} is node {node} from now on"))
+                    .await;
+                Ok(())
+            }
+            Step::MarkLost { node } => {
+                self.annotate_claim(*node, LOST, json!("true")).await?;
+                let note = format!(
+                    "node {node} came back with a blank disk: another node takes its place, groups rebuild its replicas"
+                );
+                self.tell(EventType::Warning, "VolumeLost", note).await;
+                Ok(())
+            }
+            Step::Leave { node } => {
+                self.annotate_claim(*node, SURPLUS, json!("true")).await?;
+                self.tell(
+                    EventType::Normal,
+                    "NodeLeaves",
+                    format!("node {node} is not wished any more: its replicas move first"),
+                )
+                .await;
+                Ok(())
+            }
+            Step::Stay { node } => self.annotate_claim(*node, SURPLUS, Value::Null).await,
+            Step::DeleteClaim { node } => self.delete::<PersistentVolumeClaim>(&self.node_name(*node)).await,
+            Step::Blocked { .. } => Ok(()),
+        }
+    }
+
+    /// Writes the object where its content is another than that of the one that is there; whether it was.
+    pub async fn ensure<K>(&self, wished: &K, there: &Store<K>) -> Result<bool, ApplyError>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned
+            + 'static,
+        K::DynamicType: Default + Eq + std::hash::Hash + Clone,
+    {
+        let name = wished.name_any();
+        let content = wished.annotations().get(CONTENT);
+        let found = there.find(|found| found.name_any() == name);
+        if found.is_some_and(|found| found.annotations().get(CONTENT) == content) {
+            return Ok(false);
+        }
+        let parameters = PatchParams::apply(OPERATOR_MANAGER).force().validation_strict();
+        let applied = self.api::<K>().patch(&name, &parameters, &Patch::Apply(wished)).await;
+        applied
+            .map(|_| true)
+            .map_err(|error| failed(format!("write {} {name}", K::kind(&K::DynamicType::default())), error))
+    }
+
+    /// So that a Table object that somebody deletes stays until its groups are seen to.
+    pub async fn hold(&self, table: &Table) -> Result<(), ApplyError> {
+        let name = table.name_any();
+        let mut finalizers = table.finalizers().to_vec();
+        finalizers.push(FINALIZER.to_owned());
+        let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": table.resource_version() } });
+        let held = self.api::<Table>().patch(&name, &parameters(), &Patch::Merge(patch)).await;
+        held.map(drop).map_err(|error| failed(format!("hold Table {name}"), error))
+    }
+
+    /// Replaces the fields that are said, and leaves the others.
+    pub async fn write_status<K>(&self, name: &str, status: serde_json::Value) -> Result<(), ApplyError>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let patch = Patch::Merge(json!({ "status": status }));
+        match self.api::<K>().patch_status(name, &parameters(), &patch).await {
+            Ok(_) => Ok(()),
+            // It has been removed meanwhile, and nobody needs to be told.
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(failed(format!("write the status of {name}"), error)),
+        }
+    }
+
+    /// Something has happened to the cluster. An event that is not written is no reason to stop.
+    pub async fn tell(&self, kind: EventType, reason: &str, note: String) {
+        tracing::info!(cluster = self.cluster.name_any(), reason, note, "event");
+        let event = Event {
+            type_: kind,
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: reason.to_owned(),
+            secondary: None,
+        };
+        let about: ObjectReference = self.cluster.object_ref(&());
+        if let Err(error) = self.recorder.publish(&event, &about).await {
+            tracing::debug!(%error, "an event was not written");
+        }
+    }
+
+    async fn create<K>(&self, object: &K) -> Result<(), ApplyError>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let parameters = PostParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PostParams::default() };
+        match self.api::<K>().create(&parameters, object).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            Err(error) => {
+                Err(failed(format!("create {} {}", K::kind(&K::DynamicType::default()), object.name_any()), error))
+            }
+        }
+    }
+
+    /// Gracefully: what runs is asked to stop, and is waited for.
+    async fn delete<K>(&self, name: &str) -> Result<(), ApplyError>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        match self.api::<K>().delete(name, &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(failed(format!("delete {} {name}", K::kind(&K::DynamicType::default())), error)),
+        }
+    }
+
+    async fn annotate_claim(&self, node: NodeId, key: &str, value: Value) -> Result<(), ApplyError> {
+        let name = self.node_name(node);
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { key: value } } }));
+        let annotated = self.api::<PersistentVolumeClaim>().patch(&name, &parameters(), &patch).await;
+        annotated.map(drop).map_err(|error| failed(format!("annotate claim {name}"), error))
+    }
+
+    async fn format(&self, address: &str, node: NodeId, store: u64) -> Result<(), ApplyError> {
+        let failed = |source| ApplyError::Format { node, source };
+        let mut client = self.nodes.node_at(address).ok_or_else(|| failed(ClusterError::UnknownNode(node)))?;
+        let request = FormatRequest { node: node.0, store };
+        client.format(request).await.map(drop).map_err(|status| failed(ClusterError::from(status)))
+    }
+
+    fn node_name(&self, node: NodeId) -> String {
+        names::node(&self.cluster.name_any(), node)
+    }
+}
+
+fn parameters() -> PatchParams {
+    PatchParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// What the API server says, without the rest of its answer.
+pub fn sentence(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn failed(what: String, source: kube::Error) -> ApplyError {
+    ApplyError::Kubernetes { what, source: Box::new(source) }
+}

@@ -1,0 +1,388 @@
+//! What is to be done next with a cluster's nodes: a pure function of its spec, of what Kubernetes has and of what nodes answer.
+//!
+//! A node's identity is its claim's. A blank disk is given it once: the number that the disk has drawn is written down on the claim
+//! first, so that a disk that is blank once more is known to have lost what it had. Such a node is never the old one again: it is
+//! replaced by one with a new identity, and its claim goes when no group names it any more.
+
+use std::collections::BTreeSet;
+
+use model::NodeId;
+
+/// What is wished of one zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone {
+    pub name: String,
+    pub nodes: usize,
+    /// The content of its nodes' Pods as the spec has it now.
+    pub content: String,
+}
+
+/// A node's claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub node: NodeId,
+    pub zone: String,
+    /// The number of the disk that has its identity; none before it was given.
+    pub store: Option<u64>,
+    /// Its disk was found blank after it had been given its identity.
+    pub lost: bool,
+    /// There are more than are wished, and this one goes.
+    pub surplus: bool,
+    /// Somebody deletes it.
+    pub deleting: bool,
+}
+
+impl Claim {
+    /// The node goes as soon as its replicas are elsewhere.
+    pub fn leaves(&self) -> bool {
+        self.surplus || self.deleting
+    }
+}
+
+/// A node's Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    pub node: NodeId,
+    pub name: String,
+    pub address: Option<String>,
+    pub ready: bool,
+    pub deleting: bool,
+    /// It has ended and will not begin again: evicted, or out of its Kubernetes node's resources.
+    pub ended: bool,
+    pub content: String,
+    /// Why no Kubernetes node takes it.
+    pub unschedulable: Option<String>,
+}
+
+/// What a node says of its disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub address: String,
+    /// 0 while its disk is blank.
+    pub node: NodeId,
+    pub store: u64,
+    pub ready: bool,
+}
+
+/// All that is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub zones: Vec<Zone>,
+    pub claims: Vec<Claim>,
+    pub pods: Vec<Pod>,
+    pub answers: Vec<Answer>,
+    /// Nodes that some group has a replica on, as far as nodes answered.
+    pub in_use: BTreeSet<NodeId>,
+    /// Nodes that may have groups and did not tell.
+    pub silent: BTreeSet<NodeId>,
+    /// Every group could lose a node.
+    pub whole: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    CreateClaim {
+        zone: String,
+        node: NodeId,
+    },
+    CreatePod {
+        zone: String,
+        node: NodeId,
+    },
+    DeletePod {
+        name: String,
+        why: &'static str,
+    },
+    /// The disk that the claim's identity is about to be given to.
+    RecordStore {
+        node: NodeId,
+        store: u64,
+    },
+    /// The one-time word.
+    Format {
+        address: String,
+        node: NodeId,
+        store: u64,
+    },
+    MarkLost {
+        node: NodeId,
+    },
+    /// It goes, as soon as its replicas are elsewhere.
+    Leave {
+        node: NodeId,
+    },
+    /// It was to leave, and is wished again.
+    Stay {
+        node: NodeId,
+    },
+    DeleteClaim {
+        node: NodeId,
+    },
+    /// Nothing goes on there before somebody acts.
+    Blocked {
+        reason: &'static str,
+        message: String,
+    },
+}
+
+/// All next steps. `draw` gives ids that no node has.
+pub fn plan(seen: &Seen, mut draw: impl FnMut() -> NodeId) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for zone in &seen.zones {
+        steps.extend(plan_zone(zone, seen, &mut draw));
+    }
+    for claim in &seen.claims {
+        steps.extend(plan_claim(claim, seen));
+    }
+    steps.extend(plan_replacement(seen));
+    steps
+}
+
+/// As many nodes as are wished: who was to leave stays before a new one comes.
+fn plan_zone(zone: &Zone, seen: &Seen, draw: &mut impl FnMut() -> NodeId) -> Vec<Step> {
+    let ours = || seen.claims.iter().filter(|claim| claim.zone == zone.name && !claim.lost && !claim.deleting);
+    let staying = ours().filter(|claim| !claim.surplus).count();
+    if staying > zone.nodes {
+        // Who has not even been given its identity goes first.
+        let mut leavers: Vec<&Claim> = ours().filter(|claim| !claim.surplus).collect();
+        leavers.sort_by_key(|claim| (claim.store.is_some(), std::cmp::Reverse(claim.node)));
+        return leavers[..staying - zone.nodes].iter().map(|claim| Step::Leave { node: claim.node }).collect();
+    }
+    let mut returning = ours().filter(|claim| claim.surplus);
+    let missing = (staying..zone.nodes).map(|_| match returning.next() {
+        Some(claim) => Step::Stay { node: claim.node },
+        None => Step::CreateClaim { zone: zone.name.clone(), node: draw() },
+    });
+    missing.collect()
+}
+
+fn plan_claim(claim: &Claim, seen: &Seen) -> Vec<Step> {
+    let pod = seen.pods.iter().find(|pod| pod.node == claim.node);
+    if claim.lost || claim.leaves() && is_unused(claim.node, seen) {
+        return plan_farewell(claim, pod, seen);
+    }
+    let Some(pod) = pod else {
+        return vec![Step::CreatePod { zone: claim.zone.clone(), node: claim.node }];
+    };
+    if pod.deleting {
+        return Vec::new();
+    }
+    if pod.ended {
+        return vec![Step::DeletePod { name: pod.name.clone(), why: "it has ended, and another takes its place" }];
+    }
+    if let Some(why) = &pod.unschedulable {
+        let message = format!("no Kubernetes node takes Pod {}: {why}", pod.name);
+        return vec![Step::Blocked { reason: "Unschedulable", message }];
+    }
+    let blank = |answer: &&Answer| Some(&answer.address) == pod.address.as_ref() && answer.node == NodeId(0);
+    match seen.answers.iter().find(blank) {
+        Some(answer) => plan_blank(claim, answer),
+        None => Vec::new(),
+    }
+}
+
+fn plan_blank(claim: &Claim, answer: &Answer) -> Vec<Step> {
+    let (node, store) = (claim.node, answer.store);
+    match claim.store {
+        None => vec![Step::RecordStore { node, store }],
+        Some(known) if known == store => vec![Step::Format { address: answer.address.clone(), node, store }],
+        Some(_) => vec![Step::MarkLost { node }],
+    }
+}
+
+/// First the Pod, then the claim; and that only when no group names the node.
+fn plan_farewell(claim: &Claim, pod: Option<&Pod>, seen: &Seen) -> Vec<Step> {
+    let why = if claim.lost { "its disk has lost its identity" } else { "its node leaves, and has no replicas" };
+    match pod {
+        Some(pod) if pod.deleting => Vec::new(),
+        Some(pod) => vec![Step::DeletePod { name: pod.name.clone(), why }],
+        None if !claim.deleting && is_unused(claim.node, seen) => vec![Step::DeleteClaim { node: claim.node }],
+        None => Vec::new(),
+    }
+}
+
+/// Known to be so: every other node has answered, and of each group that it was in two others tell.
+fn is_unused(node: NodeId, seen: &Seen) -> bool {
+    seen.silent.iter().all(|silent| *silent == node) && !seen.in_use.contains(&node)
+}
+
+/// One Pod at a time takes the new content, and only while every group is whole and every other node is ready.
+fn plan_replacement(seen: &Seen) -> Option<Step> {
+    let calm = seen.whole && seen.pods.iter().all(|pod| pod.ready && !pod.deleting);
+    if !calm || seen.pods.len() < seen.claims.len() {
+        return None;
+    }
+    let outdated = seen.zones.iter().find_map(|zone| {
+        let in_zone = |pod: &&Pod| seen.claims.iter().any(|claim| claim.node == pod.node && claim.zone == zone.name);
+        seen.pods.iter().filter(in_zone).find(|pod| pod.content != zone.content)
+    })?;
+    Some(Step::DeletePod { name: outdated.name.clone(), why: "its spec has changed" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ZONES: [&str; 3] = ["a", "b", "c"];
+
+    fn zones(nodes: usize) -> Vec<Zone> {
+        ZONES.map(|name| Zone { name: name.to_owned(), nodes, content: "new".to_owned() }).into()
+    }
+
+    fn claim(node: u64, zone: &str) -> Claim {
+        Claim {
+            node: NodeId(node),
+            zone: zone.to_owned(),
+            store: Some(node * 10),
+            lost: false,
+            surplus: false,
+            deleting: false,
+        }
+    }
+
+    fn pod(node: u64) -> Pod {
+        Pod {
+            node: NodeId(node),
+            name: format!("pod-{node}"),
+            address: Some(format!("10.0.0.{node}:7400")),
+            ready: true,
+            deleting: false,
+            ended: false,
+            content: "new".to_owned(),
+            unschedulable: None,
+        }
+    }
+
+    fn answer(pod: u64, node: u64, store: u64) -> Answer {
+        Answer { address: format!("10.0.0.{pod}:7400"), node: NodeId(node), store, ready: node != 0 }
+    }
+
+    /// Three nodes, all as it should be.
+    fn settled() -> Seen {
+        Seen {
+            zones: zones(1),
+            claims: vec![claim(1, "a"), claim(2, "b"), claim(3, "c")],
+            pods: vec![pod(1), pod(2), pod(3)],
+            answers: vec![answer(1, 1, 10), answer(2, 2, 20), answer(3, 3, 30)],
+            in_use: [1, 2, 3].map(NodeId).into(),
+            silent: BTreeSet::new(),
+            whole: true,
+        }
+    }
+
+    fn steps(seen: &Seen) -> Vec<Step> {
+        let mut next = 100;
+        plan(seen, || {
+            next += 1;
+            NodeId(next)
+        })
+    }
+
+    #[test]
+    fn a_new_cluster_gets_a_claim_a_pod_and_then_an_identity_for_each_node() {
+        let mut seen = Seen { zones: zones(1), ..Seen::default() };
+        let claims = ZONES.iter().zip(101..);
+        let claims = claims.map(|(zone, node)| Step::CreateClaim { zone: (*zone).to_owned(), node: NodeId(node) });
+        assert_eq!(steps(&seen), claims.collect::<Vec<_>>());
+
+        seen = Seen { claims: settled().claims, ..seen };
+        seen.claims[0].store = None;
+        assert_eq!(steps(&seen)[0], Step::CreatePod { zone: "a".to_owned(), node: NodeId(1) });
+
+        seen = Seen { answers: vec![answer(1, 0, 77)], claims: seen.claims, ..settled() };
+        assert_eq!(steps(&seen), [Step::RecordStore { node: NodeId(1), store: 77 }]);
+        seen.claims[0].store = Some(77);
+        let format = Step::Format { address: "10.0.0.1:7400".to_owned(), node: NodeId(1), store: 77 };
+        assert_eq!(steps(&seen), [format]);
+        assert_eq!(steps(&settled()), []);
+    }
+
+    #[test]
+    fn a_disk_that_is_blank_again_never_gets_the_old_identity() {
+        let mut seen = settled();
+        seen.answers[1] = answer(2, 0, 78);
+        assert_eq!(steps(&seen), [Step::MarkLost { node: NodeId(2) }]);
+        seen.claims[1].lost = true;
+        let gone = Step::DeletePod { name: "pod-2".to_owned(), why: "its disk has lost its identity" };
+        assert_eq!(steps(&seen), [Step::CreateClaim { zone: "b".to_owned(), node: NodeId(101) }, gone]);
+        // The claim stays as long as some group names its node, or a node that did not answer might.
+        seen.pods.remove(1);
+        seen.claims.push(claim(4, "b"));
+        seen.pods.push(pod(4));
+        assert_eq!(steps(&seen), []);
+        seen.in_use = [1, 3, 4].map(NodeId).into();
+        seen.silent = [3].map(NodeId).into();
+        assert_eq!(steps(&seen), []);
+        // Its own silence says nothing.
+        seen.silent = [2].map(NodeId).into();
+        assert_eq!(steps(&seen), [Step::DeleteClaim { node: NodeId(2) }]);
+    }
+
+    #[test]
+    fn pods_are_replaced_one_at_a_time_and_only_while_every_group_is_whole() {
+        let mut seen = settled();
+        seen.pods.iter_mut().for_each(|pod| pod.content = "old".to_owned());
+        let first = Step::DeletePod { name: "pod-1".to_owned(), why: "its spec has changed" };
+        assert_eq!(steps(&seen), [first]);
+        seen.whole = false;
+        assert_eq!(steps(&seen), []);
+        seen.whole = true;
+        seen.pods[2].ready = false;
+        assert_eq!(steps(&seen), []);
+        seen.pods[2].ready = true;
+        seen.pods[0].deleting = true;
+        assert_eq!(steps(&seen), []);
+        // While one is gone, it is made again, and no second one goes.
+        seen.pods.remove(0);
+        assert_eq!(steps(&seen), [Step::CreatePod { zone: "a".to_owned(), node: NodeId(1) }]);
+    }
+
+    #[test]
+    fn a_pod_that_has_ended_is_made_again() {
+        let mut seen = settled();
+        (seen.pods[1].ended, seen.pods[1].ready, seen.pods[1].address) = (true, false, None);
+        assert!(matches!(&steps(&seen)[..], [Step::DeletePod { name, .. }] if name == "pod-2"));
+    }
+
+    #[test]
+    fn what_blocks_is_said() {
+        let mut seen = settled();
+        seen.pods[1].unschedulable = Some("0/3 nodes are available".to_owned());
+        assert!(matches!(&steps(&seen)[..], [Step::Blocked { reason: "Unschedulable", .. }]));
+    }
+
+    #[test]
+    fn a_node_that_is_not_wished_any_more_goes_when_its_replicas_are_elsewhere() {
+        let mut seen = settled();
+        seen.claims.push(claim(4, "a"));
+        seen.pods.push(pod(4));
+        assert_eq!(steps(&seen), [Step::Leave { node: NodeId(4) }]);
+        seen.claims[3].surplus = true;
+        seen.in_use = [1, 2, 3, 4].map(NodeId).into();
+        assert_eq!(steps(&seen), []);
+        seen.in_use = [1, 2, 3].map(NodeId).into();
+        let gone = Step::DeletePod { name: "pod-4".to_owned(), why: "its node leaves, and has no replicas" };
+        assert_eq!(steps(&seen), [gone]);
+        seen.pods.pop();
+        assert_eq!(steps(&seen), [Step::DeleteClaim { node: NodeId(4) }]);
+        // Wished again before it is gone, it stays.
+        seen.zones[0].nodes = 2;
+        assert_eq!(steps(&seen)[0], Step::Stay { node: NodeId(4) });
+    }
+
+    #[test]
+    fn a_claim_that_somebody_deletes_is_replaced_and_keeps_its_pod_while_groups_need_it() {
+        let mut seen = settled();
+        seen.claims[0].deleting = true;
+        assert_eq!(steps(&seen), [Step::CreateClaim { zone: "a".to_owned(), node: NodeId(101) }]);
+        seen.claims.push(claim(4, "a"));
+        seen.pods.push(pod(4));
+        assert_eq!(steps(&seen), []);
+        seen.in_use = [2, 3, 4].map(NodeId).into();
+        let gone = Step::DeletePod { name: "pod-1".to_owned(), why: "its node leaves, and has no replicas" };
+        assert_eq!(steps(&seen), [gone]);
+        // Kubernetes removes a claim that is being deleted when its Pod is gone.
+        seen.pods.remove(0);
+        assert_eq!(steps(&seen), []);
+    }
+}

@@ -1,0 +1,322 @@
+//! `control`'s resources as objects of Kubernetes: a table is a Table object and its Partition objects.
+//!
+//! Read from what is watched, written with the version that was read: who was slower is refused, and decides again. The
+//! descriptor that a table's groups are to hold stands in the Table's status; the spec is what people wish, and is changed here only
+//! where an SDK has (UpdateTable). A birth is written in three steps, and groups are born only after the last:
+//!
+//! ```text
+//! Table (spec) → its status: id, descriptor, Placing → every Partition object → its status: Placed
+//! ```
+//! Must not touch nodes. Nothing here removes an object because another is missing.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use control::resources::{ResourceError, Resources, Snapshot, TableResource};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource as _, ResourceExt};
+use model::{
+    KeyRange, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus as Status, Zone,
+};
+use serde_json::json;
+
+use crate::apply::sentence;
+use crate::crd::partition::{Range, ReplicaWish};
+use crate::crd::table::{Birth, TableStatus};
+use crate::crd::{Partition, PartitionSpec, Table};
+use crate::names::{self, API_MANAGER, CLUSTER_LABEL, OPERATOR_MANAGER, TABLE_LABEL};
+use crate::watch::Watched;
+use crate::wish;
+
+/// Keeps a Table object until its groups are gone, or are known to stay.
+pub const FINALIZER: &str = "trivet.dev/table";
+
+/// The resources of one Cluster.
+pub struct KubeResources {
+    pub client: Client,
+    pub namespace: String,
+    pub cluster: String,
+    pub watched: Watched,
+}
+
+impl Resources for KubeResources {
+    async fn read(&self) -> Result<Snapshot, ResourceError> {
+        let mut snapshot = Snapshot::default();
+        for table in self.watched.tables.state_filter(|table| table.spec.cluster_ref == self.cluster) {
+            let name = table.spec.table_name.clone();
+            snapshot.versions.insert(name.clone(), table.resource_version().unwrap_or_default());
+            if table.spec.paused {
+                snapshot.paused.insert(name.clone());
+            }
+            if is_placed(&table)
+                && let Some(descriptor) = descriptor(&table)?
+            {
+                let partitions = self.partitions(&descriptor);
+                snapshot.tables.insert(name, TableResource { table: descriptor, partitions });
+            }
+        }
+        Ok(snapshot)
+    }
+
+    async fn write(&self, read: &Snapshot, name: &str, resource: Option<TableResource>) -> Result<(), ResourceError> {
+        let object = names::table(name);
+        let known = self.watched.tables.find(|table| table.name_any() == object);
+        let version = read.versions.get(name);
+        if known.as_ref().and_then(|table| table.resource_version()).as_ref() != version {
+            return Err(ResourceError::Conflict(name.to_owned()));
+        }
+        match (known, resource) {
+            (Some(table), Some(resource)) => self.change(&table, &resource).await,
+            (Some(table), None) => self.remove(&table).await,
+            (None, Some(resource)) => {
+                let table = self.create(&resource.table).await?;
+                self.place(table, &resource).await
+            }
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl KubeResources {
+    fn tables(&self) -> Api<Table> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn partition_objects(&self) -> Api<Partition> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// In key order. While the table is being made as they are to be born, later as nodes have last told.
+    fn partitions(&self, table: &TableDescriptor) -> Vec<PartitionDescriptor> {
+        let id = table.id.to_string();
+        let objects = self.watched.partitions.state_filter(|partition| partition.spec.table_id == id);
+        let born = table.status != Status::Creating;
+        let mut found: Vec<_> = objects.iter().filter_map(|object| partition_descriptor(object, born)).collect();
+        found.sort_by(|a, b| a.range.cmp(&b.range));
+        found
+    }
+
+    async fn create(&self, table: &TableDescriptor) -> Result<Table, ResourceError> {
+        let mut object = Table::new(&names::table(&table.name), wish::spec(&self.cluster, table));
+        object.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        let parameters = PostParams { field_manager: Some(API_MANAGER.to_owned()), ..PostParams::default() };
+        self.tables().create(&parameters, &object).await.map_err(|error| failed(&table.name, error))
+    }
+
+    /// From an object without groups to one whose groups may be born.
+    async fn place(&self, table: Table, resource: &TableResource) -> Result<(), ResourceError> {
+        let table = self.write_status(table, resource, Birth::Placing).await?;
+        // A birth that was cut short has left others, and nothing was born of them.
+        self.remove_partitions(&table, resource).await?;
+        self.create_partitions(&table, resource).await?;
+        self.write_status(table, resource, Birth::Placed).await.map(drop)
+    }
+
+    async fn change(&self, known: &Arc<Table>, resource: &TableResource) -> Result<(), ResourceError> {
+        let mut table = Table::clone(known);
+        let before = descriptor(known)?;
+        if !is_placed(known) && resource.table.status == Status::Creating {
+            return self.place(table, resource).await;
+        }
+        let asked = before.as_ref().is_some_and(|before| wish::changed(&table.spec, before) == table.spec);
+        if asked && wish::changed(&table.spec, &resource.table) != table.spec {
+            table.spec = wish::changed(&table.spec, &resource.table);
+            let parameters = PostParams { field_manager: Some(API_MANAGER.to_owned()), ..PostParams::default() };
+            let name = table.name_any();
+            table = self.tables().replace(&name, &parameters, &table).await.map_err(|error| failed(&name, error))?;
+        }
+        self.create_partitions(&table, resource).await?;
+        self.write_status(table, resource, Birth::Placed).await.map(drop)
+    }
+
+    /// Writes with the version that the object was read with.
+    async fn write_status(
+        &self,
+        mut table: Table,
+        resource: &TableResource,
+        birth: Birth,
+    ) -> Result<Table, ResourceError> {
+        let TableResource { table: descriptor, partitions } = resource;
+        let before = table.status.take().unwrap_or_default();
+        table.status = Some(TableStatus {
+            table_status: shown(descriptor.status).to_owned(),
+            table_id: descriptor.id.to_string(),
+            partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
+            birth,
+            descriptor: BASE64.encode(descriptor.encode()),
+            ..before
+        });
+        let parameters = PostParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PostParams::default() };
+        let name = table.name_any();
+        self.tables().replace_status(&name, &parameters, &table).await.map_err(|error| failed(&name, error))
+    }
+
+    /// Those that are not there yet; a range that has changed is written into the status.
+    async fn create_partitions(&self, table: &Table, resource: &TableResource) -> Result<(), ResourceError> {
+        let parameters = PostParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PostParams::default() };
+        for partition in &resource.partitions {
+            let object = self.partition_object(table, partition);
+            let name = object.name_any();
+            match self.partition_objects().create(&parameters, &object).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+                Err(error) => return Err(failed(&name, error)),
+            }
+            if partition.epoch > 1 {
+                let status = json!({ "status": { "epoch": partition.epoch, "range": range(&partition.range) } });
+                let merge = Patch::Merge(status);
+                let parameters =
+                    PatchParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PatchParams::default() };
+                let patched = self.partition_objects().patch_status(&name, &parameters, &merge).await;
+                patched.map_err(|error| failed(&name, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn partition_object(&self, table: &Table, partition: &PartitionDescriptor) -> Partition {
+        let replicas = partition
+            .replicas
+            .iter()
+            .map(|replica| ReplicaWish { zone: replica.zone.0.clone(), node: replica.node.to_string() });
+        let spec = PartitionSpec {
+            table_ref: table.name_any(),
+            table_id: partition.table.to_string(),
+            partition_id: partition.id.to_string(),
+            range: range(&partition.range),
+            replicas: replicas.collect(),
+        };
+        let mut object = Partition::new(&names::partition(&table.spec.table_name, partition.id), spec);
+        let labels = [(TABLE_LABEL, partition.table.to_string()), (CLUSTER_LABEL, self.cluster.clone())];
+        object.metadata = ObjectMeta {
+            labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
+            ..object.meta().clone()
+        };
+        object
+    }
+
+    async fn remove_partitions(&self, table: &Table, resource: &TableResource) -> Result<(), ResourceError> {
+        let ours = ListParams::default().labels(&format!("{TABLE_LABEL}={}", resource.table.id));
+        let removed = self.partition_objects().delete_collection(&DeleteParams::default(), &ours).await;
+        removed.map(drop).map_err(|error| failed(&table.name_any(), error))
+    }
+
+    async fn remove(&self, table: &Table) -> Result<(), ResourceError> {
+        let name = table.name_any();
+        if let Some(descriptor) = descriptor(table)? {
+            let ours = ListParams::default().labels(&format!("{TABLE_LABEL}={}", descriptor.id));
+            let removed = self.partition_objects().delete_collection(&DeleteParams::default(), &ours).await;
+            removed.map_err(|error| failed(&name, error))?;
+        }
+        self.release(table).await?;
+        if table.metadata.deletion_timestamp.is_none() {
+            let deleted = self.tables().delete(&name, &DeleteParams::default()).await;
+            deleted.map_err(|error| failed(&name, error))?;
+        }
+        Ok(())
+    }
+
+    /// Lets the object go.
+    pub async fn release(&self, table: &Table) -> Result<(), ResourceError> {
+        let kept: Vec<&String> = table.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
+        let version = table.resource_version();
+        let patch = Patch::Merge(json!({ "metadata": { "finalizers": kept, "resourceVersion": version } }));
+        let name = table.name_any();
+        let patched = self.tables().patch(&name, &PatchParams::default(), &patch).await;
+        patched.map(drop).map_err(|error| failed(&name, error))
+    }
+}
+
+/// Whether groups may be born of it.
+pub fn is_placed(table: &Table) -> bool {
+    table.status.as_ref().is_some_and(|status| status.birth == Birth::Placed && !status.descriptor.is_empty())
+}
+
+/// What its groups are to hold; none before its birth has begun.
+pub fn descriptor(table: &Table) -> Result<Option<TableDescriptor>, ResourceError> {
+    let text = table.status.as_ref().map_or("", |status| status.descriptor.as_str());
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let malformed = |why: String| ResourceError::Malformed(format!("status.descriptor of {}: {why}", table.name_any()));
+    let bytes = BASE64.decode(text).map_err(|error| malformed(error.to_string()))?;
+    TableDescriptor::decode(Bytes::from(bytes)).map(Some).map_err(|error| malformed(error.to_string()))
+}
+
+/// None where somebody has written what cannot be read.
+fn partition_descriptor(object: &Partition, born: bool) -> Option<PartitionDescriptor> {
+    let spec = &object.spec;
+    let id = |text: &str| u64::from_str_radix(text, 16).ok();
+    let places = spec.replicas.iter().map(|wish| Some((NodeId(id(&wish.node)?), Zone(wish.zone.clone()))));
+    let places = places.collect::<Option<Vec<_>>>()?;
+    let (partition, table) = (PartitionId(id(&spec.partition_id)?), TableId(id(&spec.table_id)?));
+    let mut descriptor = PartitionDescriptor::birth(partition, table, key_range(&spec.range)?, places);
+    if born
+        && let Some(status) = &object.status
+        && status.epoch > 0
+    {
+        descriptor.epoch = status.epoch;
+        descriptor.range = key_range(&status.range)?;
+    }
+    Some(descriptor)
+}
+
+pub fn range(range: &KeyRange) -> Range {
+    Range { start: to_hex(&range.start), end: range.end.as_ref().map(|end| to_hex(end)) }
+}
+
+fn key_range(range: &Range) -> Option<KeyRange> {
+    let end = match &range.end {
+        Some(end) => Some(from_hex(end)?),
+        None => None,
+    };
+    Some(KeyRange { start: from_hex(&range.start)?, end })
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Option<Bytes> {
+    let pairs = text.as_bytes().chunks(2).map(|pair| {
+        let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;
+        u8::from_str_radix(pair, 16).ok()
+    });
+    pairs.collect::<Option<Vec<u8>>>().map(Bytes::from)
+}
+
+/// In DynamoDB's words.
+pub fn shown(status: Status) -> &'static str {
+    match status {
+        Status::Creating => "CREATING",
+        Status::Active => "ACTIVE",
+        Status::Updating => "UPDATING",
+        Status::Deleting => "DELETING",
+    }
+}
+
+fn failed(name: &str, error: kube::Error) -> ResourceError {
+    match error {
+        kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => {
+            ResourceError::Conflict(name.to_owned())
+        }
+        error => ResourceError::Unavailable(format!("{name}: {}", sentence(&error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_written_in_hexadecimal_and_read_again() {
+        let cut = KeyRange { start: Bytes::from_static(&[0, 0xfe]), end: None };
+        assert_eq!(range(&cut), Range { start: "00fe".to_owned(), end: None });
+        assert_eq!(key_range(&range(&cut)), Some(cut));
+        assert_eq!(key_range(&range(&KeyRange::ALL)), Some(KeyRange::ALL));
+        assert_eq!(key_range(&Range { start: "0".to_owned(), end: None }), None);
+        assert_eq!(key_range(&Range { start: "zz".to_owned(), end: None }), None);
+    }
+}

@@ -1,0 +1,266 @@
+//! What is written back for people to see: pure, from what was observed; written where it has changed, and at no other time.
+
+use control::plan::{Observed, ReplicaReport};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use model::{PartitionDescriptor, PartitionId, ReplicaKind, ReplicaRole, TableId};
+use wire::admin::health::State;
+
+use crate::build::ROUTER_PORT;
+use crate::crd::condition::{BLOCKED, DEGRADED, PROGRESSING, READY, Statement, conditions};
+use crate::crd::partition::ReplicaStatus;
+use crate::crd::table::TableStatus;
+use crate::crd::{Cluster, ClusterStatus, Partition, PartitionStatus, Table};
+use crate::observe::degraded;
+use crate::plan::{Seen, Step};
+use crate::resources::{range, shown};
+use crate::tables::{self, Hindrance, Led};
+
+/// What is said of a Partition, or none where no node has it.
+pub fn partition(object: &Partition, observed: &Observed, now: &Time) -> Option<PartitionStatus> {
+    let id = PartitionId(u64::from_str_radix(&object.spec.partition_id, 16).ok()?);
+    let before = object.status.clone().unwrap_or_default();
+    let Some(reports) = observed.groups.get(&id) else {
+        // No node that answered has it: what is not seen stays as it was last seen, but for its state.
+        return Some(PartitionStatus { state: "Unknown".to_owned(), leader: String::new(), ..before });
+    };
+    let newest = reports.iter().filter_map(|report| report.descriptor.as_ref()).max_by_key(|found| found.epoch)?;
+    let leader = reports.iter().find(|report| report.serving);
+    let (state, why) = state(leader);
+    let said =
+        vec![statement(READY, leader.is_some(), &state, &why), statement(DEGRADED, state != WHOLE, &state, &why)];
+    Some(PartitionStatus {
+        leader: leader.map(|leader| leader.node.to_string()).unwrap_or_default(),
+        zones: zones(newest),
+        epoch: newest.epoch,
+        range: range(&newest.range),
+        replicas: newest.replicas.iter().map(replica).collect(),
+        conditions: conditions(&before.conditions, said, object.metadata.generation.unwrap_or(0), now),
+        state,
+        why,
+    })
+}
+
+const WHOLE: &str = "Whole";
+
+fn state(leader: Option<&ReplicaReport>) -> (String, String) {
+    let Some(leader) = leader else {
+        return ("Leaderless".to_owned(), "no replica that was asked leads".to_owned());
+    };
+    let Some(health) = &leader.health else {
+        return ("Unknown".to_owned(), "its leader does not say".to_owned());
+    };
+    let word = match health.state() {
+        State::Unspecified => "Unknown",
+        State::Whole => WHOLE,
+        State::Missing => "Missing",
+        State::StoodIn => "StoodIn",
+        State::Rebuilding => "Rebuilding",
+        State::Short => "Short",
+        State::NeedsArchive => "NeedsArchive",
+        State::Leaderless => "Leaderless",
+    };
+    (word.to_owned(), health.why.clone())
+}
+
+fn zones(descriptor: &PartitionDescriptor) -> String {
+    let voters = descriptor.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter);
+    let mut zones: Vec<&str> = voters.map(|replica| replica.zone.0.as_str()).collect();
+    zones.sort_unstable();
+    zones.join(",")
+}
+
+fn replica(replica: &model::ReplicaDescriptor) -> ReplicaStatus {
+    ReplicaStatus {
+        id: replica.id.0,
+        node: replica.node.to_string(),
+        zone: replica.zone.0.clone(),
+        role: match replica.role {
+            ReplicaRole::Voter => "Voter",
+            ReplicaRole::Learner => "Learner",
+        }
+        .to_owned(),
+        kind: match replica.kind {
+            ReplicaKind::Storage => "Storage",
+            ReplicaKind::Log => "Log",
+        }
+        .to_owned(),
+    }
+}
+
+/// What is said of a Table; the fields that its resource is read from are left as they are.
+pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told<'_>) -> TableStatus {
+    let led = given.map(|given| led(given.id, told.observed)).unwrap_or_default();
+    let before = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or(0);
+    let said = tables::statements(given, led, told.hindrance);
+    TableStatus {
+        observed_generation: generation,
+        table_status: given.map(|given| shown(given.status).to_owned()).unwrap_or_default(),
+        partitions: u32::try_from(led.partitions).unwrap_or(u32::MAX).max(before.partitions),
+        conditions: conditions(&before.conditions, said, generation, told.now),
+        ..before
+    }
+}
+
+/// What a Table's status is made from.
+pub struct Told<'a> {
+    pub observed: &'a Observed,
+    pub hindrance: Option<&'a Hindrance>,
+    pub now: &'a Time,
+}
+
+fn led(table: TableId, observed: &Observed) -> Led {
+    let ours = observed.groups.values().filter(|reports| {
+        reports.iter().any(|report| report.descriptor.as_ref().is_some_and(|descriptor| descriptor.table == table))
+    });
+    let (mut partitions, mut led) = (0, 0);
+    for reports in ours {
+        partitions += 1;
+        led += usize::from(reports.iter().any(|report| report.serving));
+    }
+    Led { partitions, led }
+}
+
+/// What a Cluster's status is made from.
+pub struct ClusterTold<'a> {
+    pub seen: &'a Seen,
+    pub observed: &'a Observed,
+    pub steps: &'a [Step],
+    /// Routers that are ready.
+    pub routers: usize,
+    pub tables: usize,
+    /// What could not be done, in the API server's or a node's words.
+    pub failure: Option<&'a str>,
+    pub now: &'a Time,
+}
+
+pub fn cluster(object: &Cluster, told: &ClusterTold<'_>) -> ClusterStatus {
+    let wished: usize = told.seen.zones.iter().map(|zone| zone.nodes).sum();
+    let ready = told.seen.answers.iter().filter(|answer| answer.ready).count();
+    let weak = degraded(told.observed);
+    let before = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or(0);
+    let namespace = object.namespace().unwrap_or_default();
+    ClusterStatus {
+        observed_generation: generation,
+        nodes: format!("{ready}/{wished}"),
+        tables: u32::try_from(told.tables).unwrap_or(u32::MAX),
+        partitions: u32::try_from(told.observed.groups.len()).unwrap_or(u32::MAX),
+        degraded_partitions: u32::try_from(weak).unwrap_or(u32::MAX),
+        endpoint: format!("http://{}.{namespace}.svc:{ROUTER_PORT}", object.name_any()),
+        conditions: conditions(&before.conditions, cluster_statements(object, told), generation, told.now),
+    }
+}
+
+fn cluster_statements(object: &Cluster, told: &ClusterTold<'_>) -> Vec<Statement> {
+    let wished: usize = told.seen.zones.iter().map(|zone| zone.nodes).sum();
+    let ready = told.seen.answers.iter().filter(|answer| answer.ready).count();
+    let weak = degraded(told.observed);
+    let up = ready >= wished && told.routers > 0;
+    let blocked = told.steps.iter().find_map(|step| match step {
+        Step::Blocked { reason, message } => Some((*reason, message.clone())),
+        Step::CreateClaim { .. }
+        | Step::CreatePod { .. }
+        | Step::DeletePod { .. }
+        | Step::RecordStore { .. }
+        | Step::Format { .. }
+        | Step::MarkLost { .. }
+        | Step::Leave { .. }
+        | Step::Stay { .. }
+        | Step::DeleteClaim { .. } => None,
+    });
+    let blocked = blocked.or_else(|| told.failure.map(|failure| ("Failed", failure.to_owned())));
+    let counts = format!("{ready} of {wished} nodes and {} routers are ready", told.routers);
+    let (reason, message) = match &blocked {
+        _ if object.spec.paused => ("Paused", "spec.paused is set: nothing is changed".to_owned()),
+        Some((reason, message)) => (*reason, message.clone()),
+        None if up => ("AllReady", counts),
+        None => ("Starting", counts),
+    };
+    let moves = !object.spec.paused && (!told.steps.is_empty() || !up);
+    let weak_message =
+        format!("{weak} of {} partitions have no leader, or could not lose a node", told.observed.groups.len());
+    vec![
+        statement(READY, up, reason, &message),
+        statement(PROGRESSING, moves && blocked.is_none(), reason, &message),
+        statement(DEGRADED, weak > 0, if weak > 0 { "WeakPartitions" } else { "AllWhole" }, &weak_message),
+        statement(BLOCKED, blocked.is_some(), reason, &message),
+    ]
+}
+
+fn statement(kind: &'static str, holds: bool, reason: &str, message: &str) -> Statement {
+    Statement { kind, holds, reason: reason.to_owned(), message: message.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use k8s_openapi::jiff::Timestamp;
+    use model::{KeyRange, NodeId, Zone};
+    use wire::admin::Health;
+
+    use super::*;
+    use crate::crd::PartitionSpec;
+
+    fn descriptor() -> PartitionDescriptor {
+        let places = [(1, "a"), (2, "b"), (3, "c")].map(|(node, zone)| (NodeId(node), Zone(zone.to_owned())));
+        let range = KeyRange { start: Bytes::from_static(&[7]), end: None };
+        PartitionDescriptor { epoch: 5, ..PartitionDescriptor::birth(PartitionId(9), TableId(4), range, places) }
+    }
+
+    fn object() -> Partition {
+        let spec = PartitionSpec {
+            table_ref: "music".to_owned(),
+            table_id: TableId(4).to_string(),
+            partition_id: PartitionId(9).to_string(),
+            range: range(&descriptor().range),
+            replicas: Vec::new(),
+        };
+        Partition::new("music-9", spec)
+    }
+
+    fn observed(state: State) -> Observed {
+        let report = |node: u64| ReplicaReport {
+            node: NodeId(node),
+            descriptor: Some(descriptor()),
+            table: None,
+            serving: node == 2,
+            health: (node == 2).then(|| Health { state: state.into(), why: "so".to_owned(), ..Health::default() }),
+        };
+        let groups = [(PartitionId(9), vec![report(1), report(2), report(3)])].into();
+        Observed { reached: [1, 2, 3].map(NodeId).into(), complete: true, silent: 0, groups }
+    }
+
+    fn at(second: i64) -> Time {
+        Time(Timestamp::from_second(second).unwrap())
+    }
+
+    #[test]
+    fn a_partition_tells_who_leads_where_and_how_whole_it_is() {
+        let said = partition(&object(), &observed(State::Whole), &at(1)).unwrap();
+        assert_eq!((said.state.as_str(), said.leader.as_str()), ("Whole", "0000000000000002"));
+        assert_eq!((said.zones.as_str(), said.epoch, said.range.start.as_str()), ("a,b,c", 5, "07"));
+        let said = partition(&object(), &observed(State::StoodIn), &at(1)).unwrap();
+        assert_eq!((said.state.as_str(), said.why.as_str()), ("StoodIn", "so"));
+        assert_eq!(said.conditions.iter().map(|c| c.status.as_str()).collect::<Vec<_>>(), ["True", "True"]);
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_as_long_as_it_holds() {
+        let mut object = object();
+        object.status = partition(&object, &observed(State::Whole), &at(1));
+        let later = partition(&object, &observed(State::Missing), &at(2)).unwrap();
+        let times: Vec<_> = later.conditions.iter().map(|condition| condition.last_transition_time.clone()).collect();
+        assert_eq!(times, [at(1), at(2)]);
+        assert_eq!(partition(&object, &observed(State::Whole), &at(3)), object.status);
+    }
+
+    #[test]
+    fn what_is_not_seen_stays_as_it_was_seen() {
+        let mut object = object();
+        object.status = partition(&object, &observed(State::Whole), &at(1));
+        let unseen = partition(&object, &Observed::default(), &at(2)).unwrap();
+        assert_eq!((unseen.state.as_str(), unseen.leader.as_str(), unseen.epoch), ("Unknown", "", 5));
+    }
+}

@@ -1,0 +1,256 @@
+//! What is to be done with one Table object, and what is to be said of it. Pure.
+
+use control::plan::Observed;
+use kube::ResourceExt as _;
+use model::{TableDescriptor, TableStatus as Status};
+
+use crate::crd::Table;
+use crate::crd::condition::{BLOCKED, PROGRESSING, READY, Statement};
+use crate::crd::table::DeletionPolicy;
+use crate::resources::{FINALIZER, is_placed};
+use crate::{names, wish};
+
+/// What is done with the object before the driver takes over, or after it has nothing to do any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// The object is to stay until it is known what becomes of its groups.
+    Hold,
+    /// Ids and places are given; groups follow.
+    GiveBirth(Box<TableDescriptor>),
+    /// Somebody has edited what may change.
+    Follow,
+    /// As DeleteTable.
+    Delete,
+    /// The object goes. What groups there are stay, and are adopted.
+    Release,
+}
+
+/// Why nothing is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hindrance {
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// A table of that name on the nodes, though the object knows nothing of it.
+pub fn is_there(name: &str, observed: &Observed) -> bool {
+    let named = |table: &TableDescriptor| table.name == name && table.status != Status::Deleting;
+    observed.groups.values().flatten().any(|report| report.table.as_ref().is_some_and(named))
+}
+
+/// `given`: the descriptor in the object's status.
+pub fn decide(table: &Table, given: Option<&TableDescriptor>, observed: &Observed) -> Result<Option<Deed>, Hindrance> {
+    let spec = &table.spec;
+    let wanted = names::table(&spec.table_name);
+    if table.name_any() != wanted {
+        return hindered(
+            "WrongName",
+            format!("the object of table {} is called {wanted}: create it by that name", spec.table_name),
+        );
+    }
+    if spec.paused {
+        return Ok(None);
+    }
+    let held = table.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
+    if table.metadata.deletion_timestamp.is_some() {
+        return if held { decide_deletion(table, given) } else { Ok(None) };
+    }
+    if !held {
+        return Ok(Some(Deed::Hold));
+    }
+    match given {
+        Some(given) if is_placed(table) => decide_change(table, given),
+        Some(_) | None => decide_birth(table, given, observed),
+    }
+}
+
+fn decide_birth(
+    table: &Table,
+    given: Option<&TableDescriptor>,
+    observed: &Observed,
+) -> Result<Option<Deed>, Hindrance> {
+    let name = &table.spec.table_name;
+    if is_there(name, observed) {
+        // The driver adopts it as soon as every node has answered.
+        return hindered(
+            "Adopting",
+            format!("nodes have table {name} already: it is adopted as soon as every node answers"),
+        );
+    }
+    if observed.reached.is_empty() || observed.silent > 1 {
+        let message =
+            format!("{} nodes do not answer: whether one of them has table {name} is not known", observed.silent);
+        return hindered("NodesSilent", message);
+    }
+    let wish = given.cloned().or_else(|| wish::descriptor(&table.spec));
+    match wish {
+        Some(wish) => Ok(Some(Deed::GiveBirth(Box::new(wish)))),
+        None => hindered("NoKeyType", "a key of spec.keySchema has no type in spec.attributeDefinitions".to_owned()),
+    }
+}
+
+fn decide_change(table: &Table, given: &TableDescriptor) -> Result<Option<Deed>, Hindrance> {
+    let wished = wish::descriptor(&table.spec);
+    if wished.is_none_or(|wished| wished.schema != given.schema) {
+        let message = format!(
+            "nodes have table {} with another key than spec.keySchema says: correct the spec, or delete the table with its data first",
+            given.name
+        );
+        return hindered("Diverged", message);
+    }
+    let behind = wish::followed(given, &table.spec) != *given;
+    Ok((behind && given.status == Status::Active).then_some(Deed::Follow))
+}
+
+fn decide_deletion(table: &Table, given: Option<&TableDescriptor>) -> Result<Option<Deed>, Hindrance> {
+    match (table.spec.deletion_policy, given) {
+        (DeletionPolicy::Retain, _) | (DeletionPolicy::Delete, None) => Ok(Some(Deed::Release)),
+        (DeletionPolicy::Delete, Some(given)) if given.deletion_protection => hindered(
+            "DeletionProtected",
+            "the table is protected against deletion: set spec.deletionProtectionEnabled to false".to_owned(),
+        ),
+        (DeletionPolicy::Delete, Some(given)) => Ok((given.status == Status::Active).then_some(Deed::Delete)),
+    }
+}
+
+fn hindered(reason: &'static str, message: String) -> Result<Option<Deed>, Hindrance> {
+    Err(Hindrance { reason, message })
+}
+
+/// How many of the table's partitions there are, and how many have a leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Led {
+    pub partitions: usize,
+    pub led: usize,
+}
+
+/// The three statements that every Table carries.
+pub fn statements(given: Option<&TableDescriptor>, led: Led, hindrance: Option<&Hindrance>) -> Vec<Statement> {
+    let Led { partitions, led } = led;
+    let status = given.map(|given| given.status);
+    let serves = matches!(status, Some(Status::Active | Status::Updating)) && led == partitions && partitions > 0;
+    let (reason, message) = match (status, hindrance) {
+        (_, Some(Hindrance { reason, message })) => (*reason, message.clone()),
+        (None, None) => ("Planning", "places for its partitions are chosen".to_owned()),
+        (Some(Status::Creating), None) => ("Creating", format!("{led} of {partitions} partitions have a leader")),
+        (Some(Status::Deleting), None) => ("Deleting", format!("{partitions} partitions are left")),
+        (Some(_), None) if !serves => ("Leaderless", format!("{led} of {partitions} partitions have a leader")),
+        (Some(Status::Updating), None) => ("Updating", "its partitions are told of the change".to_owned()),
+        (Some(Status::Active), None) => ("Active", format!("all {partitions} partitions have a leader")),
+    };
+    let progressing = hindrance.is_none() && status != Some(Status::Active);
+    let say = |kind, holds| Statement { kind, holds, reason: reason.to_owned(), message: message.clone() };
+    vec![say(READY, serves), say(PROGRESSING, progressing), say(BLOCKED, hindrance.is_some())]
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{KeySchema, KeyType, NodeId};
+
+    use super::*;
+    use crate::crd::table::{Birth, TableStatus};
+
+    fn descriptor(status: Status) -> TableDescriptor {
+        TableDescriptor {
+            status,
+            version: 3,
+            ..TableDescriptor::wish("music", KeySchema::simple("artist", KeyType::S))
+        }
+    }
+
+    fn object(birth: Birth) -> Table {
+        let mut table = Table::new("music", wish::spec("trv", &descriptor(Status::Active)));
+        table.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        table.status = Some(TableStatus { birth, descriptor: "set".to_owned(), ..TableStatus::default() });
+        table
+    }
+
+    fn observed() -> Observed {
+        Observed { reached: [1, 2, 3].map(NodeId).into(), complete: true, ..Observed::default() }
+    }
+
+    fn reason(decided: Result<Option<Deed>, Hindrance>) -> &'static str {
+        decided.expect_err("it is hindered").reason
+    }
+
+    #[test]
+    fn a_new_object_is_held_and_then_born() {
+        let mut table = object(Birth::Placing);
+        (table.status, table.metadata.finalizers) = (None, None);
+        assert_eq!(decide(&table, None, &observed()), Ok(Some(Deed::Hold)));
+        table.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        let born = decide(&table, None, &observed());
+        assert!(matches!(born, Ok(Some(Deed::GiveBirth(wish))) if wish.name == "music" && wish.version == 0));
+        table.metadata.name = Some("other".to_owned());
+        assert_eq!(reason(decide(&table, None, &observed())), "WrongName");
+    }
+
+    #[test]
+    fn a_birth_that_was_cut_short_goes_on_with_the_id_it_has() {
+        let given = descriptor(Status::Creating);
+        let born = decide(&object(Birth::Placing), Some(&given), &observed());
+        assert!(matches!(born, Ok(Some(Deed::GiveBirth(wish))) if wish.version == 3));
+    }
+
+    #[test]
+    fn nothing_is_born_while_nodes_might_have_it() {
+        let mut table = object(Birth::Placing);
+        table.status = None;
+        let silent = Observed { silent: 2, complete: false, ..observed() };
+        assert_eq!(reason(decide(&table, None, &silent)), "NodesSilent");
+        assert_eq!(reason(decide(&table, None, &Observed::default())), "NodesSilent");
+        let mut there = observed();
+        let report = control::plan::ReplicaReport {
+            node: NodeId(1),
+            descriptor: None,
+            table: Some(descriptor(Status::Active)),
+            serving: false,
+            health: None,
+        };
+        there.groups.insert(model::PartitionId(1), vec![report]);
+        assert_eq!(reason(decide(&table, None, &there)), "Adopting");
+    }
+
+    #[test]
+    fn edits_are_followed_once_the_table_is_active() {
+        let mut table = object(Birth::Placed);
+        let given = descriptor(Status::Active);
+        assert_eq!(decide(&table, Some(&given), &observed()), Ok(None));
+        table.spec.deletion_protection_enabled = true;
+        assert_eq!(decide(&table, Some(&given), &observed()), Ok(Some(Deed::Follow)));
+        assert_eq!(decide(&table, Some(&descriptor(Status::Updating)), &observed()), Ok(None));
+        table.spec.paused = true;
+        assert_eq!(decide(&table, Some(&given), &observed()), Ok(None));
+        let other = TableDescriptor { schema: KeySchema::simple("song", KeyType::S), ..given };
+        table.spec.paused = false;
+        assert_eq!(reason(decide(&table, Some(&other), &observed())), "Diverged");
+    }
+
+    #[test]
+    fn deletion_is_what_the_policy_says() {
+        let mut table = object(Birth::Placed);
+        table.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+        let given = descriptor(Status::Active);
+        assert_eq!(decide(&table, Some(&given), &observed()), Ok(Some(Deed::Release)));
+        table.spec.deletion_policy = DeletionPolicy::Delete;
+        assert_eq!(decide(&table, Some(&given), &observed()), Ok(Some(Deed::Delete)));
+        assert_eq!(decide(&table, Some(&descriptor(Status::Deleting)), &observed()), Ok(None));
+        let protected = TableDescriptor { deletion_protection: true, ..given };
+        assert_eq!(reason(decide(&table, Some(&protected), &observed())), "DeletionProtected");
+    }
+
+    #[test]
+    fn a_table_is_ready_when_every_partition_has_a_leader() {
+        let summary = |status, led, hindrance: Option<&Hindrance>| {
+            let given = descriptor(status);
+            let said = statements(Some(&given), Led { partitions: 3, led }, hindrance);
+            said.iter().map(|said| said.holds).collect::<Vec<_>>()
+        };
+        assert_eq!(summary(Status::Creating, 3, None), [false, true, false]);
+        assert_eq!(summary(Status::Active, 3, None), [true, false, false]);
+        assert_eq!(summary(Status::Active, 2, None), [false, false, false]);
+        let hindrance = Hindrance { reason: "Diverged", message: "…".to_owned() };
+        assert_eq!(summary(Status::Active, 3, Some(&hindrance)), [true, false, true]);
+    }
+}

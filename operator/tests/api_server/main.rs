@@ -1,0 +1,23 @@
+//! What a real API server makes of our resources: what it refuses, with which sentence, and what it fills in.
+#![expect(clippy::unwrap_used, reason = "a test says by panicking")]
+
+mod refusals;
+mod server;
+mod tables;
+
+use server::ApiServer;
+
+/// One API server for all of them: each takes seconds to begin.
+#[tokio::test]
+async fn what_the_api_server_makes_of_our_resources() {
+    let server = ApiServer::start().await;
+    operator::definitions::apply(server.client.clone()).await.unwrap();
+    // Done again nothing changes: an upgrade may be cut short.
+    operator::definitions::apply(server.client.clone()).await.unwrap();
+    refusals::good_objects_are_taken_with_their_defaults(&server.client).await;
+    refusals::bad_objects_are_refused_with_a_sentence(&server.client).await;
+    refusals::what_never_changes_is_kept(&server.client).await;
+    tables::a_table_is_written_read_and_removed(&server.client).await;
+    tables::the_slower_of_two_writers_is_refused(&server.client).await;
+    tables::an_edit_of_the_spec_outlives_a_change_of_status(&server.client).await;
+}
