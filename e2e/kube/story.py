@@ -46,7 +46,7 @@ CHAPTERS = (
     truth.a_definition_is_deleted_and_comes_back,
     truth.etcd_goes_back_in_time,
     changes.three_nodes_become_six,
-    changes.fewer_nodes_are_refused,
+    changes.six_nodes_become_three,
     ending.the_chart_is_upgraded_and_its_definitions_too,
     ending.an_uninstall_leaves_the_data_plane,
     ending.nothing_that_was_acknowledged_is_lost,
