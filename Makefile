@@ -23,7 +23,7 @@ DATA ?= ./trivet-data
 PORCUPINE := $(CARGO_TARGET_DIR)/porcupine/porcupine
 DYNALITE_FOLDER := $(CARGO_TARGET_DIR)/dynalite
 
-.PHONY: local test verify fix lint unit sdk sim mutants fuzz crash chaos bench bench-failures profile deny advisories setup setup-test setup-profile \
+.PHONY: crds local test verify fix lint unit sdk sim mutants fuzz crash chaos bench bench-failures profile deny advisories setup setup-test setup-profile \
 	setup-chaos setup-dynalite setup-cluster image cluster cluster-test chart e2e
 
 # Starts Trivet: three zones, DynamoDB's API on LISTEN, data in DATA.
@@ -31,10 +31,12 @@ local: setup
 	$(CARGO) build $(RELEASE) -p trivet
 	exec $(BIN)/trivet local --listen $(LISTEN) --data $(DATA)
 
-# Everything that must hold. From cold this takes about half an hour on two cores, RocksDB's build most of it.
+# Everything that must hold but `make e2e`, which starts a whole Kubernetes cluster. From cold this takes about 45 minutes on two cores,
+# RocksDB's build and that of Kubernetes' API server most of it.
 # The time of a take-over is `make crash`'s to judge: here other work may slow the machine.
 # The binaries are those that `unit` has built: building them alone would choose other features and build much again.
-test: setup setup-test setup-chaos lint unit
+test: setup setup-test setup-chaos setup-cluster lint unit
+	/usr/bin/python3 e2e/chart/chart_test.py
 	e2e/sdk/run $(BIN)/trivet
 	$(BIN)/crash --trivet $(BIN)/trivet --kills $(TEST_KILLS) --gap-ms 15000
 	cd e2e/porcupine && go vet ./... && go test ./...
@@ -72,6 +74,11 @@ sim: setup
 # Every known mistake, and what found it in how many seeds.
 mutants: setup
 	$(CARGO) run $(RELEASE) -p sim --features mutants -- --mutants
+
+# The resource definitions of Kubernetes, from the types that read them.
+crds: setup
+	$(CARGO) run $(RELEASE) -p trivet -- operator crds --out crds
+	mkdir -p charts/trivet/crds && cp crds/*.yaml charts/trivet/crds/
 
 # Hostile input for everything that reads, a minute for each target: `make fuzz FUZZ_MS=60000`.
 fuzz: setup
