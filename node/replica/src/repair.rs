@@ -40,7 +40,7 @@ pub(crate) use absence::{Absences, Hearing, absent};
 pub(crate) use memory::Repair;
 
 /// Replicas with items that a group is to have.
-const COPIES: usize = 3;
+pub(crate) const COPIES: usize = 3;
 
 /// A node that the leader needs for a new replica; answered by `Input::Placed`. Hosts choose it by `placement::repair`.
 #[derive(Clone, Debug, PartialEq, Eq)]

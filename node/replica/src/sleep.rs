@@ -34,11 +34,12 @@
 
 use std::collections::BTreeSet;
 
-use model::{PartitionDescriptor, ReplicaId, ReplicaKind, ReplicaRole};
+use model::{PartitionDescriptor, ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole};
 
 use crate::election::mix;
 use crate::eraftpb::MessageType;
 use crate::raft_core::Core;
+use crate::repair::COPIES;
 use crate::{Envelope, Input, MessageBody, Mutant};
 
 /// How long a leader asks: enough for a slow network, too short for anybody's election time-out.
@@ -258,7 +259,27 @@ fn preferred(descriptor: Option<&PartitionDescriptor>, core: &Core) -> Option<Re
     core.voters().into_iter().filter(|id| fit(id).is_some()).min_by_key(|id| mix(mix(core.term()) ^ id.0))
 }
 
-/// All members vote and have items.
+/// All members vote and have items, and none is missing: a group that is short has its repair before it.
 pub(crate) fn is_whole(descriptor: &PartitionDescriptor) -> bool {
-    descriptor.replicas.iter().all(|replica| (replica.role, replica.kind) == (ReplicaRole::Voter, ReplicaKind::Storage))
+    let votes =
+        |replica: &ReplicaDescriptor| (replica.role, replica.kind) == (ReplicaRole::Voter, ReplicaKind::Storage);
+    descriptor.replicas.len() >= COPIES && descriptor.replicas.iter().all(votes)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{KeyRange, NodeId, PartitionId, TableId, Zone};
+
+    use super::*;
+
+    #[test]
+    fn a_group_that_is_short_is_not_whole() {
+        let places = [(1, "a"), (2, "b"), (3, "c")].map(|(node, zone)| (NodeId(node), Zone(zone.to_owned())));
+        let mut group = PartitionDescriptor::birth(PartitionId(1), TableId(1), KeyRange::ALL, places);
+        assert!(is_whole(&group));
+        group.replicas[2].role = ReplicaRole::Learner;
+        assert!(!is_whole(&group));
+        group.replicas.pop();
+        assert!(!is_whole(&group), "its repair is still to come");
+    }
 }
