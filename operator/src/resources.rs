@@ -109,7 +109,7 @@ impl KubeResources {
     async fn place(&self, table: Table, resource: &TableResource) -> Result<(), ResourceError> {
         let table = self.write_status(table, resource, Birth::Placing).await?;
         // A birth that was cut short has left others, and nothing was born of them.
-        self.remove_partitions(&table, resource).await?;
+        self.remove_partitions(&table.name_any(), resource.table.id).await?;
         self.create_partitions(&table, resource).await?;
         self.write_status(table, resource, Birth::Placed).await.map(drop)
     }
@@ -197,18 +197,16 @@ impl KubeResources {
         object
     }
 
-    async fn remove_partitions(&self, table: &Table, resource: &TableResource) -> Result<(), ResourceError> {
-        let ours = ListParams::default().labels(&format!("{TABLE_LABEL}={}", resource.table.id));
+    async fn remove_partitions(&self, name: &str, table: TableId) -> Result<(), ResourceError> {
+        let ours = ListParams::default().labels(&format!("{TABLE_LABEL}={table}"));
         let removed = self.partition_objects().delete_collection(&DeleteParams::default(), &ours).await;
-        removed.map(drop).map_err(|error| failed(&table.name_any(), error))
+        removed.map(drop).map_err(|error| failed(name, error))
     }
 
     async fn remove(&self, table: &Table) -> Result<(), ResourceError> {
         let name = table.name_any();
         if let Some(descriptor) = descriptor(table)? {
-            let ours = ListParams::default().labels(&format!("{TABLE_LABEL}={}", descriptor.id));
-            let removed = self.partition_objects().delete_collection(&DeleteParams::default(), &ours).await;
-            removed.map_err(|error| failed(&name, error))?;
+            self.remove_partitions(&name, descriptor.id).await?;
         }
         self.release(table).await?;
         if table.metadata.deletion_timestamp.is_none() {
