@@ -55,7 +55,8 @@ impl From<tonic::Status> for ClusterError {
 pub struct Reached {
     pub address: String,
     pub status: NodeStatus,
-    pub groups: Vec<GroupStatus>,
+    /// None if it was not asked, or could not tell.
+    pub groups: Option<Vec<GroupStatus>>,
 }
 
 impl Cluster {
@@ -121,13 +122,14 @@ impl Cluster {
         if !blank {
             self.members().by_id.insert(NodeId(status.node), address.clone());
         }
-        if blank || !with_groups {
-            return Some(Reached { address, status, groups: Vec::new() });
-        }
-        if !status.ready {
-            return None;
-        }
-        let groups = client.list_groups(ListGroupsRequest { table: 0 }).await.ok()?.into_inner().groups;
+        let groups = if blank {
+            Some(Vec::new())
+        } else if with_groups && status.ready {
+            let listed = client.list_groups(ListGroupsRequest { table: 0 }).await.ok();
+            listed.map(|listed| listed.into_inner().groups)
+        } else {
+            None
+        };
         Some(Reached { address, status, groups })
     }
 

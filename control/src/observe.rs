@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use model::{NodeId, PartitionDescriptor, PartitionId, TableDescriptor, Zone};
 use placement::NodeView;
+use wire::admin::GroupStatus;
 
 use crate::cluster::{Cluster, Reached};
 use crate::plan::{Observed, ReplicaReport};
@@ -20,24 +21,38 @@ pub async fn node_views(cluster: &Cluster) -> Vec<NodeView> {
 
 /// Everything all nodes have.
 pub async fn groups(cluster: &Cluster) -> Observed {
-    let all = cluster.ask_all(true).await;
-    let silent = all.iter().filter(|answer| answer.is_none()).count();
-    let mut observed = Observed { complete: silent == 0, silent, ..Observed::default() };
-    for node in all.into_iter().flatten().filter(|node| node.status.node != 0) {
-        let id = NodeId(node.status.node);
-        observed.reached.insert(id);
-        for group in node.groups {
-            let report = ReplicaReport {
-                node: id,
-                descriptor: decode(group.descriptor, PartitionDescriptor::decode),
-                table: decode(group.table, TableDescriptor::decode),
-                serving: group.serving,
-                health: group.health,
-            };
-            observed.groups.entry(PartitionId(group.partition)).or_default().push(report);
+    told(&mut cluster.ask_all(true).await)
+}
+
+/// What the nodes told that were asked for their groups, which are taken out of their answers.
+pub fn told(answers: &mut [Option<Reached>]) -> Observed {
+    let mut observed = Observed::default();
+    for answer in answers {
+        let told = answer.as_mut().and_then(|node| Some((NodeId(node.status.node), node.groups.take()?)));
+        let Some((node, groups)) = told else {
+            observed.silent += 1;
+            continue;
+        };
+        // A blank disk has no id and no groups.
+        if node != NodeId(0) {
+            observed.reached.insert(node);
+        }
+        for group in groups {
+            observed.groups.entry(PartitionId(group.partition)).or_default().push(report(node, group));
         }
     }
+    observed.complete = observed.silent == 0;
     observed
+}
+
+fn report(node: NodeId, group: GroupStatus) -> ReplicaReport {
+    ReplicaReport {
+        node,
+        descriptor: decode(group.descriptor, PartitionDescriptor::decode),
+        table: decode(group.table, TableDescriptor::decode),
+        serving: group.serving,
+        health: group.health,
+    }
 }
 
 fn view(node: &Reached) -> NodeView {

@@ -56,7 +56,7 @@ pub async fn look(cluster: &Cluster, partition: PartitionId) -> Result<Picture, 
     let mut survivors = Vec::new();
     for reached in cluster.ask_all(true).await.into_iter().flatten() {
         let status = reached.status;
-        for group in reached.groups.into_iter().filter(|group| group.partition == partition.0) {
+        for group in reached.groups.into_iter().flatten().filter(|group| group.partition == partition.0) {
             survivors.push(survivor(&status, group)?);
         }
     }

@@ -59,7 +59,7 @@ impl Admin {
         let nodes = reached.iter().map(|reached| Some(NodeId(reached.as_ref()?.status.node))).collect();
         let told = reached.into_iter().flatten().flat_map(|reached| {
             let node = NodeId(reached.status.node);
-            reached.groups.into_iter().map(move |group| (node, group))
+            reached.groups.into_iter().flatten().map(move |group| (node, group))
         });
         Ok(Look { nodes, groups: gather(told)? })
     }

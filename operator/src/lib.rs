@@ -21,6 +21,8 @@ pub mod metrics;
 pub mod moves;
 pub mod names;
 pub mod observe;
+pub mod orphans;
+pub mod pace;
 pub mod plan;
 pub mod reconcile;
 pub mod resources;

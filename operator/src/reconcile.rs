@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use control::cluster::Cluster as Nodes;
 use control::config::Settings;
@@ -29,12 +29,13 @@ use crate::crd::{Cluster, Partition, Table};
 use crate::metrics::{Counts, Metrics};
 use crate::moves::NoRoom;
 use crate::names::CLUSTER_LABEL;
+use crate::pace::Pace;
 use crate::plan::{Seen, Step};
 use crate::resources::{KubeResources, descriptor};
 use crate::status::{ClusterTold, Told};
 use crate::tables::{self, Deed, Hindrance};
 use crate::watch::Watched;
-use crate::{moves, observe, plan, status, wish};
+use crate::{moves, observe, orphans, plan, status, wish};
 
 /// How long one move may take before it is planned again: a partition of 10 GB at the snapshots' budget takes two minutes.
 const MOVE_DEADLINE: Duration = Duration::from_secs(600);
@@ -63,6 +64,8 @@ pub struct Running {
     driver: JoinHandle<()>,
     /// The move that is under way.
     moving: Option<JoinHandle<()>>,
+    /// Of the Partitions' statuses.
+    pace: Pace,
 }
 
 impl Drop for Running {
@@ -85,6 +88,8 @@ struct Look<'a> {
     failure: Option<String>,
     hindered: usize,
     metrics: &'a Metrics,
+    /// Of the Partitions' statuses.
+    pace: Pace,
 }
 
 impl Running {
@@ -114,6 +119,7 @@ impl Running {
             blocked: blocked_now,
             driver: tokio::spawn(driver.run()),
             moving: None,
+            pace: Pace::new(Instant::now()),
         }
     }
 
@@ -121,8 +127,8 @@ impl Running {
     pub async fn look(&mut self, cluster: &Cluster) {
         let seen = observe::nodes(cluster, &self.around.watched);
         let address_failure = self.name_everybody(cluster, &seen).err();
-        let reached = self.nodes.ask_all(false).await;
-        let observed = control::observe::groups(&self.nodes).await;
+        let mut reached = self.nodes.ask_all(true).await;
+        let observed = control::observe::told(&mut reached);
         let seen = observe::complete(seen, &reached, &observed);
         let (client, recorder) = (&self.around.client, &self.around.recorder);
         let mut look = Look {
@@ -133,6 +139,7 @@ impl Running {
             failure: address_failure.map(|error| error.to_string()),
             hindered: 0,
             metrics: &self.around.metrics,
+            pace: self.pace,
         };
         let mut steps = plan::plan(&seen, draw);
         if !cluster.spec.paused {
@@ -144,9 +151,13 @@ impl Running {
             }
         }
         self.tend_tables(&mut look).await;
+        if !cluster.spec.paused {
+            self.remove_orphans(&mut look).await;
+        }
         self.tell_partitions(&mut look).await;
         self.tell_cluster(&mut look, &seen, &steps).await;
         self.around.metrics.looked(&cluster.name_any(), counts(&look, &seen));
+        self.pace = look.pace;
         self.wake.notify_one();
     }
 
@@ -269,15 +280,32 @@ impl Running {
         look.note(done);
     }
 
-    async fn tell_partitions(&self, look: &mut Look<'_>) {
+    fn partitions(&self, look: &Look<'_>) -> Vec<Arc<Partition>> {
         let name = look.cluster.name_any();
-        let ours = |partition: &Partition| partition.labels().get(CLUSTER_LABEL) == Some(&name);
-        for partition in self.around.watched.partitions.state_filter(ours) {
-            let Some(next) = status::partition(&partition, &look.observed, &look.now) else { continue };
-            if partition.status.as_ref() != Some(&next) {
-                let done = look.hands.write_status::<Partition>(&partition.name_any(), json!(next)).await;
-                look.note(done);
-            }
+        self.around.watched.partitions.state_filter(|partition| partition.labels().get(CLUSTER_LABEL) == Some(&name))
+    }
+
+    async fn remove_orphans(&self, look: &mut Look<'_>) {
+        let tables = self.around.watched.tables.state();
+        for partition in orphans::orphans(self.partitions(look), &tables, &look.observed) {
+            let done = self.service.resources.remove_orphan(&partition).await;
+            look.note(done);
+        }
+    }
+
+    /// As many as are due; the others are seen to differ by the next look, too.
+    async fn tell_partitions(&self, look: &mut Look<'_>) {
+        let changed = |partition: Arc<Partition>| {
+            let next = status::partition(&partition, &look.observed, &look.now)?;
+            (partition.status.as_ref() != Some(&next)).then(|| (partition.name_any(), next))
+        };
+        let mut changed: Vec<_> = self.partitions(look).into_iter().filter_map(changed).collect();
+        // Who has no leader is told of first.
+        changed.sort_by_key(|(_, next)| !next.leader.is_empty());
+        let due = look.pace.take(changed.len(), Instant::now());
+        for (name, next) in changed.into_iter().take(due) {
+            let done = look.hands.write_status::<Partition>(&name, json!(next)).await;
+            look.note(done);
         }
     }
 

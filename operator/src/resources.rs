@@ -7,7 +7,7 @@
 //! ```text
 //! Table (spec) → its status: id, descriptor, Placing → every Partition object → its status: Placed
 //! ```
-//! Must not touch nodes. Nothing here removes an object because another is missing.
+//! Must not touch nodes. Nothing here removes a group because an object is missing.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use control::resources::{ResourceError, Resources, Snapshot, TableResource};
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource as _, ResourceExt};
 use model::{
     KeyRange, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus as Status, Zone,
@@ -28,7 +28,7 @@ use crate::crd::table::{Birth, TableStatus};
 use crate::crd::{Partition, PartitionSpec, Table};
 use crate::names::{self, API_MANAGER, CLUSTER_LABEL, OPERATOR_MANAGER, TABLE_LABEL};
 use crate::watch::Watched;
-use crate::wish;
+use crate::{orphans, wish};
 
 /// Keeps a Table object until its groups are gone, or are known to stay.
 pub const FINALIZER: &str = "trivet.dev/table";
@@ -212,6 +212,24 @@ impl KubeResources {
         if table.metadata.deletion_timestamp.is_none() {
             let deleted = self.tables().delete(&name, &DeleteParams::default()).await;
             deleted.map_err(|error| failed(&name, error))?;
+        }
+        Ok(())
+    }
+
+    /// Takes away a Partition object of a table that is gone. The Table is asked for once more: its watch and the Partitions' are not in
+    /// step, and a birth writes the table's id first.
+    pub async fn remove_orphan(&self, partition: &Partition) -> Result<(), ResourceError> {
+        let name = partition.name_any();
+        let table = self.tables().get_opt(&partition.spec.table_ref).await.map_err(|error| failed(&name, error))?;
+        if table.as_ref().and_then(orphans::table_id) == Some(partition.spec.table_id.as_str()) {
+            return Ok(());
+        }
+        let as_read = Preconditions { uid: partition.uid(), resource_version: partition.resource_version() };
+        let parameters = DeleteParams::default().preconditions(as_read);
+        match self.partition_objects().delete(&name, &parameters).await {
+            Ok(_) => tracing::info!(partition = name, "an object without a table and without a group is removed"),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => return Err(failed(&name, error)),
         }
         Ok(())
     }

@@ -152,7 +152,7 @@ async fn print_nodes(cluster: &Cluster, addresses: &[String]) {
 async fn print_groups(cluster: &Cluster) -> anyhow::Result<()> {
     let mut lines: BTreeMap<(String, Vec<u8>, u64), Vec<String>> = BTreeMap::new();
     for reached in cluster.ask_all(true).await.into_iter().flatten() {
-        for group in reached.groups {
+        for group in reached.groups.into_iter().flatten() {
             let (mut place, mut range) = ((String::from("(empty)"), Vec::new()), String::from("no descriptor yet"));
             if !group.descriptor.is_empty() {
                 let descriptor = PartitionDescriptor::decode(group.descriptor).context("read a descriptor")?;

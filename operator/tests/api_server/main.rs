@@ -20,4 +20,5 @@ async fn what_the_api_server_makes_of_our_resources() {
     tables::a_table_is_written_read_and_removed(&server.client).await;
     tables::the_slower_of_two_writers_is_refused(&server.client).await;
     tables::an_edit_of_the_spec_outlives_a_change_of_status(&server.client).await;
+    tables::an_orphaned_partition_is_removed(&server.client).await;
 }

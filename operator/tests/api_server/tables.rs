@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control::resources::{ResourceError, Resources, Snapshot, TableResource};
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
 use model::{
     KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus, Zone,
 };
@@ -18,15 +18,19 @@ use tokio::sync::Notify;
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What a driver of the cluster `trv` would hold.
 async fn resources(client: &Client) -> (KubeResources, Watches) {
+    resources_of(client, "trv").await
+}
+
+/// What a driver of the cluster would hold.
+pub async fn resources_of(client: &Client, cluster: &str) -> (KubeResources, Watches) {
     let (watched, watches) = watch::start(client, "default", &Arc::new(Notify::new()));
     watched.ready().await.unwrap();
-    let (namespace, cluster) = ("default".to_owned(), "trv".to_owned());
+    let (namespace, cluster) = ("default".to_owned(), cluster.to_owned());
     (KubeResources { client: client.clone(), namespace, cluster, watched }, watches)
 }
 
-fn resource(name: &str, id: u64) -> TableResource {
+pub fn resource(name: &str, id: u64) -> TableResource {
     let schema = KeySchema::simple("artist", KeyType::S);
     let table =
         TableDescriptor { id: TableId(id), version: 1, initial_partitions: 2, ..TableDescriptor::wish(name, schema) };
@@ -39,7 +43,7 @@ fn resource(name: &str, id: u64) -> TableResource {
 }
 
 /// What is written is seen a moment later: the read that fulfils the condition.
-async fn eventually(resources: &KubeResources, what: &str, is: impl Fn(&Snapshot) -> bool) -> Snapshot {
+pub async fn eventually(resources: &KubeResources, what: &str, is: impl Fn(&Snapshot) -> bool) -> Snapshot {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let read = resources.read().await.unwrap();
@@ -71,8 +75,7 @@ pub async fn a_table_is_written_read_and_removed(client: &Client) {
 
     resources.write(&later, "Orders", None).await.unwrap();
     eventually(&resources, "it is gone", |read| !read.versions.contains_key("Orders")).await;
-    let left =
-        Api::<Partition>::default_namespaced(client.clone()).list(&kube::api::ListParams::default()).await.unwrap();
+    let left = Api::<Partition>::default_namespaced(client.clone()).list(&ListParams::default()).await.unwrap();
     assert!(left.items.is_empty(), "{:?}", left.items);
 }
 
@@ -120,4 +123,34 @@ pub async fn an_edit_of_the_spec_outlives_a_change_of_status(client: &Client) {
     (raised.table.status, raised.table.version) = (TableStatus::Active, 3);
     resources.write(&seen, "edited", Some(raised.clone())).await.unwrap();
     assert!(tables.get("edited").await.unwrap().spec.deletion_protection_enabled, "the edit is undone");
+}
+
+/// What is left of a table that is gone is removed; what a Table holds, or a newer object, stays.
+pub async fn an_orphaned_partition_is_removed(client: &Client) {
+    let (resources, _watches) = resources(client).await;
+    let read = resources.read().await.unwrap();
+    resources.write(&read, "left", Some(resource("left", 11))).await.unwrap();
+    eventually(&resources, "it is there", |read| read.tables.contains_key("left")).await;
+    let partitions: Api<Partition> = Api::default_namespaced(client.clone());
+    let ours = ListParams::default().labels(&format!("{}={}", operator::names::TABLE_LABEL, TableId(11)));
+    let all = || async { partitions.list(&ours).await.unwrap().items };
+    for partition in all().await {
+        resources.remove_orphan(&partition).await.unwrap();
+    }
+    assert_eq!(all().await.len(), 2, "a Table holds them");
+
+    let table = Api::<Table>::default_namespaced(client.clone()).get("left").await.unwrap();
+    resources.release(&table).await.unwrap();
+    Api::<Table>::default_namespaced(client.clone()).delete("left", &DeleteParams::default()).await.unwrap();
+    let [older, other] = all().await.try_into().unwrap();
+    let label = Patch::Merge(json!({ "metadata": { "labels": { "seen-by": "somebody" } } }));
+    partitions.patch(&older.name_any(), &PatchParams::default(), &label).await.unwrap();
+    let refused = resources.remove_orphan(&older).await;
+    assert!(matches!(refused, Err(ResourceError::Conflict(_))), "{refused:?}");
+    resources.remove_orphan(&other).await.unwrap();
+    resources.remove_orphan(&other).await.unwrap();
+    let [newer] = all().await.try_into().unwrap();
+    assert_eq!(newer.name_any(), older.name_any());
+    resources.remove_orphan(&newer).await.unwrap();
+    assert!(all().await.is_empty());
 }
