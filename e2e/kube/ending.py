@@ -1,9 +1,10 @@
 """The chapters in which the chart changes and goes, and what is left is counted."""
 
 import json
+import tarfile
 
-from tools import expect, say
-from trivet import NAMESPACE, condition
+from tools import eventually, expect, say
+from trivet import DATA_PLANE, NAMESPACE, RELEASE, condition
 
 # Without these there would be nothing to judge.
 SEEN = {"outside → router:8000", "router → node:7400", "router → memds:7300", "router → operator:7200", "node → node:7400", "node → memds:7300",
@@ -64,3 +65,32 @@ def every_connection_is_one_that_a_policy_allows(story):
     expect(not missing, f"connections that were not seen: {sorted(missing)}")
     forbidden = story.traffic.forbidden(NAMESPACE)
     expect(not forbidden, f"connections that no policy allows: {sorted(forbidden)}")
+
+
+def a_bundle_tells_what_there_is(story):
+    """By a person's kubeconfig, from outside: logs and metrics of every Pod, and nothing secret."""
+    path = story.folder / "dump.tar.gz"
+    story.admin("dump", "--namespace", NAMESPACE, "--out", path)
+    with tarfile.open(path) as archive:
+        files = {each.name.removeprefix("trivet-dump/"): archive.extractfile(each).read().decode() for each in archive.getmembers()}
+    expect(not files["missing.txt"], files["missing.txt"])
+    for component in (*DATA_PLANE, "operator"):
+        for pod in story.trivet.pods(component):
+            name = pod["metadata"]["name"]
+            expect("trivet_" in files[f"metrics/{name}.txt"], f"no metrics of {name}")
+            expect(any(file.startswith(f"logs/{name}/") for file in files), f"no log of {name}")
+    _, secret = story.trivet.credentials()
+    expect(not any(secret in text for text in files.values()), "credentials are in the bundle")
+
+
+def a_teardown_removes_everything_and_nothing_else(story):
+    """Said once, it lists; said twice, it removes. The operator stays, and has nothing to do."""
+    words = ("teardown", "--namespace", NAMESPACE, "--cluster", RELEASE)
+    refused = story.admin(*words, check=False)
+    expect(story.trivet.claims(), f"it did not ask: {refused}")
+    story.admin(*words, "--confirm", RELEASE)
+    for what in ("clusters.trivet.dev", "tables.trivet.dev", "partitions.trivet.dev", "pvc"):
+        expect(not story.trivet.get(what)["items"], f"{what} are left")
+    expect(not any(story.trivet.pods(component) for component in DATA_PLANE), "Pods are left")
+    eventually("the volumes are gone", lambda: not story.kubernetes.get("pv")["items"])
+    expect(all(condition(pod, "Ready") == "True" for pod in story.trivet.pods("operator")), "the operator is not well")

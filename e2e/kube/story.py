@@ -52,6 +52,8 @@ CHAPTERS = (
     ending.nothing_that_was_acknowledged_is_lost,
     ending.the_data_plane_never_called_the_api_server,
     ending.every_connection_is_one_that_a_policy_allows,
+    ending.a_bundle_tells_what_there_is,
+    ending.a_teardown_removes_everything_and_nothing_else,
 )
 
 
@@ -66,6 +68,10 @@ class Story:
         self.firewall = None
         self.traffic = None
         self.load = None
+
+    def admin(self, *words, check=True):
+        """`trivet admin` as a person with a kubeconfig runs it."""
+        return run("env", f"KUBECONFIG={self.kubernetes.kubeconfig}", self.binary, "admin", *words, check=check)
 
     def under_load(self):
         """The clients go on, and have seen no error."""

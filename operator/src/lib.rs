@@ -8,11 +8,12 @@
 //!                              │                 ▼
 //!                              └────────────► nodes: birth, table descriptors, identities of blank disks
 //! ```
-//! `plan`, `tables`, `status`, `build`, `wish` and `names` are pure. Only `watch`, `apply`, `resources` and `definitions` hold a client. It is
-//! never in the way of a read or a write: the data plane does not know that there is an API server.
+//! `plan`, `tables`, `orphans`, `pace`, `status`, `build`, `wish` and `names` are pure. Only `watch`, `apply`, `resources`, `definitions`, `teardown` and
+//! `bundle` hold a client. It is never in the way of a read or a write: the data plane does not know that there is an API server.
 
 pub mod apply;
 pub mod build;
+pub mod bundle;
 pub mod config;
 pub mod crd;
 pub mod definitions;
@@ -29,5 +30,6 @@ pub mod resources;
 pub mod server;
 pub mod status;
 pub mod tables;
+pub mod teardown;
 pub mod watch;
 pub mod wish;

@@ -34,6 +34,17 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    OfNodes(OfNodes),
+    /// Kubernetes: collect objects, events, logs and metrics of a namespace in one file, for another person to look at. No secrets, no items.
+    Dump(operator::bundle::Arguments),
+    /// Kubernetes: remove a Cluster with all of its data, for good.
+    Teardown(operator::teardown::Arguments),
+}
+
+/// What nodes are asked themselves.
+#[derive(Subcommand)]
+enum OfNodes {
     /// The nodes: id, zone, free disk, groups, leaders.
     Nodes,
     /// The groups: range, epoch, leader, replicas and how far each has applied.
@@ -85,23 +96,34 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn answer(arguments: Arguments) -> anyhow::Result<()> {
-    let nodes = if arguments.nodes.is_empty() { read_addresses(&arguments.data)? } else { arguments.nodes };
-    let cluster = Cluster::new(&nodes, &[]).context("name the nodes")?;
-    match arguments.command {
-        Command::Nodes => print_nodes(&cluster, &nodes).await,
-        Command::Groups => print_groups(&cluster).await?,
-        Command::Recover(arguments) => recover::run(&cluster, arguments).await?,
-        Command::Move { partition, from, to, deadline_s } => {
+    let Arguments { nodes, data, command } = arguments;
+    match command {
+        Command::Dump(wish) => operator::bundle::run(&wish, say).await,
+        Command::Teardown(wish) => operator::teardown::run(&wish, say).await,
+        Command::OfNodes(command) => {
+            let nodes = if nodes.is_empty() { read_addresses(&data)? } else { nodes };
+            let cluster = Cluster::new(&nodes, &[]).context("name the nodes")?;
+            ask_nodes(&cluster, &nodes, command).await
+        }
+    }
+}
+
+async fn ask_nodes(cluster: &Cluster, nodes: &[String], command: OfNodes) -> anyhow::Result<()> {
+    match command {
+        OfNodes::Nodes => print_nodes(cluster, nodes).await,
+        OfNodes::Groups => print_groups(cluster).await?,
+        OfNodes::Recover(arguments) => recover::run(cluster, arguments).await?,
+        OfNodes::Move { partition, from, to, deadline_s } => {
             let wish = Move { partition: PartitionId(partition), from: NodeId(from), to: to.map(NodeId) };
             let deadline = Duration::from_secs(deadline_s);
-            let after = moves::carry_out(&cluster, wish, deadline, say).await.context("move the replica")?;
+            let after = moves::carry_out(cluster, wish, deadline, say).await.context("move the replica")?;
             say(&format!("partition {}: moved, epoch {}", after.id, after.epoch));
         }
-        Command::Split { partition, cut, deadline_s } => {
+        OfNodes::Split { partition, cut, deadline_s } => {
             let partition = PartitionId(partition);
-            let at = cut.encoded(&cluster, partition).await?;
+            let at = cut.encoded(cluster, partition).await?;
             let split = Split { partition, at };
-            let done = splits::carry_out(&cluster, &split, Duration::from_secs(deadline_s)).await;
+            let done = splits::carry_out(cluster, &split, Duration::from_secs(deadline_s)).await;
             let Halves { left, right } = done.context("split the partition")?;
             say(&format!("partition {}: up to {}, epoch {}", left.id, hex(&split.at), left.epoch));
             say(&format!("partition {}: from {}, epoch {}", right.id, hex(&split.at), right.epoch));

@@ -1,6 +1,7 @@
 //! What a real API server makes of our resources: what it refuses, with which sentence, and what it fills in.
 #![expect(clippy::unwrap_used, reason = "a test says by panicking")]
 
+mod people;
 mod refusals;
 mod server;
 mod tables;
@@ -21,4 +22,6 @@ async fn what_the_api_server_makes_of_our_resources() {
     tables::the_slower_of_two_writers_is_refused(&server.client).await;
     tables::an_edit_of_the_spec_outlives_a_change_of_status(&server.client).await;
     tables::an_orphaned_partition_is_removed(&server.client).await;
+    people::a_cluster_is_removed_with_its_data(&server.client).await;
+    people::a_bundle_tells_everything_but_secrets(&server.client).await;
 }

@@ -6,7 +6,7 @@ use operator::crd::{Cluster, Table};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-fn cluster() -> Value {
+pub fn cluster() -> Value {
     json!({
         "apiVersion": "trivet.dev/v1alpha1", "kind": "Cluster", "metadata": { "name": "trv", "namespace": "default" },
         "spec": {
