@@ -79,6 +79,7 @@ pub fn plan(wished: &Snapshot, observed: &Observed) -> Vec<Step> {
             TableStatus::Creating => plan_creating(name, resource, observed, &mut steps),
             TableStatus::Active | TableStatus::Updating => plan_active(name, resource, observed, &mut steps),
             TableStatus::Deleting => plan_deleting(name, resource, observed, &mut steps),
+            TableStatus::Retained => plan_retained(name, resource, observed, &mut steps),
         }
     }
     if observed.complete {
@@ -196,6 +197,26 @@ fn plan_deleting(name: &str, resource: &TableResource, observed: &Observed, step
     }
 }
 
+/// Its groups are told; then the resource goes, and what nodes have is all that is left.
+fn plan_retained(name: &str, resource: &TableResource, observed: &Observed, steps: &mut Vec<Step>) {
+    let (mut found, mut behind) = (false, false);
+    for (partition, reports) in groups_of(observed, resource.table.id) {
+        found = true;
+        behind |= plan_set_table(partition, reports, &resource.table, steps);
+    }
+    // Each group has replicas on three nodes: with one silent, all groups are seen.
+    let told = found && !behind && observed.silent <= 1;
+    let missing = !found && observed.complete;
+    if told {
+        steps.push(Step::PushTable(resource.table.clone()));
+    } else if missing {
+        steps.push(Step::RemoveTable(resource.table.id));
+    }
+    if told || missing {
+        steps.push(Step::WriteResource { name: name.to_owned(), resource: None });
+    }
+}
+
 /// Groups without their resource are adopted: nodes hold the truth.
 fn plan_adoption(wished: &Snapshot, observed: &Observed, steps: &mut Vec<Step>) {
     let mut orphans: BTreeMap<TableId, TableResource> = BTreeMap::new();
@@ -217,7 +238,9 @@ fn plan_adoption(wished: &Snapshot, observed: &Observed, steps: &mut Vec<Step>) 
     }
     for (_, mut orphan) in orphans {
         let name = orphan.table.name.clone();
-        if wished.tables.contains_key(&name) {
+        if orphan.table.status == TableStatus::Retained {
+            plan_return(wished, orphan, steps);
+        } else if wished.tables.contains_key(&name) {
             let reason = format!("groups of another table of this name were found, id {}", orphan.table.id);
             steps.push(Step::Blocked { table: name, reason });
         } else {
@@ -225,6 +248,23 @@ fn plan_adoption(wished: &Snapshot, observed: &Observed, steps: &mut Vec<Step>) 
             steps.push(Step::WriteResource { name, resource: Some(orphan) });
         }
     }
+}
+
+/// A retained table returns when somebody wishes for one of its name and its key.
+fn plan_return(wished: &Snapshot, mut retained: TableResource, steps: &mut Vec<Step>) {
+    let name = retained.table.name.clone();
+    let Some(schema) = wished.unborn.get(&name) else { return };
+    if *schema != retained.table.schema {
+        let reason = "Retained: nodes keep the items of an older table of this name, which has another key; wish for that key, or delete the older \
+                      table first";
+        steps.push(Step::Blocked { table: name, reason: reason.to_owned() });
+        return;
+    }
+    retained.partitions.sort_by(|a, b| a.range.cmp(&b.range));
+    retained.table.status = TableStatus::Updating;
+    retained.table.version += 1;
+    steps.push(Step::PushTable(retained.table.clone()));
+    steps.push(Step::WriteResource { name, resource: Some(retained) });
 }
 
 fn advance(name: &str, resource: &TableResource, status: TableStatus) -> Step {
@@ -411,6 +451,34 @@ pub(crate) mod tests {
         assert_eq!(summary(&plan(&wish, &told)), destroy);
         let gone = observed(&[], TableStatus::Deleting, 3);
         assert_eq!(summary(&plan(&wish, &gone)), ["push v3", "remove", "write none"]);
+    }
+
+    #[test]
+    fn a_table_goes_out_of_service_before_its_resource_goes_and_is_not_adopted() {
+        let wish = wished(TableStatus::Retained, 3);
+        assert_eq!(summary(&plan(&wish, &observed(&[22, 11, 33], TableStatus::Active, 2))), ["set v3 at 22"]);
+        let mut told = observed(&[22, 11, 33], TableStatus::Retained, 3);
+        assert_eq!(summary(&plan(&wish, &told)), ["push v3", "write none"]);
+        assert!(plan(&Snapshot::default(), &told).is_empty());
+        // Two silent nodes may have a group that nobody else has told of.
+        (told.silent, told.complete) = (2, false);
+        assert!(plan(&wish, &told).is_empty());
+        let mut leaderless = observed(&[22, 11, 33], TableStatus::Active, 2);
+        leaderless.groups.get_mut(&PartitionId(3)).unwrap()[0].serving = false;
+        assert!(plan(&wish, &leaderless).is_empty());
+        // Of a table whose items are missing nothing is retained.
+        assert_eq!(summary(&plan(&wish, &observed(&[], TableStatus::Active, 2))), ["remove", "write none"]);
+    }
+
+    #[test]
+    fn a_retained_table_returns_to_who_wishes_for_its_name_and_its_key() {
+        let told = observed(&[22, 11, 33], TableStatus::Retained, 3);
+        let wish = |schema| Snapshot { unborn: BTreeMap::from([("music".to_owned(), schema)]), ..Snapshot::default() };
+        let same = wish(table("music").schema);
+        assert_eq!(summary(&plan(&same, &told)), ["push v4", "write Updating v4"]);
+        assert_eq!(summary(&plan(&wish(KeySchema::simple("song", KeyType::S)), &told)), ["blocked: Retained"]);
+        let unsure = Observed { complete: false, silent: 1, ..told };
+        assert!(plan(&same, &unsure).is_empty());
     }
 
     #[test]

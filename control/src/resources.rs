@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
-use model::{PartitionDescriptor, TableDescriptor, TableId};
+use model::{KeySchema, PartitionDescriptor, TableDescriptor, TableId};
 
 pub mod file;
 
@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub versions: BTreeMap<String, String>,
     /// Names of tables that nothing is to be done with.
     pub paused: BTreeSet<String>,
+    /// The keys of tables that are wished for and have no id yet: one that nodes retain under that name returns.
+    pub unborn: BTreeMap<String, KeySchema>,
     pub tables: BTreeMap<String, TableResource>,
 }
 

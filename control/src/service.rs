@@ -58,6 +58,7 @@ impl<R: Resources> Service<R> {
             if wished.tables.contains_key(&wish.name) || wished.versions.contains_key(&wish.name) {
                 return Err(Status::already_exists(format!("Table already exists: {}", wish.name)));
             }
+            self.refuse_retained(&wish.name).await?;
             if let Some(table) = self.try_birth(&wished, self.named(wish.clone())?).await? {
                 return Ok(table);
             }
@@ -97,6 +98,30 @@ impl<R: Resources> Service<R> {
         let table = self.change(name, |table, _| deleted(table)).await?;
         self.cluster.put_table(&table).await;
         Ok(table)
+    }
+
+    /// The table goes out of service, and its items stay.
+    pub async fn retain(&self, name: &str) -> Result<(), Status> {
+        let retained = |table: &TableDescriptor, _now| {
+            refuse_unless_active(table)?;
+            Ok(TableDescriptor { status: TableStatus::Retained, version: table.version + 1, ..table.clone() })
+        };
+        let table = self.change(name, retained).await?;
+        self.cluster.put_table(&table).await;
+        Ok(())
+    }
+
+    /// A retained table bears its name as long as nodes have it; whether it returns is not an SDK's to say.
+    async fn refuse_retained(&self, name: &str) -> Result<(), Status> {
+        let observed = observe::groups(&self.cluster).await;
+        let is_retained = |table: &TableDescriptor| table.name == name && table.status == TableStatus::Retained;
+        let reports = observed.groups.values().flatten();
+        if reports.filter_map(|report| report.table.as_ref()).any(is_retained) {
+            return Err(Status::already_exists(format!(
+                "Table already exists: {name}, out of service; its items were retained when its resource was deleted"
+            )));
+        }
+        Ok(())
     }
 
     /// None where another was faster.
@@ -234,6 +259,7 @@ fn refuse_unless_active(table: &TableDescriptor) -> Result<(), Status> {
         TableStatus::Creating => "created",
         TableStatus::Updating => "updated",
         TableStatus::Deleting => "deleted",
+        TableStatus::Retained => "taken out of service",
     };
     let name = &table.name;
     Err(Status::failed_precondition(format!(

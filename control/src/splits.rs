@@ -134,7 +134,7 @@ fn next_step(observed: &Observed, split: &Split, child: PartitionId, asked: bool
     let Some((report, descriptor)) = serving(split.partition) else { return Next::Wait("the partition has no leader") };
     let is_active = report.table.as_ref().is_some_and(|table| match table.status {
         TableStatus::Active | TableStatus::Updating => true,
-        TableStatus::Creating | TableStatus::Deleting => false,
+        TableStatus::Creating | TableStatus::Deleting | TableStatus::Retained => false,
     });
     if !is_active {
         return Next::Impossible("the table is not active".to_owned());

@@ -14,21 +14,49 @@ BORN_LATE = "born-late"
 GONE_EARLY = "gone-early"
 
 
-def all_objects_are_deleted_and_come_back(story):
-    """Nodes have the tables: the objects of both kinds are made again, with the ids that they had."""
-    trivet, ids = story.trivet, table_ids(story.trivet)
-    old_tables, old_partitions = uids(trivet.tables().values()), uids(trivet.partitions())
-    trivet.kubectl("delete", "tables.trivet.dev,partitions.trivet.dev", "--all", "--wait=false")
-    eventually("all tables are back", lambda: table_ids(trivet) == ids and not old_tables & uids(trivet.tables().values()), 180)
-    partitions_are_back(story, ids, old_partitions)
-
-
-def a_definition_is_deleted_and_comes_back(story):
-    """With it go all Partition objects, behind the operator's back."""
+def partition_objects_are_deleted_and_come_back(story):
+    """Nodes have the partitions: their objects are made again."""
     ids, old = table_ids(story.trivet), uids(story.trivet.partitions())
-    story.kubernetes.kubectl("delete", "crd", "partitions.trivet.dev")
+    story.trivet.kubectl("delete", "partitions.trivet.dev", "--all", "--wait=false")
+    partitions_are_back(story, ids, old)
+
+
+def a_deleted_table_is_retained_and_returns(story):
+    """Deleted by kubectl it is out of service, and nobody else may have its name; applied again it has its id and its items."""
+    trivet, dynamodb = story.trivet, story.trivet.client()
+    there = trivet.tables()[BY_SDK]
+    trivet.kubectl("delete", "tables.trivet.dev", there["metadata"]["name"])
+    for what, ask in (("read", lambda: read(dynamodb, BY_SDK, "first")), ("described", lambda: dynamodb.describe_table(TableName=BY_SDK))):
+        eventually(f"it is not {what} any more", lambda ask=ask: refusal_code(ask) == "ResourceNotFoundException")
+    expect(BY_SDK not in dynamodb.list_tables()["TableNames"], "it is listed by an SDK")
+    expect(refusal_code(lambda: create_table(dynamodb, BY_SDK)) == "ResourceInUseException", "its name was given away")
+    eventually("the Cluster lists it", lambda: trivet.cluster()["status"]["retainedTables"] == [BY_SDK])
+    expect(BY_SDK not in trivet.tables(), "its object came back by itself")
+    trivet.apply({**there, "metadata": {"name": there["metadata"]["name"]}, "status": {}})
+    back = trivet.until_ready(f"tables.trivet.dev/{there['metadata']['name']}")
+    expect(back["status"]["tableId"] == there["status"]["tableId"], "it has another id")
+    eventually("it is read again", lambda: refusal_code(lambda: read(dynamodb, BY_SDK, "first")) is None)
+    expect(read(dynamodb, BY_SDK, "first") == "order", "an item is lost")
+    eventually("the Cluster lists it no more", lambda: not trivet.cluster()["status"].get("retainedTables"))
+    story.under_load()
+
+
+def refusal_code(ask):
+    """DynamoDB's code of the refusal; none if it is answered."""
+    try:
+        ask()
+    except ClientError as refused:
+        return refused.response["Error"]["Code"]
+    return None
+
+
+def definitions_are_deleted_and_come_back(story):
+    """With them go all Table and Partition objects, which is nobody's wish that a table goes out of service."""
+    ids, old = table_ids(story.trivet), uids(story.trivet.partitions())
+    story.kubernetes.kubectl("delete", "crd", "tables.trivet.dev", "partitions.trivet.dev")
     story.under_load()
     story.trivet.upgrade()
+    eventually("all tables are back", lambda: table_ids(story.trivet) == ids, 180)
     partitions_are_back(story, ids, old)
 
 

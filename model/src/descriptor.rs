@@ -73,6 +73,19 @@ pub enum TableStatus {
     Active,
     Updating,
     Deleting,
+    /// Its items stay, and nobody reads or writes them until somebody wishes for the table again. DynamoDB has no such status: to its clients
+    /// there is no such table.
+    Retained,
+}
+
+impl TableStatus {
+    /// Whether its groups refuse every operation on items.
+    pub fn is_out_of_service(self) -> bool {
+        match self {
+            TableStatus::Creating | TableStatus::Active | TableStatus::Updating => false,
+            TableStatus::Deleting | TableStatus::Retained => true,
+        }
+    }
 }
 
 /// One table. `version` rises with every change; the newest wins everywhere.
@@ -273,6 +286,7 @@ impl TableDescriptor {
             TableStatus::Active => 1,
             TableStatus::Updating => 2,
             TableStatus::Deleting => 3,
+            TableStatus::Retained => 4,
         });
         write_key_attribute(partition, out);
         write_option(sort.as_ref(), out, write_key_attribute);
@@ -310,6 +324,7 @@ impl TableDescriptor {
                 1 => TableStatus::Active,
                 2 => TableStatus::Updating,
                 3 => TableStatus::Deleting,
+                4 => TableStatus::Retained,
                 tag => return Err(DecodeError::UnknownTag { what: "table status", tag }),
             },
             schema: KeySchema {
@@ -447,6 +462,7 @@ mod tests {
             TableStatus::Active,
             TableStatus::Updating,
             TableStatus::Deleting,
+            TableStatus::Retained,
         ]);
         let billing = prop::sample::select(vec![BillingMode::Provisioned, BillingMode::PayPerRequest]);
         let schema = (any_key_attribute(), prop::option::of(any_key_attribute()));

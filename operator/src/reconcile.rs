@@ -254,11 +254,21 @@ impl Running {
                 let deleted = self.service.delete(name).await;
                 deleted.map(drop).map_err(|status| failed("Failed", status.message().to_owned()))
             }
-            Deed::Release => {
-                let released = self.service.resources.release(table).await;
-                released.map_err(|error| failed("Failed", error.to_string()))
+            Deed::Retain => {
+                let goes = self.service.resources.definition_goes().await;
+                if goes.map_err(|error| failed("Failed", error.to_string()))? {
+                    return self.release(table).await;
+                }
+                let retained = self.service.retain(name).await;
+                retained.map_err(|status| failed("Failed", status.message().to_owned()))
             }
+            Deed::Release => self.release(table).await,
         }
+    }
+
+    async fn release(&self, table: &Table) -> Result<(), Hindrance> {
+        let released = self.service.resources.release(table).await;
+        released.map_err(|error| Hindrance { reason: "Failed", message: error.to_string() })
     }
 
     async fn tell_table(

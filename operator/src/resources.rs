@@ -15,8 +15,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use control::resources::{ResourceError, Resources, Snapshot, TableResource};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Api, Client, Resource as _, ResourceExt};
+use kube::{Api, Client, CustomResourceExt as _, Resource as _, ResourceExt};
 use model::{
     KeyRange, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus as Status, Zone,
 };
@@ -55,6 +56,8 @@ impl Resources for KubeResources {
             {
                 let partitions = self.partitions(&descriptor);
                 snapshot.tables.insert(name, TableResource { table: descriptor, partitions });
+            } else if let Some(wish) = unborn(&table) {
+                snapshot.unborn.insert(name, wish.schema);
             }
         }
         Ok(snapshot)
@@ -234,6 +237,14 @@ impl KubeResources {
         Ok(())
     }
 
+    /// Whether Table objects go because their definition does, and not because somebody wishes for one table less.
+    pub async fn definition_goes(&self) -> Result<bool, ResourceError> {
+        let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let name = Table::crd().name_any();
+        let definition = definitions.get_metadata_opt(&name).await.map_err(|error| failed(&name, error))?;
+        Ok(definition.is_none_or(|definition| definition.metadata.deletion_timestamp.is_some()))
+    }
+
     /// Lets the object go.
     pub async fn release(&self, table: &Table) -> Result<(), ResourceError> {
         let kept: Vec<&String> = table.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
@@ -248,6 +259,12 @@ impl KubeResources {
 /// Whether groups may be born of it.
 pub fn is_placed(table: &Table) -> bool {
     table.status.as_ref().is_some_and(|status| status.birth == Birth::Placed && !status.descriptor.is_empty())
+}
+
+/// What is wished of a table that has no id yet.
+fn unborn(table: &Table) -> Option<TableDescriptor> {
+    let is_unborn = orphans::table_id(table).is_none() && table.metadata.deletion_timestamp.is_none();
+    wish::descriptor(&table.spec).filter(|_| is_unborn)
 }
 
 /// What its groups are to hold; none before its birth has begun.
@@ -310,6 +327,7 @@ pub fn shown(status: Status) -> &'static str {
         Status::Active => "ACTIVE",
         Status::Updating => "UPDATING",
         Status::Deleting => "DELETING",
+        Status::Retained => "RETAINED",
     }
 }
 

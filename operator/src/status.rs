@@ -1,5 +1,7 @@
 //! What is written back for people to see: pure, from what was observed; written where it has changed, and at no other time.
 
+use std::collections::BTreeSet;
+
 use control::plan::{Observed, ReplicaReport};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
@@ -148,9 +150,21 @@ pub fn cluster(object: &Cluster, told: &ClusterTold<'_>) -> ClusterStatus {
         tables: u32::try_from(told.tables).unwrap_or(u32::MAX),
         partitions: u32::try_from(told.observed.groups.len()).unwrap_or(u32::MAX),
         degraded_partitions: u32::try_from(weak).unwrap_or(u32::MAX),
+        retained_tables: retained(told.observed),
         endpoint: format!("http://{}.{namespace}.svc:{ROUTER_PORT}", object.name_any()),
         conditions: conditions(&before.conditions, cluster_statements(object, told), generation, told.now),
     }
+}
+
+/// Most tables out of service that are named.
+const MOST_RETAINED: usize = 100;
+
+fn retained(observed: &Observed) -> Vec<String> {
+    let tables = observed.groups.values().flatten().filter_map(|report| report.table.as_ref());
+    let retained = tables.filter(|table| table.status == model::TableStatus::Retained);
+    // A set: every replica of every partition says so.
+    let names: BTreeSet<&str> = retained.map(|table| table.name.as_str()).collect();
+    names.into_iter().take(MOST_RETAINED).map(str::to_owned).collect()
 }
 
 fn cluster_statements(object: &Cluster, told: &ClusterTold<'_>) -> Vec<Statement> {

@@ -21,6 +21,8 @@ pub enum Deed {
     Follow,
     /// As DeleteTable.
     Delete,
+    /// The table goes out of service; its items stay.
+    Retain,
     /// The object goes. What groups there are stay, and are adopted.
     Release,
 }
@@ -36,6 +38,12 @@ pub struct Hindrance {
 pub fn is_there(name: &str, observed: &Observed) -> bool {
     let named = |table: &TableDescriptor| table.name == name && table.status != Status::Deleting;
     observed.groups.values().flatten().any(|report| report.table.as_ref().is_some_and(named))
+}
+
+/// A table of that name that is out of service.
+fn retained<'a>(name: &str, observed: &'a Observed) -> Option<&'a TableDescriptor> {
+    let mut tables = observed.groups.values().flatten().filter_map(|report| report.table.as_ref());
+    tables.find(|table| table.name == name && table.status == Status::Retained)
 }
 
 /// `given`: the descriptor in the object's status.
@@ -70,6 +78,14 @@ fn decide_birth(
     observed: &Observed,
 ) -> Result<Option<Deed>, Hindrance> {
     let name = &table.spec.table_name;
+    let wish = given.cloned().or_else(|| wish::descriptor(&table.spec));
+    let wished_schema = wish.as_ref().map(|wish| &wish.schema);
+    if retained(name, observed).is_some_and(|retained| Some(&retained.schema) != wished_schema) {
+        let message = format!(
+            "nodes retain the items of an older table {name}, which has another key: apply it with that key, then delete it with deletionPolicy Delete"
+        );
+        return hindered("Retained", message);
+    }
     if is_there(name, observed) {
         // The driver adopts it as soon as every node has answered.
         return hindered(
@@ -82,7 +98,6 @@ fn decide_birth(
             format!("{} nodes do not answer: whether one of them has table {name} is not known", observed.silent);
         return hindered("NodesSilent", message);
     }
-    let wish = given.cloned().or_else(|| wish::descriptor(&table.spec));
     match wish {
         Some(wish) => Ok(Some(Deed::GiveBirth(Box::new(wish)))),
         None => hindered("NoKeyType", "a key of spec.keySchema has no type in spec.attributeDefinitions".to_owned()),
@@ -103,14 +118,18 @@ fn decide_change(table: &Table, given: &TableDescriptor) -> Result<Option<Deed>,
 }
 
 fn decide_deletion(table: &Table, given: Option<&TableDescriptor>) -> Result<Option<Deed>, Hindrance> {
-    match (table.spec.deletion_policy, given) {
-        (DeletionPolicy::Retain, _) | (DeletionPolicy::Delete, None) => Ok(Some(Deed::Release)),
-        (DeletionPolicy::Delete, Some(given)) if given.deletion_protection => hindered(
+    let Some(given) = given else { return Ok(Some(Deed::Release)) };
+    if given.deletion_protection {
+        return hindered(
             "DeletionProtected",
             "the table is protected against deletion: set spec.deletionProtectionEnabled to false".to_owned(),
-        ),
-        (DeletionPolicy::Delete, Some(given)) => Ok((given.status == Status::Active).then_some(Deed::Delete)),
+        );
     }
+    let deed = match table.spec.deletion_policy {
+        DeletionPolicy::Retain => Deed::Retain,
+        DeletionPolicy::Delete => Deed::Delete,
+    };
+    Ok((given.status == Status::Active).then_some(deed))
 }
 
 fn hindered(reason: &'static str, message: String) -> Result<Option<Deed>, Hindrance> {
@@ -134,6 +153,9 @@ pub fn statements(given: Option<&TableDescriptor>, led: Led, hindrance: Option<&
         (None, None) => ("Planning", "places for its partitions are chosen".to_owned()),
         (Some(Status::Creating), None) => ("Creating", format!("{led} of {partitions} partitions have a leader")),
         (Some(Status::Deleting), None) => ("Deleting", format!("{partitions} partitions are left")),
+        (Some(Status::Retained), None) => {
+            ("Retaining", "its partitions are told that it goes out of service".to_owned())
+        }
         (Some(_), None) if !serves => ("Leaderless", format!("{led} of {partitions} partitions have a leader")),
         (Some(Status::Updating), None) => ("Updating", "its partitions are told of the change".to_owned()),
         (Some(Status::Active), None) => ("Active", format!("all {partitions} partitions have a leader")),
@@ -232,12 +254,36 @@ mod tests {
         table.metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
         let given = descriptor(Status::Active);
-        assert_eq!(decide(&table, Some(&given), &observed()), Ok(Some(Deed::Release)));
+        assert_eq!(decide(&table, Some(&given), &observed()), Ok(Some(Deed::Retain)));
+        assert_eq!(decide(&table, Some(&descriptor(Status::Retained)), &observed()), Ok(None));
+        // Nothing was born of it.
+        assert_eq!(decide(&table, None, &observed()), Ok(Some(Deed::Release)));
+        let protected = TableDescriptor { deletion_protection: true, ..given.clone() };
+        assert_eq!(reason(decide(&table, Some(&protected), &observed())), "DeletionProtected");
         table.spec.deletion_policy = DeletionPolicy::Delete;
         assert_eq!(decide(&table, Some(&given), &observed()), Ok(Some(Deed::Delete)));
         assert_eq!(decide(&table, Some(&descriptor(Status::Deleting)), &observed()), Ok(None));
-        let protected = TableDescriptor { deletion_protection: true, ..given };
         assert_eq!(reason(decide(&table, Some(&protected), &observed())), "DeletionProtected");
+    }
+
+    #[test]
+    fn a_retained_table_returns_only_under_its_key() {
+        let mut table = object(Birth::Placing);
+        table.status = None;
+        let mut seen = observed();
+        let mut retained = descriptor(Status::Retained);
+        let report = |table: &TableDescriptor| control::plan::ReplicaReport {
+            node: NodeId(1),
+            descriptor: None,
+            table: Some(table.clone()),
+            serving: true,
+            health: None,
+        };
+        seen.groups.insert(model::PartitionId(1), vec![report(&retained)]);
+        assert_eq!(reason(decide(&table, None, &seen)), "Adopting");
+        retained.schema = KeySchema::simple("song", KeyType::S);
+        seen.groups.insert(model::PartitionId(1), vec![report(&retained)]);
+        assert_eq!(reason(decide(&table, None, &seen)), "Retained");
     }
 
     #[test]

@@ -149,15 +149,20 @@ impl<B: Backend> Call<'_, B> {
         let table = self.backend.table(name, self.deadline).await?;
         match table.status {
             TableStatus::Active | TableStatus::Updating => {}
-            TableStatus::Creating | TableStatus::Deleting => return Err(Error::table_not_found()),
+            TableStatus::Creating | TableStatus::Deleting | TableStatus::Retained => {
+                return Err(Error::table_not_found());
+            }
         }
         self.table = Some(Arc::clone(&table));
         Ok(table)
     }
 
-    /// A table in whatever state it is.
+    /// A table in whatever state clients may see.
     pub async fn any_table(&mut self, name: &str) -> Result<Arc<TableDescriptor>, Error> {
         let table = self.backend.describe(name, self.deadline).await.map_err(|failure| named(failure, name))?;
+        if table.status == TableStatus::Retained {
+            return Err(Error::named_table_not_found(name));
+        }
         self.table = Some(Arc::clone(&table));
         Ok(table)
     }

@@ -1,7 +1,7 @@
 //! Administrative commands to the leader: membership, the table's descriptor, leadership itself.
 
 use bytes::Bytes;
-use model::{PartitionId, ReplicaId, TableDescriptor, TableStatus};
+use model::{PartitionId, ReplicaId, TableDescriptor};
 
 use crate::batch::raft_entry;
 use crate::entry::{Body, LogEntry};
@@ -165,7 +165,7 @@ impl Command<'_> {
     fn split(self, desk: &Desk<'_>, cut: Cut) -> Result<(), Refusal> {
         let Cut { token, epoch, at, child } = cut;
         let state = self.ready_to_change(desk, epoch)?;
-        if state.table.status == TableStatus::Deleting {
+        if state.table.status.is_out_of_service() {
             return Err(Refusal::TableGone);
         }
         let Halves { left, right } = split::plan(&state.descriptor, &at, child, self.core.flaw())

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use model::{PartitionDescriptor, ReplicaId, ReplicaKind, TableStatus};
+use model::{PartitionDescriptor, ReplicaId, ReplicaKind};
 
 use crate::apply::Fate;
 use crate::batch::Batch;
@@ -446,7 +446,7 @@ impl Desk<'_> {
     /// The epoch and the table as this leader has applied them.
     fn refuse_by_state(&self, epoch: u64, key: Option<&[u8]>) -> Option<Refusal> {
         let Some(state) = self.state else { return Some(Refusal::NotReady) };
-        if state.table.status == TableStatus::Deleting {
+        if state.table.status.is_out_of_service() {
             return Some(Refusal::TableGone);
         }
         let current = epoch == state.descriptor.epoch || self.flawed(Mutant::EpochIgnored);

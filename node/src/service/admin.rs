@@ -227,7 +227,7 @@ fn status_of_refusal(refusal: &Refusal, leader: Option<NodeId>) -> Status {
         Refusal::Impossible { reason } => Status::failed_precondition(reason.clone()),
         Refusal::Overloaded => Status::resource_exhausted("the group has too much to do"),
         Refusal::Unknown => Status::aborted("leadership was lost; the command was perhaps applied"),
-        Refusal::TableGone => Status::failed_precondition("the table is being deleted"),
+        Refusal::TableGone => Status::failed_precondition("the table is being deleted, or is out of service"),
         Refusal::NotReady => Status::unavailable("the group has no leader that serves"),
         Refusal::ReadFailed => Status::internal("the disk failed to read"),
     }

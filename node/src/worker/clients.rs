@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::codec::DecodeError;
 use model::expression::{Condition, Projection, Update};
-use model::{KeyRange, TableStatus, item};
+use model::{KeyRange, item};
 use replica::{Action, Answer, Input, Refusal, Token, WriteRequest};
 use wire::data::refused::Reason;
 use wire::data::request::Operation;
@@ -157,7 +157,7 @@ fn check(group: &Group, request: &data::Request) -> Result<(), Box<Refused>> {
         Phase::Installing => return Err(plain(Reason::NotReady)),
         Phase::Retiring => return Err(plain(Reason::UnknownPartition)),
     }
-    if table.status == TableStatus::Deleting {
+    if table.status.is_out_of_service() {
         return Err(plain(Reason::TableGone));
     }
     let newer_table = request.table_version < table.version;

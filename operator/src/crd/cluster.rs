@@ -222,6 +222,10 @@ pub struct ClusterStatus {
     /// Partitions that have fewer than three voters with items, or no leader.
     #[serde(default)]
     pub degraded_partitions: u32,
+    /// Tables out of service: their objects were deleted with deletionPolicy Retain, and nodes have their items. A Table of that name and key
+    /// brings one back. At most 100 are named.
+    #[serde(default)]
+    pub retained_tables: Vec<String>,
     /// Where clients inside Kubernetes reach DynamoDB's API.
     #[serde(default)]
     pub endpoint: String,

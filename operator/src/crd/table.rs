@@ -77,8 +77,8 @@ pub struct TableSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub initial_partitions: Option<u32>,
-    /// What the deletion of this object means. Retain: the data stays, and the object comes back, since nodes have the table. Delete: the
-    /// table is deleted with its items, as DeleteTable does. Default: Retain.
+    /// What the deletion of this object means. Retain: the table is out of service, and its items stay until a Table of its name and key is
+    /// applied again. Delete: the table is deleted with its items, as DeleteTable does. Default: Retain.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// Whether the operator changes nothing of this table; it goes on to report. Default: false.

@@ -110,6 +110,8 @@ fn status_name(status: TableStatus) -> &'static str {
         TableStatus::Active => "ACTIVE",
         TableStatus::Updating => "UPDATING",
         TableStatus::Deleting => "DELETING",
+        // Shown to nobody: such a table is not found.
+        TableStatus::Retained => "ARCHIVED",
     }
 }
 

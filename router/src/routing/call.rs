@@ -109,7 +109,7 @@ impl Inner {
                     return Ok(Located { table: newest, partition });
                 }
             }
-            TableStatus::Deleting => {
+            TableStatus::Deleting | TableStatus::Retained => {
                 self.refresh(table, spot, found);
                 return Err(Failure::TableNotActive);
             }
@@ -140,7 +140,7 @@ impl Inner {
             }
             match newest.status {
                 TableStatus::Creating if said.is_ok() => return Err(Failure::TableNotActive),
-                TableStatus::Deleting => return Err(Failure::TableNotActive),
+                TableStatus::Deleting | TableStatus::Retained => return Err(Failure::TableNotActive),
                 TableStatus::Active | TableStatus::Updating => {
                     if let Some(partition) = found.partition {
                         return Ok(Located { table: newest, partition });
@@ -303,7 +303,7 @@ const NO_PARTITION: &str = "the partition map does not know the partition yet";
 fn is_usable(status: TableStatus) -> bool {
     match status {
         TableStatus::Active | TableStatus::Updating => true,
-        TableStatus::Creating | TableStatus::Deleting => false,
+        TableStatus::Creating | TableStatus::Deleting | TableStatus::Retained => false,
     }
 }
 

@@ -260,11 +260,17 @@ fn a_router_with_an_old_descriptor_is_told_the_new_one() {
 }
 
 #[test]
-fn a_table_that_is_being_deleted_takes_no_requests_and_an_older_descriptor_changes_nothing() {
+fn a_table_out_of_service_takes_no_requests_and_an_older_descriptor_changes_nothing() {
+    for status in [TableStatus::Deleting, TableStatus::Retained] {
+        refuses_all_but_newer_descriptors(status);
+    }
+}
+
+fn refuses_all_but_newer_descriptors(status: TableStatus) {
     let mut cluster = Cluster::led(&ZONES);
     let mut newer = table();
     newer.version += 1;
-    newer.status = TableStatus::Deleting;
+    newer.status = status;
     let set = cluster.set_table(1, newer.clone());
     cluster.settle();
     let older = cluster.set_table(1, table());

@@ -69,6 +69,8 @@ impl Tables {
             .into_iter()
             .flatten()
             .map(|id| &self.by_id[id].descriptor)
+            // To clients there is no such table.
+            .filter(|table| table.status != TableStatus::Retained)
             .max_by_key(|table| (table.status != TableStatus::Deleting, table.created_ms, table.id));
         match best {
             Some(best) => self.by_name.insert(name.as_bytes(), Named { id: best.id, version: best.version }),

@@ -243,6 +243,19 @@ fn a_table_made_again_under_its_name_stands_before_the_one_being_deleted() {
 }
 
 #[test]
+fn a_retained_table_is_found_by_nobody_until_it_returns() {
+    let mut map = told(vec![full(1, vec![report(&partition(20, "", None, 1), 1, 4)])]);
+    let mut retained = table(ORDERS, "orders", 9);
+    retained.status = TableStatus::Retained;
+    map.put_table(retained.encode()).unwrap();
+    assert_eq!(look_up(&map, "orders", "k").table, None);
+    assert!(map.list_tables("", 10, Patience::Left).names.is_empty());
+    (retained.status, retained.version) = (TableStatus::Updating, 10);
+    map.put_table(retained.encode()).unwrap();
+    assert!(look_up(&map, "orders", "k").table.is_some());
+}
+
+#[test]
 fn a_table_being_deleted_goes_with_its_last_partition() {
     let whole = partition(20, "", None, 1);
     let mut map = told(vec![full(1, vec![report(&whole, 1, 4)])]);
