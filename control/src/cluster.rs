@@ -2,7 +2,7 @@
 //!
 //! Who they are may change while it is in use ([`Cluster::set_nodes`]); a connection stays as long as its address is named.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ struct Members {
     memds: BTreeMap<String, MemDsClient<Channel>>,
     /// Which address leads to which node, as the nodes last said themselves.
     by_id: BTreeMap<NodeId, String>,
+    /// They are to leave, and get no new replicas.
+    closed: BTreeSet<NodeId>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +91,15 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// From now on these get no new replicas, whatever they say themselves.
+    pub fn set_closed(&self, nodes: BTreeSet<NodeId>) {
+        self.members().closed = nodes;
+    }
+
+    pub fn is_closed(&self, node: NodeId) -> bool {
+        self.members().closed.contains(&node)
     }
 
     /// From now on these are the MemDS servers.

@@ -3,6 +3,7 @@
 //! Every step carries the epoch it was planned against, and is planned again from what the nodes say: a move that was
 //! interrupted is taken up where it was left.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::{NodeId, PartitionDescriptor, PartitionId, ReplicaDescriptor, ReplicaId, ReplicaRole};
@@ -17,7 +18,7 @@ use crate::observe;
 const RETRY: Duration = Duration::from_millis(200);
 
 /// What is to be moved where.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Move {
     pub partition: PartitionId,
     pub from: NodeId,
@@ -95,7 +96,7 @@ fn choose(nodes: &[placement::NodeView], descriptor: &PartitionDescriptor, wish:
 }
 
 /// A move that was begun earlier goes on to where it was going: to the learner of the leaving replica's zone, or, once they
-/// have swapped roles, to the voter of that zone.
+/// have swapped roles, to the voter of that zone; or to the node that is named.
 fn begun<'a>(
     descriptor: &'a PartitionDescriptor,
     leaving: &ReplicaDescriptor,
@@ -105,8 +106,11 @@ fn begun<'a>(
         ReplicaRole::Voter => ReplicaRole::Learner,
         ReplicaRole::Learner => ReplicaRole::Voter,
     };
-    let beside = descriptor.replicas.iter().filter(|other| other.id > leaving.id && other.zone == leaving.zone);
-    beside.into_iter().find(|other| other.role == wanted && to.is_none_or(|to| to == other.node))
+    // A learner beside its voter is only to be removed, whichever of them came first.
+    let later = |other: &&ReplicaDescriptor| leaving.role == ReplicaRole::Learner || other.id > leaving.id;
+    let mut beside = descriptor.replicas.iter().filter(|other| other.role == wanted).filter(later);
+    // To another zone only where it was said that it goes there.
+    beside.find(|other| to.map_or(other.zone == leaving.zone, |to| to == other.node))
 }
 
 fn next_step(descriptor: &PartitionDescriptor, wish: Move, target: &Place) -> Next {
@@ -150,7 +154,7 @@ async fn apply(
         Next::Add(place) => Change::AddLearner(AddLearner { node: place.node.0, zone: place.zone.0 }),
         // A leader hands over before it stops voting.
         Next::Swap { demote, promote } if leading == Some(demote) => {
-            return hand_over(cluster, leader, descriptor, [demote, promote]).await;
+            return hand_over(cluster, leader, descriptor, &[demote, promote]).await;
         }
         Next::Swap { promote, demote } => Change::Swap(Swap { promote: promote.0, demote: demote.0 }),
         Next::Remove(replica) => Change::Remove(Remove { replica: replica.0 }),
@@ -161,12 +165,33 @@ async fn apply(
     Ok(())
 }
 
+/// Whatever the node leads goes to others, and not to those that leave, too, where there is a choice. What nobody takes now, is left.
+pub async fn hand_all_over(cluster: &Cluster, node: NodeId, leaving: &BTreeSet<NodeId>) {
+    let observed = observe::groups(cluster).await;
+    for report in observed.groups.values().flatten().filter(|report| report.node == node && report.serving) {
+        let Some(descriptor) = &report.descriptor else { continue };
+        if let Err(error) = hand_over(cluster, node, descriptor, &not_heirs(descriptor, node, leaving)).await {
+            tracing::warn!(partition = %descriptor.id, %node, %error, "nobody takes the lead over");
+        }
+    }
+}
+
+fn not_heirs(descriptor: &PartitionDescriptor, node: NodeId, leaving: &BTreeSet<NodeId>) -> Vec<ReplicaId> {
+    let goes = |replica: &&ReplicaDescriptor| replica.node == node || leaving.contains(&replica.node);
+    let all: Vec<ReplicaId> = descriptor.replicas.iter().filter(goes).map(|replica| replica.id).collect();
+    let voters = descriptor.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter);
+    if voters.into_iter().any(|voter| !all.contains(&voter.id)) {
+        return all;
+    }
+    descriptor.on_node(node).map(|own| own.id).into_iter().collect()
+}
+
 /// To the first voter that can take over: one may be dead.
 async fn hand_over(
     cluster: &Cluster,
     leader: NodeId,
     descriptor: &PartitionDescriptor,
-    not_to: [ReplicaId; 2],
+    not_to: &[ReplicaId],
 ) -> Result<(), ClusterError> {
     let mut refused = Ok(());
     for heir in descriptor.replicas.iter().filter(|r| r.role == ReplicaRole::Voter && !not_to.contains(&r.id)) {
@@ -204,6 +229,38 @@ mod tests {
         group.replicas[3].role = ReplicaRole::Voter;
         group.replicas[1].role = ReplicaRole::Learner;
         assert_eq!(begun(&group, &group.replicas[1].clone(), None).map(|replica| replica.id), Some(ReplicaId(4)));
+    }
+
+    #[test]
+    fn a_move_to_another_zone_goes_on_to_the_node_that_is_named() {
+        let mut group = partition(3, 7);
+        let leaving = group.replicas[0].clone();
+        let elsewhere = ReplicaDescriptor {
+            id: ReplicaId(4),
+            node: NodeId(55),
+            zone: Zone("d".into()),
+            role: ReplicaRole::Learner,
+            kind: ReplicaKind::Storage,
+        };
+        group.replicas.push(elsewhere);
+        assert_eq!(begun(&group, &leaving, Some(NodeId(55))).map(|replica| replica.id), Some(ReplicaId(4)));
+        assert_eq!(begun(&group, &leaving, None), None);
+        // Taken back: the learner goes, its voter stays.
+        let learner = group.replicas[3].clone();
+        assert_eq!(begun(&group, &learner, Some(NodeId(11))).map(|replica| replica.id), Some(ReplicaId(1)));
+        let target = Place { node: NodeId(11), zone: Zone("a".into()) };
+        let back = Move { partition: PartitionId(3), from: NodeId(55), to: Some(NodeId(11)) };
+        assert_eq!(next_step(&group, back, &target), Next::Remove(ReplicaId(4)));
+    }
+
+    #[test]
+    fn leaders_are_not_given_to_who_leaves_too_unless_nobody_else_is_left() {
+        let group = partition(3, 7);
+        let nodes: Vec<NodeId> = group.replicas.iter().map(|replica| replica.node).collect();
+        let ids = |leaving: &[NodeId]| not_heirs(&group, nodes[0], &leaving.iter().copied().collect());
+        assert_eq!(ids(&[nodes[0]]), [ReplicaId(1)]);
+        assert_eq!(ids(&[nodes[0], nodes[2]]), [ReplicaId(1), ReplicaId(3)]);
+        assert_eq!(ids(&nodes), [ReplicaId(1)]);
     }
 
     #[test]

@@ -16,7 +16,9 @@ const PARTITION_BYTES: u64 = 10 << 30;
 /// Nodes that answered, as `placement` sees them.
 pub async fn node_views(cluster: &Cluster) -> Vec<NodeView> {
     let reached = cluster.ask_all(false).await;
-    reached.into_iter().flatten().filter(|node| node.status.node != 0).map(|node| view(&node)).collect()
+    let named = reached.into_iter().flatten().filter(|node| node.status.node != 0);
+    let views = named.map(|node| view(&node));
+    views.map(|view| NodeView { accepts: view.accepts && !cluster.is_closed(view.id), ..view }).collect()
 }
 
 /// Everything all nodes have.

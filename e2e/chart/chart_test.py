@@ -47,7 +47,8 @@ class WhatIsInIt(unittest.TestCase):
     def test_values_are_the_cluster_s_spec_field_by_field(self):
         cluster = one(render({"cluster": {"spec": {**SPEC, "credentialsSecret": {"name": "mine"}, "paused": True}}}), "Cluster", RELEASE)
         self.assertEqual(cluster["spec"], {
-            **SPEC, "credentialsSecret": {"name": "mine"}, "paused": True, "region": "us-east-1", "defaultPartitions": 1,
+            **SPEC, "storage": {**SPEC["storage"], "lostAfterSeconds": 900}, "zoneMode": "Labelled", "credentialsSecret": {"name": "mine"},
+            "paused": True, "region": "us-east-1", "defaultPartitions": 1,
             "image": "trivet:0.1.0", "imagePullPolicy": "IfNotPresent"})
 
     def test_the_schema_of_values_has_the_fields_of_the_cluster_s_spec(self):
@@ -265,6 +266,8 @@ NONSENSE = {
     "a field that is not there": {"cluster": {"spec": {"replicas": 3}}},
     "a value that is not there": {"operators": {}},
     "a size without a unit that exists": {"cluster": {"spec": {"storage": {"size": "10 GB"}}}},
+    "zones of another kind": {"cluster": {"spec": {"zoneMode": "Imagined"}}},
+    "no patience with volumes": {"cluster": {"spec": {"storage": {"lostAfterSeconds": 5}}}},
     "no partitions": {"cluster": {"spec": {"defaultPartitions": 0}}},
     "a Service of another kind": {"cluster": {"spec": {"routers": {"service": {"type": "ExternalName"}}}}},
     "an empty list, which would mean everybody": {"networkPolicies": {"metricsFrom": []}},

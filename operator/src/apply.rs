@@ -5,7 +5,8 @@
 use std::fmt::Debug;
 
 use control::cluster::{Cluster as Nodes, ClusterError};
-use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim, Pod, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::Store;
@@ -75,10 +76,10 @@ impl Hands<'_> {
                     .await;
                 Ok(())
             }
-            Step::MarkLost { node } => {
-                self.annotate_claim(*node, LOST, json!("true")).await?;
+            Step::MarkLost { node, why } => {
+                self.annotate_claim(*node, LOST, json!(why)).await?;
                 let note = format!(
-                    "node {node} came back with a blank disk: another node takes its place, groups rebuild its replicas"
+                    "node {node} is lost, since {why}: another node takes its place, groups rebuild its replicas"
                 );
                 self.tell(EventType::Warning, "VolumeLost", note).await;
                 Ok(())
@@ -95,6 +96,8 @@ impl Hands<'_> {
             }
             Step::Stay { node } => self.annotate_claim(*node, SURPLUS, Value::Null).await,
             Step::DeleteClaim { node } => self.delete::<PersistentVolumeClaim>(&self.node_name(*node)).await,
+            Step::GrowClaim { node, size } => self.grow_claim(*node, size).await,
+            Step::RemoveFleet { zone } => self.remove_fleet(zone).await,
             Step::Blocked { .. } => Ok(()),
         }
     }
@@ -197,6 +200,26 @@ impl Hands<'_> {
         let patch = Patch::Merge(json!({ "metadata": { "annotations": { key: value } } }));
         let annotated = self.api::<PersistentVolumeClaim>().patch(&name, &parameters(), &patch).await;
         annotated.map(drop).map_err(|error| failed(format!("annotate claim {name}"), error))
+    }
+
+    async fn grow_claim(&self, node: NodeId, size: &str) -> Result<(), ApplyError> {
+        let name = self.node_name(node);
+        let patch = Patch::Merge(json!({ "spec": { "resources": { "requests": { "storage": size } } } }));
+        let grown = self.api::<PersistentVolumeClaim>().patch(&name, &parameters(), &patch).await;
+        grown.map_err(|error| failed(format!("grow claim {name}"), error))?;
+        self.tell(EventType::Normal, "VolumeGrows", format!("the volume of node {node} grows to {size}")).await;
+        Ok(())
+    }
+
+    /// Whoever serves there is asked to stop; the name goes last, so that what is left half done is found again.
+    async fn remove_fleet(&self, zone: &str) -> Result<(), ApplyError> {
+        for part in [build::ROUTERS, build::MEMDS] {
+            self.delete::<Deployment>(&build::zone_name(self.cluster, part, zone)).await?;
+        }
+        self.delete::<Service>(&build::zone_name(self.cluster, build::MEMDS, zone)).await?;
+        self.tell(EventType::Normal, "ZoneRemoved", format!("zone {zone} has no nodes, routers or MemDS any more"))
+            .await;
+        Ok(())
     }
 
     async fn format(&self, address: &str, node: NodeId, store: u64) -> Result<(), ApplyError> {

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::crd::Cluster;
-use crate::names::{CLUSTER_LABEL, ZONE_LABEL};
+use crate::crd::cluster::ZoneMode;
+use crate::names::{CLUSTER_LABEL, ZONE_LABEL, ZONE_TOPOLOGY};
 
 pub mod fleet;
 pub mod node;
@@ -30,6 +31,9 @@ pub const MEMDS_PORT: u16 = 7300;
 pub const CONTROL_PORT: u16 = 7200;
 pub const ROUTER_PORT: u16 = 8000;
 pub const METRICS_PORT: u16 = 9600;
+/// The parts that every zone has.
+pub const ROUTERS: &str = "router";
+pub const MEMDS: &str = "memds";
 /// The user of every process; nobody's in particular.
 const USER: i64 = 65_532;
 
@@ -41,19 +45,43 @@ pub struct Around {
     pub budget: PodDisruptionBudget,
 }
 
-/// `whole`: every partition could lose a node.
-pub fn around(cluster: &Cluster, whole: bool) -> Around {
+/// Of how many nodes one may be evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    /// Nodes that have an identity: those that leave count as long as they have one.
+    pub nodes: usize,
+    /// Every partition could lose a node.
+    pub whole: bool,
+}
+
+pub fn around(cluster: &Cluster, eviction: Eviction) -> Around {
     let zones = &cluster.spec.zones;
     let deployments =
         zones.iter().flat_map(|zone| [fleet::routers(cluster, &zone.name), fleet::mem_ds(cluster, &zone.name)]);
     let services = zones.iter().map(|zone| service::mem_ds(cluster, &zone.name));
     let services = services.chain([service::routers(cluster), service::nodes(cluster), service::control(cluster)]);
-    Around { deployments: deployments.collect(), services: services.collect(), budget: service::budget(cluster, whole) }
+    Around {
+        deployments: deployments.collect(),
+        services: services.collect(),
+        budget: service::budget(cluster, eviction),
+    }
 }
 
 /// The name of what belongs to one zone.
 pub fn zone_name(cluster: &Cluster, part: &str, zone: &str) -> String {
-    format!("{}-{part}-{zone}", cluster.name_any())
+    part_name(&cluster.name_any(), part, zone)
+}
+
+pub fn part_name(cluster: &str, part: &str, zone: &str) -> String {
+    format!("{cluster}-{part}-{zone}")
+}
+
+/// Where a zone's Pods run.
+fn node_selector(cluster: &Cluster, zone: &str) -> Value {
+    match cluster.spec.zone_mode {
+        ZoneMode::Labelled => json!({ ZONE_TOPOLOGY: zone }),
+        ZoneMode::Simulated => json!({}),
+    }
 }
 
 /// Every MemDS server's address, those of the own zone first.

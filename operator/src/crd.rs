@@ -11,11 +11,13 @@ use kube::{CustomResourceExt, ResourceExt as _};
 pub mod cluster;
 pub mod condition;
 pub mod partition;
+pub mod removal;
 pub mod table;
 
 pub use cluster::{Cluster, ClusterSpec, ClusterStatus};
 pub use condition::Condition;
 pub use partition::{Partition, PartitionSpec, PartitionStatus};
+pub use removal::{Removal, RemovalPhase, RemovalReason};
 pub use table::{Table, TableSpec, TableStatus};
 
 /// In the order in which they are applied.

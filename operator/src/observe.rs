@@ -1,45 +1,84 @@
 //! What Kubernetes and the nodes say of one cluster, in the words of `plan`. Observing never changes anything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use control::cluster::Reached;
 use control::plan::Observed;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
-use model::NodeId;
+use kube::runtime::reflector::ObjectRef;
+use model::{NodeId, PartitionId};
 use wire::admin::health::State;
 
 use crate::build::{self, CONTENT, NODE_PORT};
 use crate::crd::Cluster;
+use crate::crd::cluster::ZoneMode;
 use crate::moves::Place;
 use crate::names::{CLUSTER_LABEL, NODE_LABEL, ZONE_LABEL};
 use crate::plan::{self, Answer, Seen};
 use crate::watch::Watched;
 
+pub mod ground;
+
+use ground::Around;
+
 /// The number of the disk that has the claim's identity, 16 hexadecimal digits.
 pub const STORE: &str = "trivet.dev/store";
-/// That the disk was found blank after it had been given its identity.
+/// That its disk does not come back, and why.
 pub const LOST: &str = "trivet.dev/lost";
 /// That the node leaves, since fewer are wished.
 pub const SURPLUS: &str = "trivet.dev/surplus";
 
 /// A cluster's nodes as Kubernetes has them.
-pub fn nodes(cluster: &Cluster, watched: &Watched) -> Seen {
+pub fn nodes(cluster: &Cluster, watched: &Watched, troubles: &mut Troubles, now_s: i64) -> Seen {
     let name = cluster.name_any();
-    let ours = |labels: &std::collections::BTreeMap<String, String>| labels.get(CLUSTER_LABEL) == Some(&name);
+    let ours = |labels: &BTreeMap<String, String>| labels.get(CLUSTER_LABEL) == Some(&name);
     let claims = watched.claims.state_filter(|claim| ours(claim.labels()));
     let pods = watched.pods.state_filter(|pod| ours(pod.labels()));
+    let storage = &cluster.spec.storage;
     let mut seen = Seen {
+        now_s,
         zones: cluster.spec.zones.iter().map(|zone| wished(cluster, &zone.name, zone.nodes)).collect(),
-        claims: claims.iter().filter_map(|claim| claim_of(claim)).collect(),
+        simulated: cluster.spec.zone_mode == ZoneMode::Simulated,
+        storage: plan::Storage {
+            size: storage.size.0.clone(),
+            bytes: build::node::bytes(&storage.size),
+            lost_after_s: storage.lost_after_seconds.into(),
+        },
         pods: pods.iter().filter_map(|pod| pod_of(pod)).collect(),
+        machines: watched.machines.state().iter().map(|node| ground::machine(node)).collect(),
+        fleets: fleets(&name, watched),
         ..Seen::default()
     };
+    seen.claims = claims_of(&claims, &pods, &seen, watched);
     // The same order every time, so that the same is planned.
     seen.claims.sort_by_key(|claim| claim.node);
     seen.pods.sort_by_key(|pod| pod.node);
+    seen.machines.sort_by(|one, other| one.name.cmp(&other.name));
+    troubles.follow(&mut seen.claims, now_s);
     seen
+}
+
+/// Since when volumes have been in trouble, as far as this process has seen it: after a restart they are waited for anew, since nobody
+/// knows what was meanwhile.
+#[derive(Debug, Default)]
+pub struct Troubles {
+    since_s: BTreeMap<NodeId, i64>,
+}
+
+impl Troubles {
+    /// What is in trouble now has been so since it was first seen, without a break.
+    pub fn follow(&mut self, claims: &mut [plan::Claim], now_s: i64) {
+        let mut next = BTreeMap::new();
+        for claim in claims {
+            let Some(missing) = &mut claim.missing else { continue };
+            missing.since_s = self.since_s.get(&claim.node).copied().unwrap_or(now_s);
+            next.insert(claim.node, missing.since_s);
+        }
+        self.since_s = next;
+    }
 }
 
 /// With what the nodes answered.
@@ -53,10 +92,16 @@ pub fn complete(seen: Seen, reached: &[Option<Reached>], observed: &Observed) ->
     // A claim that has given no identity yet has no groups.
     let may_have = seen.claims.iter().filter(|claim| !claim.lost && claim.store.is_some()).map(|claim| claim.node);
     let silent = may_have.filter(|node| !observed.reached.contains(node));
+    let mut leads: BTreeMap<NodeId, usize> = BTreeMap::new();
+    for leader in observed.groups.values().filter_map(|reports| reports.iter().find(|report| report.serving)) {
+        *leads.entry(leader.node).or_default() += 1;
+    }
     Seen {
         silent: silent.collect(),
         answers: answers.collect(),
-        in_use: in_use(observed),
+        replicas: replicas(observed),
+        needed: needed(observed),
+        leads,
         whole: observed.complete && degraded(observed) == 0,
         ..seen
     }
@@ -67,8 +112,8 @@ pub fn places(seen: &Seen) -> Vec<Place> {
     let place = |claim: &plan::Claim| Place {
         node: claim.node,
         zone: claim.zone.clone(),
-        leaving: claim.leaves(),
-        ready: seen.answers.iter().any(|answer| answer.node == claim.node && answer.ready),
+        leaving: seen.why(claim),
+        ready: seen.is_ready(claim.node),
     };
     seen.claims.iter().filter(|claim| !claim.lost).map(place).collect()
 }
@@ -83,14 +128,46 @@ pub fn degraded(observed: &Observed) -> usize {
     observed.groups.values().filter(|reports| !whole(reports)).count()
 }
 
-fn in_use(observed: &Observed) -> BTreeSet<NodeId> {
-    let reports = observed.groups.values().flatten();
-    let named = |report: &control::plan::ReplicaReport| {
-        let members =
-            report.descriptor.iter().flat_map(|descriptor| descriptor.replicas.iter().map(|replica| replica.node));
-        members.chain([report.node]).collect::<Vec<_>>()
-    };
-    reports.flat_map(named).collect()
+/// Whoever a group names, or has a replica of it.
+fn replicas(observed: &Observed) -> BTreeMap<NodeId, usize> {
+    let mut count: BTreeMap<NodeId, usize> = BTreeMap::new();
+    for reports in observed.groups.values() {
+        let named = reports.iter().filter_map(|report| report.descriptor.as_ref());
+        let members = named.flat_map(|descriptor| descriptor.replicas.iter().map(|replica| replica.node));
+        let all: BTreeSet<NodeId> = members.chain(reports.iter().map(|report| report.node)).collect();
+        for node in all {
+            *count.entry(node).or_default() += 1;
+        }
+    }
+    count
+}
+
+/// Nodes that some group cannot do without, and that group: it has no leader, or another of its members does not answer.
+pub fn needed(observed: &Observed) -> BTreeMap<NodeId, PartitionId> {
+    let mut needed = BTreeMap::new();
+    for (partition, reports) in &observed.groups {
+        let newest = reports.iter().filter_map(|report| report.descriptor.as_ref()).max_by_key(|found| found.epoch);
+        let members: Vec<NodeId> =
+            newest.iter().flat_map(|descriptor| descriptor.replicas.iter().map(|replica| replica.node)).collect();
+        let led = reports.iter().any(|report| report.serving);
+        for node in &members {
+            let others_away = members.iter().any(|other| other != node && !observed.reached.contains(other));
+            if !led || others_away {
+                needed.insert(*node, *partition);
+            }
+        }
+    }
+    needed
+}
+
+/// Zones that have routers, MemDS servers, or the Service of one.
+fn fleets(cluster: &str, watched: &Watched) -> BTreeSet<String> {
+    let ours = |labels: &BTreeMap<String, String>| labels.get(CLUSTER_LABEL).is_some_and(|name| name == cluster);
+    let deployments = watched.deployments.state_filter(|deployment| ours(deployment.labels()));
+    let services = watched.services.state_filter(|service| ours(service.labels()));
+    let prefix = build::part_name(cluster, build::MEMDS, "");
+    let of_services = services.iter().filter_map(|service| service.name_any().strip_prefix(&prefix).map(str::to_owned));
+    deployments.iter().filter_map(|each| each.labels().get(ZONE_LABEL).cloned()).chain(of_services).collect()
 }
 
 fn wished(cluster: &Cluster, zone: &str, nodes: u32) -> plan::Zone {
@@ -98,20 +175,54 @@ fn wished(cluster: &Cluster, zone: &str, nodes: u32) -> plan::Zone {
     plan::Zone { name: zone.to_owned(), nodes: nodes as usize, content: build::node::content(cluster, zone) }
 }
 
-fn node_id(labels: &std::collections::BTreeMap<String, String>) -> Option<NodeId> {
+fn node_id(labels: &BTreeMap<String, String>) -> Option<NodeId> {
     let text = labels.get(NODE_LABEL)?;
     u64::from_str_radix(text, 16).ok().map(NodeId)
 }
 
-fn claim_of(claim: &PersistentVolumeClaim) -> Option<plan::Claim> {
+fn claims_of(
+    claims: &[Arc<PersistentVolumeClaim>],
+    pods: &[Arc<Pod>],
+    seen: &Seen,
+    watched: &Watched,
+) -> Vec<plan::Claim> {
+    let machines: BTreeMap<String, plan::Machine> =
+        seen.machines.iter().map(|machine| (machine.name.clone(), machine.clone())).collect();
+    let events: Vec<Arc<Event>> = watched.unmounted.state().into_iter().chain(watched.unattached.state()).collect();
+    let events: Vec<&Event> = events.iter().map(|event| &**event).collect();
+    let read = |claim: &Arc<PersistentVolumeClaim>| {
+        let spec = claim.spec.as_ref();
+        let volume_name = spec.and_then(|spec| spec.volume_name.clone());
+        let class_name = spec.and_then(|spec| spec.storage_class_name.clone());
+        let volume = volume_name.and_then(|name| watched.volumes.get(&ObjectRef::new(&name)));
+        let class = class_name.and_then(|name| watched.classes.get(&ObjectRef::new(&name)));
+        let around = Around {
+            volume: volume.as_deref(),
+            class: class.as_deref(),
+            pod: pods.iter().find(|pod| pod.name_any() == claim.name_any()).map(|pod| &**pod),
+            events: &events,
+            machines: &machines,
+        };
+        claim_of(claim, around)
+    };
+    claims.iter().filter_map(read).collect()
+}
+
+fn claim_of(claim: &PersistentVolumeClaim, around: Around<'_>) -> Option<plan::Claim> {
     let annotations = claim.annotations();
+    let placed = around.pod.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.node_name.clone());
+    let mut hosts = ground::hosts(claim, around).into_iter().chain(placed);
+    let lost = annotations.contains_key(LOST);
     Some(plan::Claim {
         node: node_id(claim.labels())?,
         zone: claim.labels().get(ZONE_LABEL)?.clone(),
         store: annotations.get(STORE).and_then(|text| u64::from_str_radix(text, 16).ok()),
-        lost: annotations.contains_key(LOST),
+        lost,
         surplus: annotations.contains_key(SURPLUS),
         deleting: claim.metadata.deletion_timestamp.is_some(),
+        drained: hosts.find(|host| around.machines.get(host).is_some_and(|machine| machine.drain && machine.cordoned)),
+        missing: ground::trouble(claim, around).filter(|_| !lost).map(|what| plan::Missing { what, since_s: 0 }),
+        volume: ground::volume(claim, around.class),
     })
 }
 
@@ -125,6 +236,7 @@ fn pod_of(pod: &Pod) -> Option<plan::Pod> {
     Some(plan::Pod {
         node: node_id(pod.labels())?,
         name: pod.name_any(),
+        machine: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         address: ip.map(|ip| format!("{ip}:{NODE_PORT}")),
         ready: has("Ready", "True").is_some(),
         deleting: pod.metadata.deletion_timestamp.is_some(),

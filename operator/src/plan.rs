@@ -4,80 +4,17 @@
 //! first, so that a disk that is blank once more is known to have lost what it had. Such a node is never the old one again: it is
 //! replaced by one with a new identity, and its claim goes when no group names it any more.
 
-use std::collections::BTreeSet;
-
 use model::NodeId;
 
-/// What is wished of one zone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Zone {
-    pub name: String,
-    pub nodes: usize,
-    /// The content of its nodes' Pods as the spec has it now.
-    pub content: String,
-}
+mod growth;
+mod loss;
+mod places;
+mod seen;
+#[cfg(test)]
+mod world;
 
-/// A node's claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
-    pub node: NodeId,
-    pub zone: String,
-    /// The number of the disk that has its identity; none before it was given.
-    pub store: Option<u64>,
-    /// Its disk was found blank after it had been given its identity.
-    pub lost: bool,
-    /// There are more than are wished, and this one goes.
-    pub surplus: bool,
-    /// Somebody deletes it.
-    pub deleting: bool,
-}
-
-impl Claim {
-    /// The node goes as soon as its replicas are elsewhere.
-    pub fn leaves(&self) -> bool {
-        self.surplus || self.deleting
-    }
-}
-
-/// A node's Pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pod {
-    pub node: NodeId,
-    pub name: String,
-    pub address: Option<String>,
-    pub ready: bool,
-    pub deleting: bool,
-    /// It has ended and will not begin again: evicted, or out of its Kubernetes node's resources.
-    pub ended: bool,
-    pub content: String,
-    /// Why no Kubernetes node takes it.
-    pub unschedulable: Option<String>,
-}
-
-/// What a node says of its disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    pub address: String,
-    /// 0 while its disk is blank.
-    pub node: NodeId,
-    pub store: u64,
-    pub ready: bool,
-}
-
-/// All that is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    pub zones: Vec<Zone>,
-    pub claims: Vec<Claim>,
-    pub pods: Vec<Pod>,
-    pub answers: Vec<Answer>,
-    /// Nodes that some group has a replica on, as far as nodes answered.
-    pub in_use: BTreeSet<NodeId>,
-    /// Nodes that may have groups and did not tell.
-    pub silent: BTreeSet<NodeId>,
-    /// Every group could lose a node.
-    pub whole: bool,
-}
+pub use loss::patience_s;
+pub use seen::{Answer, Claim, Machine, Missing, Pod, Seen, Storage, Trouble, Volume, Why, Zone};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -104,8 +41,10 @@ pub enum Step {
         node: NodeId,
         store: u64,
     },
+    /// Its disk does not come back: another node takes its place.
     MarkLost {
         node: NodeId,
+        why: String,
     },
     /// It goes, as soon as its replicas are elsewhere.
     Leave {
@@ -118,6 +57,15 @@ pub enum Step {
     DeleteClaim {
         node: NodeId,
     },
+    /// Its volume is to have this size.
+    GrowClaim {
+        node: NodeId,
+        size: String,
+    },
+    /// Routers and MemDS of a zone that is not wished and has no nodes any more.
+    RemoveFleet {
+        zone: String,
+    },
     /// Nothing goes on there before somebody acts.
     Blocked {
         reason: &'static str,
@@ -127,25 +75,29 @@ pub enum Step {
 
 /// All next steps. `draw` gives ids that no node has.
 pub fn plan(seen: &Seen, mut draw: impl FnMut() -> NodeId) -> Vec<Step> {
-    let mut steps = Vec::new();
+    // What places say comes first: the first thing that blocks is what people are told.
+    let mut steps = places::plan(seen);
     for zone in &seen.zones {
         steps.extend(plan_zone(zone, seen, &mut draw));
     }
     for claim in &seen.claims {
         steps.extend(plan_claim(claim, seen));
     }
+    steps.extend(growth::plan(seen));
     steps.extend(plan_replacement(seen));
     steps
 }
 
 /// As many nodes as are wished: who was to leave stays before a new one comes.
 fn plan_zone(zone: &Zone, seen: &Seen, draw: &mut impl FnMut() -> NodeId) -> Vec<Step> {
-    let ours = || seen.claims.iter().filter(|claim| claim.zone == zone.name && !claim.lost && !claim.deleting);
+    let goes_anyway = |claim: &Claim| claim.lost || claim.deleting || claim.drained.is_some();
+    let ours = || seen.claims.iter().filter(|claim| claim.zone == zone.name && !goes_anyway(claim));
     let staying = ours().filter(|claim| !claim.surplus).count();
     if staying > zone.nodes {
-        // Who has not even been given its identity goes first.
+        // Who has not even been given its identity goes first, then who has least to give away.
+        let replicas = |claim: &Claim| seen.replicas.get(&claim.node).copied().unwrap_or(0);
         let mut leavers: Vec<&Claim> = ours().filter(|claim| !claim.surplus).collect();
-        leavers.sort_by_key(|claim| (claim.store.is_some(), std::cmp::Reverse(claim.node)));
+        leavers.sort_by_key(|claim| (claim.store.is_some(), replicas(claim), std::cmp::Reverse(claim.node)));
         return leavers[..staying - zone.nodes].iter().map(|claim| Step::Leave { node: claim.node }).collect();
     }
     let mut returning = ours().filter(|claim| claim.surplus);
@@ -157,9 +109,12 @@ fn plan_zone(zone: &Zone, seen: &Seen, draw: &mut impl FnMut() -> NodeId) -> Vec
 }
 
 fn plan_claim(claim: &Claim, seen: &Seen) -> Vec<Step> {
-    let pod = seen.pods.iter().find(|pod| pod.node == claim.node);
-    if claim.lost || claim.leaves() && is_unused(claim.node, seen) {
+    let pod = seen.pod(claim.node);
+    if claim.lost || may_go(claim, seen) {
         return plan_farewell(claim, pod, seen);
+    }
+    if let Some(step) = loss::give_up(claim, seen) {
+        return vec![step];
     }
     let Some(pod) = pod else {
         return vec![Step::CreatePod { zone: claim.zone.clone(), node: claim.node }];
@@ -170,23 +125,41 @@ fn plan_claim(claim: &Claim, seen: &Seen) -> Vec<Step> {
     if pod.ended {
         return vec![Step::DeletePod { name: pod.name.clone(), why: "it has ended, and another takes its place" }];
     }
+    if claim.missing.is_some() {
+        // What is waited for blocks nothing: it comes back, or is given up.
+        return Vec::new();
+    }
     if let Some(why) = &pod.unschedulable {
-        let message = format!("no Kubernetes node takes Pod {}: {why}", pod.name);
-        return vec![Step::Blocked { reason: "Unschedulable", message }];
+        return vec![unschedulable(claim, pod, why)];
     }
     let blank = |answer: &&Answer| Some(&answer.address) == pod.address.as_ref() && answer.node == NodeId(0);
     match seen.answers.iter().find(blank) {
-        Some(answer) => plan_blank(claim, answer),
+        Some(answer) => plan_blank(claim, answer, seen),
         None => Vec::new(),
     }
 }
 
-fn plan_blank(claim: &Claim, answer: &Answer) -> Vec<Step> {
+/// One after the other: of two that are silent at once each would wait for the other to tell that nobody needs it.
+fn may_go(claim: &Claim, seen: &Seen) -> bool {
+    let goes = |claim: &&Claim| !claim.lost && seen.why(claim).is_some() && seen.is_unused(claim);
+    let first = seen.claims.iter().filter(goes).find(|claim| claim.store.is_some());
+    goes(&claim) && (claim.store.is_none() || first.is_some_and(|first| first.node == claim.node))
+}
+
+fn unschedulable(claim: &Claim, pod: &Pod, why: &str) -> Step {
+    let (name, zone) = (&pod.name, &claim.zone);
+    let message = format!(
+        "no Kubernetes node takes Pod {name}: {why}; make room on a Kubernetes node of zone {zone}, or add one"
+    );
+    Step::Blocked { reason: "Unschedulable", message }
+}
+
+fn plan_blank(claim: &Claim, answer: &Answer, seen: &Seen) -> Vec<Step> {
     let (node, store) = (claim.node, answer.store);
     match claim.store {
         None => vec![Step::RecordStore { node, store }],
         Some(known) if known == store => vec![Step::Format { address: answer.address.clone(), node, store }],
-        Some(_) => vec![Step::MarkLost { node }],
+        Some(_) => vec![loss::give_up_blank(claim, seen)],
     }
 }
 
@@ -196,14 +169,9 @@ fn plan_farewell(claim: &Claim, pod: Option<&Pod>, seen: &Seen) -> Vec<Step> {
     match pod {
         Some(pod) if pod.deleting => Vec::new(),
         Some(pod) => vec![Step::DeletePod { name: pod.name.clone(), why }],
-        None if !claim.deleting && is_unused(claim.node, seen) => vec![Step::DeleteClaim { node: claim.node }],
+        None if !claim.deleting && seen.is_unused(claim) => vec![Step::DeleteClaim { node: claim.node }],
         None => Vec::new(),
     }
-}
-
-/// Known to be so: every other node has answered, and of each group that it was in two others tell.
-fn is_unused(node: NodeId, seen: &Seen) -> bool {
-    seen.silent.iter().all(|silent| *silent == node) && !seen.in_use.contains(&node)
 }
 
 /// One Pod at a time takes the new content, and only while every group is whole and every other node is ready.
@@ -220,7 +188,9 @@ fn plan_replacement(seen: &Seen) -> Option<Step> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const ZONES: [&str; 3] = ["a", "b", "c"];
@@ -229,7 +199,9 @@ mod tests {
         ZONES.map(|name| Zone { name: name.to_owned(), nodes, content: "new".to_owned() }).into()
     }
 
-    fn claim(node: u64, zone: &str) -> Claim {
+    pub fn claim(node: u64, zone: &str) -> Claim {
+        let grows = Some(true);
+        let volume = Volume { bound: true, class: "fast".to_owned(), class_grows: grows, ..Volume::default() };
         Claim {
             node: NodeId(node),
             zone: zone.to_owned(),
@@ -237,6 +209,9 @@ mod tests {
             lost: false,
             surplus: false,
             deleting: false,
+            drained: None,
+            missing: None,
+            volume: Volume { asked_bytes: 10, has_bytes: 10, ..volume },
         }
     }
 
@@ -244,6 +219,7 @@ mod tests {
         Pod {
             node: NodeId(node),
             name: format!("pod-{node}"),
+            machine: Some(format!("machine-{node}")),
             address: Some(format!("10.0.0.{node}:7400")),
             ready: true,
             deleting: false,
@@ -257,20 +233,37 @@ mod tests {
         Answer { address: format!("10.0.0.{pod}:7400"), node: NodeId(node), store, ready: node != 0 }
     }
 
+    fn machine(number: u64, zone: &str) -> Machine {
+        let (name, zone) = (format!("machine-{number}"), Some(zone.to_owned()));
+        Machine { name, zone, ready: true, ..Machine::default() }
+    }
+
     /// Three nodes, all as it should be.
-    fn settled() -> Seen {
+    pub fn settled() -> Seen {
         Seen {
+            now_s: 0,
             zones: zones(1),
+            simulated: false,
+            storage: Storage { size: "10".to_owned(), bytes: Some(10), lost_after_s: 900 },
+            machines: vec![machine(1, "a"), machine(2, "b"), machine(3, "c")],
+            fleets: BTreeSet::new(),
             claims: vec![claim(1, "a"), claim(2, "b"), claim(3, "c")],
             pods: vec![pod(1), pod(2), pod(3)],
             answers: vec![answer(1, 1, 10), answer(2, 2, 20), answer(3, 3, 30)],
-            in_use: [1, 2, 3].map(NodeId).into(),
+            replicas: in_use(&[1, 2, 3]),
+            leads: [(NodeId(1), 1)].into(),
             silent: BTreeSet::new(),
             whole: true,
+            needed: [].into(),
         }
     }
 
-    fn steps(seen: &Seen) -> Vec<Step> {
+    /// One replica each.
+    fn in_use(nodes: &[u64]) -> std::collections::BTreeMap<NodeId, usize> {
+        nodes.iter().map(|node| (NodeId(*node), 1)).collect()
+    }
+
+    pub fn steps(seen: &Seen) -> Vec<Step> {
         let mut next = 100;
         plan(seen, || {
             next += 1;
@@ -280,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_new_cluster_gets_a_claim_a_pod_and_then_an_identity_for_each_node() {
-        let mut seen = Seen { zones: zones(1), ..Seen::default() };
+        let mut seen = Seen { zones: zones(1), machines: settled().machines, ..Seen::default() };
         let claims = ZONES.iter().zip(101..);
         let claims = claims.map(|(zone, node)| Step::CreateClaim { zone: (*zone).to_owned(), node: NodeId(node) });
         assert_eq!(steps(&seen), claims.collect::<Vec<_>>());
@@ -301,7 +294,7 @@ mod tests {
     fn a_disk_that_is_blank_again_never_gets_the_old_identity() {
         let mut seen = settled();
         seen.answers[1] = answer(2, 0, 78);
-        assert_eq!(steps(&seen), [Step::MarkLost { node: NodeId(2) }]);
+        assert!(matches!(&steps(&seen)[..], [Step::MarkLost { node: NodeId(2), .. }]));
         seen.claims[1].lost = true;
         let gone = Step::DeletePod { name: "pod-2".to_owned(), why: "its disk has lost its identity" };
         assert_eq!(steps(&seen), [Step::CreateClaim { zone: "b".to_owned(), node: NodeId(101) }, gone]);
@@ -310,7 +303,7 @@ mod tests {
         seen.claims.push(claim(4, "b"));
         seen.pods.push(pod(4));
         assert_eq!(steps(&seen), []);
-        seen.in_use = [1, 3, 4].map(NodeId).into();
+        seen.replicas = in_use(&[1, 3, 4]);
         seen.silent = [3].map(NodeId).into();
         assert_eq!(steps(&seen), []);
         // Its own silence says nothing.
@@ -358,9 +351,9 @@ mod tests {
         seen.pods.push(pod(4));
         assert_eq!(steps(&seen), [Step::Leave { node: NodeId(4) }]);
         seen.claims[3].surplus = true;
-        seen.in_use = [1, 2, 3, 4].map(NodeId).into();
+        seen.replicas = in_use(&[1, 2, 3, 4]);
         assert_eq!(steps(&seen), []);
-        seen.in_use = [1, 2, 3].map(NodeId).into();
+        seen.replicas = in_use(&[1, 2, 3]);
         let gone = Step::DeletePod { name: "pod-4".to_owned(), why: "its node leaves, and has no replicas" };
         assert_eq!(steps(&seen), [gone]);
         seen.pods.pop();
@@ -371,6 +364,22 @@ mod tests {
     }
 
     #[test]
+    fn of_two_that_go_the_second_waits_for_the_first() {
+        let mut seen = settled();
+        seen.zones = zones(0);
+        (seen.claims[0].surplus, seen.claims[1].surplus) = (true, true);
+        seen.zones[2].nodes = 1;
+        seen.replicas = in_use(&[3]);
+        assert!(matches!(&steps(&seen)[..], [Step::DeletePod { name, .. }] if name == "pod-1"));
+        seen.pods.remove(0);
+        seen.silent = [1].map(NodeId).into();
+        assert_eq!(steps(&seen), [Step::DeleteClaim { node: NodeId(1) }]);
+        seen.claims.remove(0);
+        seen.silent.clear();
+        assert!(matches!(&steps(&seen)[..], [Step::DeletePod { name, .. }] if name == "pod-2"));
+    }
+
+    #[test]
     fn a_claim_that_somebody_deletes_is_replaced_and_keeps_its_pod_while_groups_need_it() {
         let mut seen = settled();
         seen.claims[0].deleting = true;
@@ -378,11 +387,53 @@ mod tests {
         seen.claims.push(claim(4, "a"));
         seen.pods.push(pod(4));
         assert_eq!(steps(&seen), []);
-        seen.in_use = [2, 3, 4].map(NodeId).into();
+        seen.replicas = in_use(&[2, 3, 4]);
         let gone = Step::DeletePod { name: "pod-1".to_owned(), why: "its node leaves, and has no replicas" };
         assert_eq!(steps(&seen), [gone]);
         // Kubernetes removes a claim that is being deleted when its Pod is gone.
         seen.pods.remove(0);
         assert_eq!(steps(&seen), []);
+    }
+    #[test]
+    fn a_node_of_a_drained_kubernetes_node_is_replaced_and_stays_if_the_drain_is_taken_back() {
+        let mut seen = settled();
+        seen.claims[1].drained = Some("machine-2".to_owned());
+        assert_eq!(steps(&seen), [Step::CreateClaim { zone: "b".to_owned(), node: NodeId(101) }]);
+        seen.claims.push(claim(4, "b"));
+        seen.pods.push(pod(4));
+        seen.machines.push(machine(4, "b"));
+        // Its Pod stays as long as a group needs it.
+        assert_eq!(steps(&seen), []);
+        let back = Seen { claims: seen.claims.clone(), ..seen.clone() };
+        seen.replicas = in_use(&[1, 3, 4]);
+        let gone = Step::DeletePod { name: "pod-2".to_owned(), why: "its node leaves, and has no replicas" };
+        assert_eq!(steps(&seen), [gone]);
+        seen.pods.remove(1);
+        assert_eq!(steps(&seen), [Step::DeleteClaim { node: NodeId(2) }]);
+        // Taken back before, the one that came goes again: it has less.
+        seen = back;
+        seen.claims[1].drained = None;
+        assert_eq!(steps(&seen), [Step::Leave { node: NodeId(4) }]);
+    }
+
+    #[test]
+    fn a_replacement_that_no_kubernetes_node_takes_is_not_replaced_itself() {
+        let mut seen = settled();
+        seen.claims[1].drained = Some("machine-2".to_owned());
+        seen.claims.push(Claim { store: None, ..claim(4, "b") });
+        let full = Pod { address: None, ready: false, machine: None, unschedulable: Some("full".to_owned()), ..pod(4) };
+        seen.pods.push(full);
+        match &steps(&seen)[..] {
+            [Step::Blocked { reason: "Unschedulable", message }] => {
+                assert!(message.contains("full; make room on a Kubernetes node of zone b"), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
+        // Nobody waits to take back what has nothing.
+        seen.claims[1].drained = None;
+        assert_eq!(steps(&seen)[0], Step::Leave { node: NodeId(4) });
+        seen.claims[3].surplus = true;
+        seen.silent = [1].map(NodeId).into();
+        assert!(matches!(&steps(&seen)[0], Step::DeletePod { name, .. } if name == "pod-4"));
     }
 }

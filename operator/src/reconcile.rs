@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use control::cluster::Cluster as Nodes;
 use control::config::Settings;
 use control::driver::Driver;
-use control::moves::Move;
 use control::plan::Observed;
 use control::service::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -25,9 +24,9 @@ use tokio::task::JoinHandle;
 
 use crate::apply::Hands;
 use crate::build;
-use crate::crd::{Cluster, Partition, Table};
+use crate::crd::{Cluster, Partition, Removal, Table};
+use crate::leaving::Leaving;
 use crate::metrics::{Counts, Metrics};
-use crate::moves::NoRoom;
 use crate::names::CLUSTER_LABEL;
 use crate::pace::Pace;
 use crate::plan::{Seen, Step};
@@ -35,10 +34,7 @@ use crate::resources::{KubeResources, descriptor};
 use crate::status::{ClusterTold, Told};
 use crate::tables::{self, Deed, Hindrance};
 use crate::watch::Watched;
-use crate::{moves, observe, orphans, plan, status, wish};
-
-/// How long one move may take before it is planned again: a partition of 10 GB at the snapshots' budget takes two minutes.
-const MOVE_DEADLINE: Duration = Duration::from_secs(600);
+use crate::{observe, orphans, plan, status, wish};
 
 /// What all clusters share.
 #[derive(Clone)]
@@ -62,8 +58,8 @@ pub struct Running {
     /// What hinders tables, by name.
     blocked: watch::Receiver<Arc<BTreeMap<String, String>>>,
     driver: JoinHandle<()>,
-    /// The move that is under way.
-    moving: Option<JoinHandle<()>>,
+    /// The course of nodes that leave.
+    leaving: Leaving,
     /// Of the Partitions' statuses.
     pace: Pace,
 }
@@ -71,10 +67,6 @@ pub struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.driver.abort();
-        // What it has begun is taken up again by whoever plans next.
-        if let Some(moving) = &self.moving {
-            moving.abort();
-        }
     }
 }
 
@@ -90,6 +82,13 @@ struct Look<'a> {
     metrics: &'a Metrics,
     /// Of the Partitions' statuses.
     pace: Pace,
+}
+
+/// What is planned for a cluster's nodes.
+struct Planned<'a> {
+    seen: &'a Seen,
+    steps: &'a [Step],
+    removals: Vec<Removal>,
 }
 
 impl Running {
@@ -118,14 +117,15 @@ impl Running {
             wake,
             blocked: blocked_now,
             driver: tokio::spawn(driver.run()),
-            moving: None,
+            leaving: Leaving::default(),
             pace: Pace::new(Instant::now()),
         }
     }
 
     /// One look, with all that follows from it.
     pub async fn look(&mut self, cluster: &Cluster) {
-        let seen = observe::nodes(cluster, &self.around.watched);
+        let now = Timestamp::now();
+        let seen = observe::nodes(cluster, &self.around.watched, &mut self.leaving.troubles, now.as_second());
         let address_failure = self.name_everybody(cluster, &seen).err();
         let mut reached = self.nodes.ask_all(true).await;
         let observed = control::observe::told(&mut reached);
@@ -135,51 +135,39 @@ impl Running {
             cluster,
             hands: Hands { client, recorder, cluster, nodes: &self.nodes },
             observed,
-            now: Time(Timestamp::now()),
+            now: Time(now),
             failure: address_failure.map(|error| error.to_string()),
             hindered: 0,
             metrics: &self.around.metrics,
             pace: self.pace,
         };
         let mut steps = plan::plan(&seen, draw);
+        let next = self.leaving.next(&seen, &look.observed);
+        steps.extend(next.stuck.iter().map(|stuck| Step::Blocked { reason: "NoRoom", message: stuck.message.clone() }));
+        let removals = self.leaving.told(cluster, &seen, &next, &look.now);
         if !cluster.spec.paused {
             self.act(&mut look, &seen, &steps).await;
-            let moved = next_move(self.moving.as_ref(), &look, &seen);
-            match moved {
-                Ok(wish) => self.moving = wish.map(|wish| self.begin(wish)).or_else(|| self.moving.take()),
-                Err(NoRoom { message }) => steps.push(Step::Blocked { reason: "NoRoom", message }),
-            }
+            self.leaving.go_on(&next, &seen, &self.nodes, &self.around.changed);
         }
         self.tend_tables(&mut look).await;
         if !cluster.spec.paused {
             self.remove_orphans(&mut look).await;
         }
         self.tell_partitions(&mut look).await;
-        self.tell_cluster(&mut look, &seen, &steps).await;
+        self.tell_cluster(&mut look, Planned { seen: &seen, steps: &steps, removals }).await;
         self.around.metrics.looked(&cluster.name_any(), counts(&look, &seen));
         self.pace = look.pace;
         self.wake.notify_one();
     }
 
-    /// Goes on by itself; what it could not do is planned again.
-    fn begin(&self, wish: Move) -> JoinHandle<()> {
-        let (nodes, wake) = (Arc::clone(&self.nodes), Arc::clone(&self.around.changed));
-        tokio::spawn(async move {
-            let Move { partition, from, to } = wish;
-            tracing::info!(%partition, %from, ?to, "a replica moves");
-            let moved = control::moves::carry_out(&nodes, wish, MOVE_DEADLINE, |step| tracing::debug!(step)).await;
-            if let Err(error) = moved {
-                tracing::warn!(%partition, %from, %error, "a replica has not moved; it is planned again");
-            }
-            wake.notify_one();
-        })
-    }
-
     /// The driver and the control service reach the same nodes that Kubernetes has.
     fn name_everybody(&self, cluster: &Cluster, seen: &Seen) -> Result<(), control::cluster::ClusterError> {
         let addresses: Vec<String> = seen.pods.iter().filter_map(|pod| pod.address.clone()).collect();
-        let known = seen.claims.iter().filter(|claim| !claim.lost).count();
-        self.nodes.set_nodes(&addresses, known.saturating_sub(addresses.len()))?;
+        // Who was never given an identity has nothing to tell: a Pod that no Kubernetes node takes holds nobody up.
+        let known = seen.claims.iter().filter(|claim| !claim.lost && claim.store.is_some());
+        let unreachable = known.filter(|claim| seen.pod(claim.node).is_none_or(|pod| pod.address.is_none()));
+        self.nodes.set_nodes(&addresses, unreachable.count())?;
+        self.nodes.set_closed(seen.leaving());
         self.nodes.set_memds(&build::mem_ds_addresses(cluster, ""))
     }
 
@@ -188,7 +176,7 @@ impl Running {
             let done = look.hands.step(step).await;
             look.note(done);
         }
-        let build::Around { deployments, services, budget } = build::around(look.cluster, seen.whole);
+        let build::Around { deployments, services, budget } = build::around(look.cluster, eviction(seen));
         for service in &services {
             let done = look.hands.ensure(service, &self.around.watched.services).await;
             look.note(done);
@@ -279,7 +267,8 @@ impl Running {
         hindrance: Option<&Hindrance>,
     ) {
         look.hindered += usize::from(hindrance.is_some());
-        let told = Told { observed: &look.observed, hindrance, now: &look.now };
+        let mode = look.cluster.spec.zone_mode;
+        let told = Told { observed: &look.observed, hindrance, mode, now: &look.now };
         let next = status::table(table, given, &told);
         if table.status.as_ref() == Some(&next) {
             return;
@@ -306,7 +295,7 @@ impl Running {
     /// As many as are due; the others are seen to differ by the next look, too.
     async fn tell_partitions(&self, look: &mut Look<'_>) {
         let changed = |partition: Arc<Partition>| {
-            let next = status::partition(&partition, &look.observed, &look.now)?;
+            let next = status::partition(&partition, &look.observed, look.cluster.spec.zone_mode, &look.now)?;
             (partition.status.as_ref() != Some(&next)).then(|| (partition.name_any(), next))
         };
         let mut changed: Vec<_> = self.partitions(look).into_iter().filter_map(changed).collect();
@@ -319,12 +308,13 @@ impl Running {
         }
     }
 
-    async fn tell_cluster(&self, look: &mut Look<'_>, seen: &Seen, steps: &[Step]) {
+    async fn tell_cluster(&self, look: &mut Look<'_>, planned: Planned<'_>) {
+        let Planned { seen, steps, removals } = planned;
         let name = look.cluster.name_any();
         let routers = self.around.watched.deployments.state_filter(|deployment| {
             let labels = deployment.labels();
             labels.get(CLUSTER_LABEL) == Some(&name)
-                && labels.get("app.kubernetes.io/component").is_some_and(|component| component == "router")
+                && labels.get("app.kubernetes.io/component").is_some_and(|component| component == build::ROUTERS)
         });
         let ready = |deployment: &k8s_openapi::api::apps::v1::Deployment| {
             deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0)
@@ -342,6 +332,7 @@ impl Running {
             seen,
             observed: &look.observed,
             steps,
+            removals,
             routers: usize::try_from(routers).unwrap_or(0),
             tables: tables.len(),
             failure: look.failure.as_deref(),
@@ -365,12 +356,9 @@ impl Look<'_> {
     }
 }
 
-/// What moves next, if nothing moves now.
-fn next_move(moving: Option<&JoinHandle<()>>, look: &Look<'_>, seen: &Seen) -> Result<Option<Move>, NoRoom> {
-    if moving.is_some_and(|moving| !moving.is_finished()) {
-        return Ok(None);
-    }
-    moves::next(&observe::places(seen), &look.observed, seen.whole)
+fn eviction(seen: &Seen) -> build::Eviction {
+    let nodes = seen.claims.iter().filter(|claim| claim.store.is_some() && !claim.lost).count();
+    build::Eviction { nodes, whole: seen.whole }
 }
 
 fn counts(look: &Look<'_>, seen: &Seen) -> Counts {

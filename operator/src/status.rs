@@ -9,17 +9,18 @@ use model::{PartitionDescriptor, PartitionId, ReplicaKind, ReplicaRole, TableId}
 use wire::admin::health::State;
 
 use crate::build::ROUTER_PORT;
-use crate::crd::condition::{BLOCKED, DEGRADED, PROGRESSING, READY, Statement, conditions};
+use crate::crd::cluster::ZoneMode;
+use crate::crd::condition::{BLOCKED, DEGRADED, PROGRESSING, READY, SAFE, Statement, conditions};
 use crate::crd::partition::ReplicaStatus;
 use crate::crd::table::TableStatus;
-use crate::crd::{Cluster, ClusterStatus, Partition, PartitionStatus, Table};
+use crate::crd::{Cluster, ClusterStatus, Partition, PartitionStatus, Removal, RemovalPhase, Table};
 use crate::observe::degraded;
 use crate::plan::{Seen, Step};
 use crate::resources::{range, shown};
 use crate::tables::{self, Hindrance, Led};
 
 /// What is said of a Partition, or none where no node has it.
-pub fn partition(object: &Partition, observed: &Observed, now: &Time) -> Option<PartitionStatus> {
+pub fn partition(object: &Partition, observed: &Observed, mode: ZoneMode, now: &Time) -> Option<PartitionStatus> {
     let id = PartitionId(u64::from_str_radix(&object.spec.partition_id, 16).ok()?);
     let before = object.status.clone().unwrap_or_default();
     let Some(reports) = observed.groups.get(&id) else {
@@ -29,8 +30,11 @@ pub fn partition(object: &Partition, observed: &Observed, now: &Time) -> Option<
     let newest = reports.iter().filter_map(|report| report.descriptor.as_ref()).max_by_key(|found| found.epoch)?;
     let leader = reports.iter().find(|report| report.serving);
     let (state, why) = state(leader);
-    let said =
-        vec![statement(READY, leader.is_some(), &state, &why), statement(DEGRADED, state != WHOLE, &state, &why)];
+    let said = vec![
+        statement(READY, leader.is_some(), &state, &why),
+        statement(DEGRADED, state != WHOLE, &state, &why),
+        safe(newest, mode),
+    ];
     Some(PartitionStatus {
         leader: leader.map(|leader| leader.node.to_string()).unwrap_or_default(),
         zones: zones(newest),
@@ -44,6 +48,29 @@ pub fn partition(object: &Partition, observed: &Observed, now: &Time) -> Option<
 }
 
 const WHOLE: &str = "Whole";
+
+/// Whether voters are where one failure takes one of them.
+fn safe(descriptor: &PartitionDescriptor, mode: ZoneMode) -> Statement {
+    let voters = || descriptor.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter);
+    let zones: BTreeSet<&str> = voters().map(|replica| replica.zone.0.as_str()).collect();
+    if mode == ZoneMode::Labelled && zones.len() < voters().count() {
+        return statement(SAFE, false, "ZoneShared", "two of its voters are in one zone: one failure may take both");
+    }
+    zones_are_safe(mode)
+}
+
+/// Said of everything alike.
+fn zones_are_safe(mode: ZoneMode) -> Statement {
+    match mode {
+        ZoneMode::Labelled => statement(SAFE, true, "LabelledZones", "a failure of one zone takes one copy"),
+        ZoneMode::Simulated => statement(
+            SAFE,
+            false,
+            "SimulatedZones",
+            "zones are names only (spec.zoneMode of the Cluster): one failure may take every copy; nothing that matters belongs here",
+        ),
+    }
+}
 
 fn state(leader: Option<&ReplicaReport>) -> (String, String) {
     let Some(leader) = leader else {
@@ -95,7 +122,8 @@ pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told
     let led = given.map(|given| led(given.id, told.observed)).unwrap_or_default();
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
-    let said = tables::statements(given, led, told.hindrance);
+    let mut said = tables::statements(given, led, told.hindrance);
+    said.push(zones_are_safe(told.mode));
     TableStatus {
         observed_generation: generation,
         table_status: given.map(|given| shown(given.status).to_owned()).unwrap_or_default(),
@@ -109,6 +137,7 @@ pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told
 pub struct Told<'a> {
     pub observed: &'a Observed,
     pub hindrance: Option<&'a Hindrance>,
+    pub mode: ZoneMode,
     pub now: &'a Time,
 }
 
@@ -129,6 +158,7 @@ pub struct ClusterTold<'a> {
     pub seen: &'a Seen,
     pub observed: &'a Observed,
     pub steps: &'a [Step],
+    pub removals: Vec<Removal>,
     /// Routers that are ready.
     pub routers: usize,
     pub tables: usize,
@@ -153,6 +183,7 @@ pub fn cluster(object: &Cluster, told: &ClusterTold<'_>) -> ClusterStatus {
         retained_tables: retained(told.observed),
         endpoint: format!("http://{}.{namespace}.svc:{ROUTER_PORT}", object.name_any()),
         conditions: conditions(&before.conditions, cluster_statements(object, told), generation, told.now),
+        removals: told.removals.clone(),
     }
 }
 
@@ -182,17 +213,20 @@ fn cluster_statements(object: &Cluster, told: &ClusterTold<'_>) -> Vec<Statement
         | Step::MarkLost { .. }
         | Step::Leave { .. }
         | Step::Stay { .. }
-        | Step::DeleteClaim { .. } => None,
+        | Step::DeleteClaim { .. }
+        | Step::GrowClaim { .. }
+        | Step::RemoveFleet { .. } => None,
     });
     let blocked = blocked.or_else(|| told.failure.map(|failure| ("Failed", failure.to_owned())));
     let counts = format!("{ready} of {wished} nodes and {} routers are ready", told.routers);
     let (reason, message) = match &blocked {
         _ if object.spec.paused => ("Paused", "spec.paused is set: nothing is changed".to_owned()),
         Some((reason, message)) => (*reason, message.clone()),
+        None if up && !told.removals.is_empty() => ("NodesLeave", format!("{counts}; {}", leave(&told.removals))),
         None if up => ("AllReady", counts),
         None => ("Starting", counts),
     };
-    let moves = !object.spec.paused && (!told.steps.is_empty() || !up);
+    let moves = !object.spec.paused && (!told.steps.is_empty() || !told.removals.is_empty() || !up);
     let weak_message =
         format!("{weak} of {} partitions have no leader, or could not lose a node", told.observed.groups.len());
     vec![
@@ -200,7 +234,18 @@ fn cluster_statements(object: &Cluster, told: &ClusterTold<'_>) -> Vec<Statement
         statement(PROGRESSING, moves && blocked.is_none(), reason, &message),
         statement(DEGRADED, weak > 0, if weak > 0 { "WeakPartitions" } else { "AllWhole" }, &weak_message),
         statement(BLOCKED, blocked.is_some(), reason, &message),
+        zones_are_safe(object.spec.zone_mode),
     ]
+}
+
+/// Of those that go the first one that is under way; all of them are in the status beside.
+fn leave(removals: &[Removal]) -> String {
+    let under_way = removals.iter().find(|removal| removal.phase != RemovalPhase::Waiting).or_else(|| removals.first());
+    let told = under_way.map(|removal| format!("node {}: {}", removal.node, removal.message)).unwrap_or_default();
+    match removals.len() {
+        1 => told,
+        more => format!("{more} nodes go; {told}"),
+    }
 }
 
 fn statement(kind: &'static str, holds: bool, reason: &str, message: &str) -> Statement {
@@ -252,29 +297,51 @@ mod tests {
 
     #[test]
     fn a_partition_tells_who_leads_where_and_how_whole_it_is() {
-        let said = partition(&object(), &observed(State::Whole), &at(1)).unwrap();
+        let said = partition(&object(), &observed(State::Whole), ZoneMode::Labelled, &at(1)).unwrap();
         assert_eq!((said.state.as_str(), said.leader.as_str()), ("Whole", "0000000000000002"));
         assert_eq!((said.zones.as_str(), said.epoch, said.range.start.as_str()), ("a,b,c", 5, "07"));
-        let said = partition(&object(), &observed(State::StoodIn), &at(1)).unwrap();
+        let said = partition(&object(), &observed(State::StoodIn), ZoneMode::Labelled, &at(1)).unwrap();
         assert_eq!((said.state.as_str(), said.why.as_str()), ("StoodIn", "so"));
-        assert_eq!(said.conditions.iter().map(|c| c.status.as_str()).collect::<Vec<_>>(), ["True", "True"]);
+        assert_eq!(said.conditions.iter().map(|c| c.status.as_str()).collect::<Vec<_>>(), ["True", "True", "True"]);
     }
 
     #[test]
     fn a_condition_keeps_its_time_as_long_as_it_holds() {
         let mut object = object();
-        object.status = partition(&object, &observed(State::Whole), &at(1));
-        let later = partition(&object, &observed(State::Missing), &at(2)).unwrap();
+        object.status = partition(&object, &observed(State::Whole), ZoneMode::Labelled, &at(1));
+        let later = partition(&object, &observed(State::Missing), ZoneMode::Labelled, &at(2)).unwrap();
         let times: Vec<_> = later.conditions.iter().map(|condition| condition.last_transition_time.clone()).collect();
-        assert_eq!(times, [at(1), at(2)]);
-        assert_eq!(partition(&object, &observed(State::Whole), &at(3)), object.status);
+        assert_eq!(times, [at(1), at(2), at(1)]);
+        assert_eq!(partition(&object, &observed(State::Whole), ZoneMode::Labelled, &at(3)), object.status);
     }
 
     #[test]
     fn what_is_not_seen_stays_as_it_was_seen() {
         let mut object = object();
-        object.status = partition(&object, &observed(State::Whole), &at(1));
-        let unseen = partition(&object, &Observed::default(), &at(2)).unwrap();
+        object.status = partition(&object, &observed(State::Whole), ZoneMode::Labelled, &at(1));
+        let unseen = partition(&object, &Observed::default(), ZoneMode::Labelled, &at(2)).unwrap();
         assert_eq!((unseen.state.as_str(), unseen.leader.as_str(), unseen.epoch), ("Unknown", "", 5));
+    }
+
+    fn is_safe(of: &[crate::crd::Condition]) -> (String, String) {
+        let found = of.iter().find(|condition| condition.kind == SAFE).unwrap();
+        (found.status.clone(), found.reason.clone())
+    }
+
+    #[test]
+    fn whatever_stands_in_simulated_zones_is_called_unsafe() {
+        let told = |mode| partition(&object(), &observed(State::Whole), mode, &at(1)).unwrap().conditions;
+        let (yes, no) = ("True".to_owned(), "False".to_owned());
+        assert_eq!(is_safe(&told(ZoneMode::Labelled)), (yes, "LabelledZones".to_owned()));
+        assert_eq!(is_safe(&told(ZoneMode::Simulated)), (no.clone(), "SimulatedZones".to_owned()));
+        let descriptor = model::TableDescriptor::wish("music", model::KeySchema::simple("artist", model::KeyType::S));
+        let object = Table::new("music", crate::wish::spec("trv", &descriptor));
+        let observed = Observed::default();
+        let told = Told { observed: &observed, hindrance: None, mode: ZoneMode::Simulated, now: &at(1) };
+        assert_eq!(is_safe(&table(&object, None, &told).conditions), (no.clone(), "SimulatedZones".to_owned()));
+        let mut shared = super::tests::descriptor();
+        shared.replicas[1].zone = shared.replicas[0].zone.clone();
+        let said = safe(&shared, ZoneMode::Labelled);
+        assert_eq!((said.holds, said.reason.as_str()), (false, "ZoneShared"));
     }
 }

@@ -5,11 +5,10 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use super::{
-    CONTROL_PORT, MEMDS_PORT, METRICS_PORT, Process, ROUTER_PORT, container, labels, marked, mem_ds_addresses, owner,
-    pod_security, resources, zone_name,
+    CONTROL_PORT, MEMDS_PORT, METRICS_PORT, Process, ROUTER_PORT, container, labels, marked, mem_ds_addresses,
+    node_selector, owner, pod_security, resources, zone_name,
 };
 use crate::crd::Cluster;
-use crate::names::ZONE_TOPOLOGY;
 
 /// The credentials' key in their Secret, and the folder where it is mounted.
 const CREDENTIALS: &str = "credentials";
@@ -99,7 +98,7 @@ fn deployment(cluster: &Cluster, fleet: Fleet<'_>) -> Deployment {
                     "automountServiceAccountToken": false,
                     "enableServiceLinks": false,
                     "securityContext": pod_security(),
-                    "nodeSelector": { ZONE_TOPOLOGY: zone },
+                    "nodeSelector": node_selector(cluster, zone),
                     "terminationGracePeriodSeconds": 30,
                     "containers": [container],
                     "volumes": volumes,

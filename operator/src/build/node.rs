@@ -7,11 +7,12 @@ use model::NodeId;
 use serde_json::{Value, json};
 
 use super::{
-    CONTENT, METRICS_PORT, NODE_PORT, Process, container, hash, labels, mem_ds_addresses, owner, parsed, pod_security,
-    resources,
+    CONTENT, METRICS_PORT, NODE_PORT, Process, container, hash, labels, mem_ds_addresses, node_selector, owner, parsed,
+    pod_security, resources,
 };
 use crate::crd::Cluster;
-use crate::names::{self, NODE_LABEL, ZONE_TOPOLOGY};
+use crate::crd::cluster::ZoneMode;
+use crate::names::{self, NODE_LABEL};
 
 const MEMORY_LIMIT: &str = "2Gi";
 /// The smallest cache that a node is given.
@@ -71,7 +72,7 @@ fn spec(cluster: &Cluster, zone: &str, claim: &str) -> Value {
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "securityContext": pod_security(),
-        "nodeSelector": { ZONE_TOPOLOGY: zone },
+        "nodeSelector": node_selector(cluster, zone),
         "affinity": affinity(cluster),
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "containers": [container],
@@ -79,12 +80,13 @@ fn spec(cluster: &Cluster, zone: &str, claim: &str) -> Value {
     })
 }
 
-/// Two nodes of one cluster never share a Kubernetes node, unless that was asked for.
+/// Two nodes of one cluster never share a Kubernetes node, unless that was asked for, or there may be only one.
 fn affinity(cluster: &Cluster) -> Value {
     let mut others = labels(cluster, "node", None);
     others.retain(|key, _| key != "app.kubernetes.io/name");
     let term = json!({ "labelSelector": { "matchLabels": others }, "topologyKey": "kubernetes.io/hostname" });
-    let rule = if cluster.spec.node.share_kubernetes_nodes {
+    let may_share = cluster.spec.node.share_kubernetes_nodes || cluster.spec.zone_mode == ZoneMode::Simulated;
+    let rule = if may_share {
         json!({ "preferredDuringSchedulingIgnoredDuringExecution": [{ "weight": 100, "podAffinityTerm": term }] })
     } else {
         json!({ "requiredDuringSchedulingIgnoredDuringExecution": [term] })

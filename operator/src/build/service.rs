@@ -5,7 +5,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use super::{CONTROL_PORT, MEMDS_PORT, NODE_PORT, ROUTER_PORT, labels, marked, owner, zone_name};
+use super::{CONTROL_PORT, Eviction, MEMDS_PORT, NODE_PORT, ROUTER_PORT, labels, marked, owner, zone_name};
 use crate::crd::Cluster;
 use crate::crd::cluster::ServiceKind;
 use crate::names::CLUSTER_LABEL;
@@ -55,8 +55,8 @@ pub fn control(cluster: &Cluster) -> Service {
 }
 
 /// One node may go while every partition can lose one; none while one cannot.
-pub fn budget(cluster: &Cluster, whole: bool) -> PodDisruptionBudget {
-    let nodes: u32 = cluster.spec.zones.iter().map(|zone| zone.nodes).sum();
+pub fn budget(cluster: &Cluster, eviction: Eviction) -> PodDisruptionBudget {
+    let Eviction { nodes, whole } = eviction;
     let least = if whole { nodes.saturating_sub(1) } else { nodes };
     let mut selector = labels(cluster, "node", None);
     selector.retain(|key, _| key == CLUSTER_LABEL || key.ends_with("component"));

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
+use super::removal::Removal;
 
 /// One Trivet: storage nodes in three or more zones, routers that speak DynamoDB's API, MemDS servers that know which partition is
 /// where.
@@ -27,6 +28,7 @@ use super::condition::Condition;
     printcolumn(name = "Tables", type_ = "integer", json_path = ".status.tables"),
     printcolumn(name = "Partitions", type_ = "integer", json_path = ".status.partitions"),
     printcolumn(name = "Degraded", type_ = "integer", json_path = ".status.degradedPartitions"),
+    printcolumn(name = "Safe", type_ = "string", json_path = ".status.conditions[?(@.type=='Safe')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("size(self.metadata.name) <= 30").message("a Cluster's name has at most 30 characters: the names of its Pods and Services begin with it")
@@ -39,14 +41,19 @@ pub struct ClusterSpec {
     /// When Kubernetes fetches the image: IfNotPresent, Always or Never. Default: IfNotPresent.
     #[serde(default)]
     pub image_pull_policy: ImagePullPolicy,
-    /// The zones that replicas are spread over: three or more, no two of one name. Each partition has one replica in each of three.
+    /// The zones that replicas are spread over: three or more, no two of one name. Each partition has one replica in each of three. The nodes of
+    /// a zone that is taken away go when their replicas are in the others.
     #[x_kube(
         validation = Rule::new("size(self) >= 3").message("a partition has replicas in three zones: name three zones or more"),
         validation = Rule::new("self.all(zone, self.exists_one(other, other.name == zone.name))").message("no two zones have one name"),
-        validation = Rule::new("oldSelf.all(zone, self.exists(other, other.name == zone.name))").message("a zone cannot be taken away yet: its replicas would first have to be moved to another"),
     )]
     #[schemars(length(max = 9))]
     pub zones: Vec<ZoneSpec>,
+    /// Labelled: a zone is where Kubernetes nodes carry its name. Simulated: zones are names only, for a first look on a single machine;
+    /// one failure may take every copy, and every status says that it is not safe. Default: Labelled.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("zoneMode never changes: nodes would have to be placed anew; make another Cluster"))]
+    pub zone_mode: ZoneMode,
     /// Each node's disk.
     pub storage: StorageSpec,
     /// Processors and memory of each node. The caches follow the memory limit: half of it. Default: 500m and 1Gi, limited to 2Gi.
@@ -71,6 +78,14 @@ pub struct ClusterSpec {
     /// Whether the operator changes nothing of this cluster; it goes on to report. Default: false.
     #[serde(default)]
     pub paused: bool,
+}
+
+/// What a zone is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ZoneMode {
+    #[default]
+    Labelled,
+    Simulated,
 }
 
 /// When an image is fetched.
@@ -110,6 +125,11 @@ pub struct StorageSpec {
         validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) >= 0").message("storage never shrinks"),
     )]
     pub size: Quantity,
+    /// How long a volume that cannot be used is waited for, in seconds, 30 or more, before another node takes its node's place: its
+    /// Kubernetes node is gone, its claim has lost it, or it cannot be mounted. Default: 900.
+    #[serde(default = "default_lost_after")]
+    #[schemars(range(min = 30, max = 86_400))]
+    pub lost_after_seconds: u32,
 }
 
 /// What each node gets.
@@ -207,9 +227,12 @@ pub struct ClusterStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default)]
     pub observed_generation: i64,
-    /// Ready, Progressing, Degraded, Blocked.
+    /// Ready, Progressing, Degraded, Blocked, Safe.
     #[serde(default)]
     pub conditions: Vec<Condition>,
+    /// Nodes that go, or are about to.
+    #[serde(default)]
+    pub removals: Vec<Removal>,
     /// Nodes that serve, of those that are wished: `3/3`.
     #[serde(default)]
     pub nodes: String,
@@ -241,6 +264,10 @@ fn default_partitions() -> u32 {
 
 fn default_nodes() -> u32 {
     1
+}
+
+fn default_lost_after() -> u32 {
+    900
 }
 
 fn default_replace_after() -> u32 {

@@ -1,6 +1,7 @@
 //! What a real API server makes of our resources: what it refuses, with which sentence, and what it fills in.
 #![expect(clippy::unwrap_used, reason = "a test says by panicking")]
 
+mod ground;
 mod people;
 mod refusals;
 mod server;
@@ -18,6 +19,7 @@ async fn what_the_api_server_makes_of_our_resources() {
     refusals::good_objects_are_taken_with_their_defaults(&server.client).await;
     refusals::bad_objects_are_refused_with_a_sentence(&server.client).await;
     refusals::what_never_changes_is_kept(&server.client).await;
+    ground::what_volumes_and_kubernetes_nodes_are_in_is_seen(&server.client).await;
     tables::a_table_is_written_read_and_removed(&server.client).await;
     tables::the_slower_of_two_writers_is_refused(&server.client).await;
     tables::an_edit_of_the_spec_outlives_a_change_of_status(&server.client).await;

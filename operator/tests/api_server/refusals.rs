@@ -2,6 +2,7 @@
 
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use operator::crd::cluster::ZoneMode;
 use operator::crd::{Cluster, Table};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -67,6 +68,7 @@ pub async fn good_objects_are_taken_with_their_defaults(client: &Client) {
     let taken: Cluster = typed(client, &cluster()).await;
     assert_eq!(taken.spec.zones.iter().map(|zone| zone.nodes).collect::<Vec<_>>(), [1, 2, 1]);
     assert_eq!((taken.spec.region.as_str(), taken.spec.node.replace_after_seconds), ("us-east-1", 600));
+    assert_eq!((taken.spec.zone_mode, taken.spec.storage.lost_after_seconds), (ZoneMode::Labelled, 900));
     let taken: Table = typed(client, &table()).await;
     assert_eq!(taken.spec.billing_mode, operator::crd::table::BillingMode::PayPerRequest);
     assert_eq!(taken.spec.deletion_policy, operator::crd::table::DeletionPolicy::Retain);
@@ -83,6 +85,8 @@ pub async fn bad_objects_are_refused_with_a_sentence(client: &Client) {
         (with(cluster.clone(), "/spec/zones/0", zone("A")), "lower case letters"),
         (with(cluster.clone(), "/spec/zones/0", json!({ "name": "a", "nodes": 0 })), "greater than or equal to 1"),
         (with(cluster.clone(), "/spec/storage/size", json!("1Gi")), "at least 2Gi"),
+        (with(cluster.clone(), "/spec/storage/lostAfterSeconds", json!(5)), "greater than or equal to 30"),
+        (with(cluster.clone(), "/spec/zoneMode", json!("Imagined")), "Unsupported value"),
         (with(cluster.clone(), "/spec/image", json!("")), "name an image"),
         (with(cluster.clone(), "/spec/defaultPartitions", json!(2000)), "less than or equal to 1024"),
         (with(cluster.clone(), "/spec/credentialsSecret", Value::Null), "credentialsSecret: Required"),
@@ -136,10 +140,8 @@ pub async fn what_never_changes_is_kept(client: &Client) {
     };
     for (spec, sentence) in [
         (json!({ "storage": { "size": "9Gi" } }), "storage never shrinks"),
-        (
-            json!({ "zones": [{ "name": "zone-a" }, { "name": "zone-b", "nodes": 2 }, { "name": "zone-d" }] }),
-            "cannot be taken away yet",
-        ),
+        (json!({ "zones": [{ "name": "zone-a" }, { "name": "zone-b", "nodes": 2 }] }), "name three zones or more"),
+        (json!({ "zoneMode": "Simulated" }), "zoneMode never changes"),
     ] {
         let patch = Patch::Merge(json!({ "spec": spec }));
         refused(clusters.patch("trv", &PatchParams::default(), &patch).await.map(drop), sentence);
@@ -154,6 +156,10 @@ pub async fn what_never_changes_is_kept(client: &Client) {
         let patch = Patch::Merge(json!({ "spec": spec }));
         refused(tables.patch("music", &PatchParams::default(), &patch).await.map(drop), sentence);
     }
-    let grown = Patch::Merge(json!({ "spec": { "storage": { "size": "20Gi" } } }));
-    clusters.patch("trv", &PatchParams::default(), &grown).await.unwrap();
+    let other_zones =
+        [("zone-a", 1), ("zone-b", 2), ("zone-d", 1)].map(|(name, nodes)| json!({ "name": name, "nodes": nodes }));
+    for allowed in [json!({ "storage": { "size": "20Gi" } }), json!({ "zones": other_zones })] {
+        let patch = Patch::Merge(json!({ "spec": allowed }));
+        clusters.patch("trv", &PatchParams::default(), &patch).await.unwrap();
+    }
 }

@@ -1,0 +1,516 @@
+//! A small world for the planner: Kubernetes nodes that die and come back, people who change their minds, leaders that repair. Whatever
+//! happens, no claim goes that a group needs, nobody gets two replacements, and in the end everything is as wished.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use control::plan::{Observed, ReplicaReport};
+use model::{KeyRange, NodeId, PartitionDescriptor, PartitionId, TableId};
+
+use super::{Answer, Claim, Machine, Missing, Pod, Seen, Step, Storage, Trouble, Why, Zone, plan};
+use crate::moves::{self, Deed, Next};
+use crate::observe::{Troubles, needed, places};
+
+const ZONES: [&str; 4] = ["a", "b", "c", "d"];
+const PARTITIONS: u64 = 4;
+const LOST_AFTER_S: i64 = 900;
+const LOOK_S: i64 = 100;
+/// What is away for longer is rebuilt elsewhere.
+const REPAIR_S: i64 = 300;
+/// Enough for every move, repair and wait of a world.
+const LOOKS_TO_SETTLE: usize = 400;
+/// What is as wished for so long stays so.
+const CALM_LOOKS: usize = 5;
+
+#[derive(Clone, Debug)]
+struct Host {
+    machine: Machine,
+    /// Its Node object is there.
+    there: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Disk {
+    claim: Claim,
+    host: Option<String>,
+    /// It has the identity of its claim.
+    formatted: bool,
+    mounts: bool,
+    away_s: i64,
+}
+
+struct World {
+    now_s: i64,
+    wished: BTreeMap<&'static str, usize>,
+    hosts: Vec<Host>,
+    disks: BTreeMap<NodeId, Disk>,
+    /// Node → the Kubernetes node that it is placed on.
+    pods: BTreeMap<NodeId, Option<String>>,
+    groups: Vec<PartitionDescriptor>,
+    handed_over: BTreeSet<NodeId>,
+    troubles: Troubles,
+    next_id: u64,
+    created: usize,
+    /// How many claims there may have been: wished ever, and one for each that went.
+    entitled: usize,
+    going: BTreeSet<NodeId>,
+}
+
+impl World {
+    fn new() -> World {
+        let wished = ZONES[..3].iter().map(|zone| (*zone, 1)).collect();
+        let mut world = World {
+            now_s: 0,
+            wished,
+            hosts: Vec::new(),
+            disks: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            groups: Vec::new(),
+            handed_over: BTreeSet::new(),
+            troubles: Troubles::default(),
+            next_id: 0,
+            created: 0,
+            entitled: 3,
+            going: BTreeSet::new(),
+        };
+        for zone in ZONES.into_iter().chain(ZONES) {
+            world.add_host(zone);
+        }
+        world.settle();
+        let nodes: Vec<(NodeId, model::Zone)> =
+            world.disks.values().map(|disk| (disk.claim.node, model::Zone(disk.claim.zone.clone()))).collect();
+        let birth = |id| PartitionDescriptor::birth(PartitionId(id), TableId(1), KeyRange::ALL, nodes.clone());
+        world.groups = (1..=PARTITIONS).map(birth).collect();
+        world
+    }
+
+    fn add_host(&mut self, zone: &str) {
+        let name = format!("host-{}", self.hosts.len());
+        let machine = Machine { name, zone: Some(zone.to_owned()), ready: true, ..Machine::default() };
+        self.hosts.push(Host { machine, there: true });
+    }
+
+    fn host(&self, name: &str) -> Option<&Machine> {
+        self.hosts.iter().find(|host| host.there && host.machine.name == name).map(|host| &host.machine)
+    }
+
+    fn runs(&self, node: NodeId) -> bool {
+        let placed = self.pods.get(&node).and_then(Option::as_ref).and_then(|host| self.host(host));
+        let mounts = self.disks.get(&node).is_some_and(|disk| disk.mounts);
+        placed.is_some_and(|host| host.ready) && mounts
+    }
+
+    fn is_up(&self, node: NodeId) -> bool {
+        self.runs(node) && self.disks.get(&node).is_some_and(|disk| disk.formatted && disk.claim.store.is_some())
+    }
+
+    fn members_up(&self, group: &PartitionDescriptor, but: Option<NodeId>) -> usize {
+        group.replicas.iter().filter(|replica| Some(replica.node) != but && self.is_up(replica.node)).count()
+    }
+
+    /// Every group has a majority without this one.
+    fn can_lose(&self, node: Option<NodeId>) -> bool {
+        self.groups.iter().all(|group| self.members_up(group, node) >= 2)
+    }
+
+    fn names(&self, node: NodeId) -> bool {
+        self.groups.iter().any(|group| group.on_node(node).is_some())
+    }
+
+    /// As `observe` would have it.
+    fn seen(&mut self) -> (Seen, Observed) {
+        let mut observed = Observed::default();
+        for disk in self.disks.values().filter(|disk| self.is_up(disk.claim.node)) {
+            observed.reached.insert(disk.claim.node);
+        }
+        for group in &self.groups {
+            let mut up = group.replicas.iter().filter(|replica| self.is_up(replica.node)).peekable();
+            let leads = up.peek().filter(|_| self.members_up(group, None) >= 2).map(|replica| replica.node);
+            let report = |node| ReplicaReport {
+                node,
+                descriptor: Some(group.clone()),
+                table: None,
+                serving: Some(node) == leads,
+                health: None,
+            };
+            observed.groups.insert(group.id, up.map(|replica| report(replica.node)).collect());
+        }
+        let may_have = || self.disks.values().filter(|disk| !disk.claim.lost && disk.claim.store.is_some());
+        let silent: BTreeSet<NodeId> =
+            may_have().map(|disk| disk.claim.node).filter(|node| !observed.reached.contains(node)).collect();
+        let answers = self.disks.values().filter(|disk| self.runs(disk.claim.node)).map(|disk| self.answer(disk));
+        let answers: Vec<Answer> = answers.collect();
+        observed.complete = silent.is_empty();
+        let mut replicas: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for replica in self.groups.iter().flat_map(|group| &group.replicas) {
+            *replicas.entry(replica.node).or_default() += 1;
+        }
+        let mut seen = Seen {
+            now_s: self.now_s,
+            zones: self.wished.iter().map(|(name, nodes)| wish(name, *nodes)).collect(),
+            storage: Storage { size: "10".to_owned(), bytes: Some(10), lost_after_s: LOST_AFTER_S },
+            claims: self.disks.values().map(|disk| self.claim(disk)).collect(),
+            pods: self.pods.iter().map(|(node, host)| self.pod(*node, host.clone())).collect(),
+            machines: self.hosts.iter().filter(|host| host.there).map(|host| host.machine.clone()).collect(),
+            answers,
+            replicas,
+            silent,
+            whole: observed.complete && self.groups.iter().all(|group| self.members_up(group, None) == 3),
+            needed: needed(&observed),
+            ..Seen::default()
+        };
+        self.troubles.follow(&mut seen.claims, self.now_s);
+        (seen, observed)
+    }
+
+    fn claim(&self, disk: &Disk) -> Claim {
+        let placed = self.pods.get(&disk.claim.node).cloned().flatten();
+        let drained = disk
+            .host
+            .iter()
+            .chain(&placed)
+            .find(|name| self.host(name).is_some_and(|machine| machine.drain && machine.cordoned));
+        let what = match &disk.host {
+            Some(host) if self.host(host).is_none() => Some(Trouble::MachineGone(host.clone())),
+            Some(host) if !disk.mounts && placed.is_some() && self.host(host).is_some_and(|host| host.ready) => {
+                Some(Trouble::Unmountable("no such folder".to_owned()))
+            }
+            Some(_) | None => None,
+        };
+        let missing = what.filter(|_| !disk.claim.lost).map(|what| Missing { what, since_s: 0 });
+        Claim { drained: drained.cloned(), missing, ..disk.claim.clone() }
+    }
+
+    fn pod(&self, node: NodeId, host: Option<String>) -> Pod {
+        let runs = self.runs(node);
+        Pod {
+            node,
+            name: node.to_string(),
+            unschedulable: host.is_none().then(|| "full".to_owned()),
+            machine: host,
+            address: runs.then(|| node.to_string()),
+            ready: self.is_up(node),
+            deleting: false,
+            ended: false,
+            content: "content".to_owned(),
+        }
+    }
+
+    fn answer(&self, disk: &Disk) -> Answer {
+        let node = disk.claim.node;
+        let id = if disk.formatted { node } else { NodeId(0) };
+        // A disk that was wiped has drawn another number.
+        let store = if disk.formatted || disk.claim.store.is_none() { node.0 } else { node.0 + self.wipes(disk) };
+        Answer { address: node.to_string(), node: id, store, ready: self.is_up(node) }
+    }
+
+    fn wipes(&self, disk: &Disk) -> u64 {
+        u64::from(self.names(disk.claim.node)) << 32
+    }
+
+    fn look(&mut self) {
+        self.now_s += LOOK_S;
+        self.repair();
+        self.schedule();
+        let (seen, observed) = self.seen();
+        self.count(&seen);
+        let mut next_id = self.next_id;
+        let steps = plan(&seen, || {
+            next_id += 1;
+            NodeId(next_id)
+        });
+        self.next_id = next_id;
+        for step in steps {
+            self.apply(step);
+        }
+        let leaving = seen.leaving();
+        self.handed_over.retain(|node| leaving.contains(node));
+        let next = moves::next(&places(&seen), &observed, seen.whole, &self.handed_over);
+        self.move_on(next);
+        self.bounded();
+    }
+
+    /// Who goes may have one replacement, each time that it goes.
+    fn count(&mut self, seen: &Seen) {
+        let goes = |claim: &&Claim| matches!(seen.why(claim), Some(Why::VolumeLost | Why::ClaimDeleted | Why::Drained));
+        let going: BTreeSet<NodeId> = seen.claims.iter().filter(goes).map(|claim| claim.node).collect();
+        self.entitled += going.difference(&self.going).count();
+        self.going = going;
+    }
+
+    fn apply(&mut self, step: Step) {
+        match step {
+            Step::CreateClaim { zone, node } => {
+                let claim = Claim { store: None, ..super::tests::claim(node.0, &zone) };
+                self.disks.insert(node, Disk { claim, host: None, formatted: false, mounts: true, away_s: 0 });
+                self.created += 1;
+            }
+            Step::CreatePod { node, .. } => drop(self.pods.insert(node, None)),
+            Step::DeletePod { name, .. } => {
+                let node = NodeId(u64::from_str_radix(&name, 16).unwrap());
+                let lost = self.disks[&node].claim.lost;
+                assert!(lost || !self.names(node), "the Pod of {node} is deleted, and groups need it");
+                self.pods.remove(&node);
+            }
+            Step::RecordStore { node, store } => self.disk(node).claim.store = Some(store),
+            Step::Format { node, store, .. } => {
+                assert!(!self.names(node), "{node} is formatted, and groups know it");
+                let disk = self.disk(node);
+                assert_eq!(disk.claim.store, Some(store));
+                disk.formatted = true;
+            }
+            Step::MarkLost { node, .. } => {
+                assert!(self.can_lose(Some(node)), "{node} is given up, and a group needs it");
+                self.disk(node).claim.lost = true;
+            }
+            Step::Leave { node } => self.disk(node).claim.surplus = true,
+            Step::Stay { node } => self.disk(node).claim.surplus = false,
+            Step::DeleteClaim { node } => {
+                assert!(!self.names(node), "the claim of {node} is deleted, and a group names it");
+                self.disks.remove(&node);
+            }
+            Step::Blocked { .. } | Step::RemoveFleet { .. } => {}
+            Step::GrowClaim { .. } => panic!("nobody wished it: {step:?}"),
+        }
+    }
+
+    fn disk(&mut self, node: NodeId) -> &mut Disk {
+        self.disks.get_mut(&node).unwrap()
+    }
+
+    fn move_on(&mut self, next: Next) {
+        match next.deed {
+            None => {}
+            Some(Deed::HandOver(node)) => drop(self.handed_over.insert(node)),
+            Some(Deed::Move(wish)) => {
+                let to = wish.to.unwrap();
+                assert!(self.is_up(to) && self.can_lose(None), "{wish:?} in bad times");
+                self.replace(wish.partition, wish.from, to);
+            }
+        }
+    }
+
+    fn replace(&mut self, partition: PartitionId, from: NodeId, to: NodeId) {
+        let zone = self.disks[&to].claim.zone.clone();
+        let group = self.groups.iter_mut().find(|group| group.id == partition).unwrap();
+        let replica = group.replicas.iter_mut().find(|replica| replica.node == from).unwrap();
+        (replica.node, replica.zone) = (to, model::Zone(zone));
+        let zones: BTreeSet<_> = group.replicas.iter().map(|replica| replica.zone.clone()).collect();
+        assert_eq!(zones.len(), 3, "two of {group:?} in one zone");
+    }
+
+    /// As leaders do: what is away for too long is rebuilt in its zone.
+    fn repair(&mut self) {
+        let up: Vec<NodeId> = self.disks.keys().copied().filter(|node| self.is_up(*node)).collect();
+        for (node, disk) in &mut self.disks {
+            disk.away_s = if up.contains(node) { 0 } else { disk.away_s + LOOK_S };
+        }
+        let mut wishes = Vec::new();
+        for group in self.groups.iter().filter(|group| self.members_up(group, None) == 2) {
+            let away = group.replicas.iter().find(|replica| !up.contains(&replica.node)).unwrap();
+            let long = self.disks.get(&away.node).is_none_or(|disk| disk.away_s > REPAIR_S);
+            let zone = |node: &NodeId| &self.disks[node].claim.zone;
+            let covered = |node: &NodeId| group.replicas.iter().any(|replica| replica.zone.0 == *zone(node));
+            let in_zone = up.iter().find(|node| *zone(node) == away.zone.0);
+            let heir = in_zone.or_else(|| up.iter().find(|node| !covered(node)));
+            if let Some(heir) = heir.filter(|_| long) {
+                wishes.push((group.id, away.node, *heir));
+            }
+        }
+        for (partition, from, to) in wishes {
+            self.replace(partition, from, to);
+        }
+    }
+
+    /// As Kubernetes does: Pods of a Kubernetes node that is gone go, and Pods are placed, one on each.
+    fn schedule(&mut self) {
+        let gone: Vec<NodeId> = self
+            .pods
+            .iter()
+            .filter(|(_, host)| host.as_ref().is_some_and(|host| self.host(host).is_none()))
+            .map(|(node, _)| *node)
+            .collect();
+        for node in gone {
+            self.pods.remove(&node);
+        }
+        let pods = &self.pods;
+        self.disks.retain(|node, disk| !disk.claim.deleting || pods.contains_key(node));
+        let waiting: Vec<NodeId> = self.pods.iter().filter(|(_, host)| host.is_none()).map(|(node, _)| *node).collect();
+        for node in waiting {
+            let Some(disk) = self.disks.get(&node) else { continue };
+            let taken: BTreeSet<&String> = self.pods.values().flatten().collect();
+            let free = self.hosts.iter().filter(|host| host.there && host.machine.ready && !host.machine.cordoned);
+            let fits = free.filter(|host| host.machine.zone.as_ref() == Some(&disk.claim.zone));
+            let mut fits = fits.filter(|host| disk.host.as_ref().is_none_or(|bound| *bound == host.machine.name));
+            let found = fits.find(|host| !taken.contains(&host.machine.name)).map(|host| host.machine.name.clone());
+            if let Some(found) = found {
+                self.pods.insert(node, Some(found.clone()));
+                self.disk(node).host = Some(found);
+            }
+        }
+    }
+
+    fn bounded(&self) {
+        assert!(
+            self.created <= self.entitled,
+            "{} claims were made, {} are accounted for",
+            self.created,
+            self.entitled
+        );
+    }
+
+    fn settle(&mut self) {
+        let mut calm = 0;
+        for _ in 0..LOOKS_TO_SETTLE {
+            self.look();
+            calm = if self.is_as_wished().is_ok() { calm + 1 } else { 0 };
+            if calm == CALM_LOOKS {
+                return;
+            }
+        }
+    }
+
+    /// What the planner would say of it.
+    fn told(&mut self) -> String {
+        let (seen, observed) = self.seen();
+        let next = moves::next(&places(&seen), &observed, seen.whole, &self.handed_over);
+        let steps = plan(&seen, || NodeId(u64::MAX));
+        format!("silent {:?}, replicas {:?}, steps {steps:?}, next {next:?}", seen.silent, seen.replicas)
+    }
+
+    /// Something happens to somebody.
+    fn happen(&mut self, what: u8, whom: usize) {
+        let count = self.hosts.len();
+        let host = whom % count;
+        let nodes: Vec<NodeId> = self.disks.keys().copied().collect();
+        let node = nodes.get(whom % nodes.len().max(1)).copied();
+        let zone = ZONES[whom % ZONES.len()];
+        match what {
+            // A Kubernetes node is away, or back, or gone for good: in one zone at a time, and with a majority left.
+            0 | 1 => self.unless_fatal(|world| world.hosts[host].machine.ready = false),
+            2..=4 => self.hosts[host].machine.ready = true,
+            5 => self.unless_fatal(|world| world.hosts[host].there = false),
+            6 => self.add_host(zone),
+            7 | 8 => {
+                let machine = &mut self.hosts[host].machine;
+                (machine.drain, machine.cordoned) = (!machine.drain, !machine.drain);
+            }
+            9 => self.wish_nodes(zone, 1 + whom / ZONES.len() % 2),
+            10 => self.toggle_zone(zone),
+            11 => {
+                self.each(node, |disk| disk.claim.deleting = true);
+                // It may be gone before anybody looks.
+                self.entitled += usize::from(node.is_some_and(|node| self.going.insert(node)));
+            }
+            12 => self.unless_fatal(|world| world.each(node, |disk| disk.formatted = false)),
+            13 => self.unless_fatal(|world| world.each(node, |disk| disk.mounts = false)),
+            _ => {}
+        }
+    }
+
+    fn each(&mut self, node: Option<NodeId>, change: impl Fn(&mut Disk)) {
+        if let Some(disk) = node.and_then(|node| self.disks.get_mut(&node)) {
+            change(disk);
+        }
+    }
+
+    /// What would take a majority with it is beyond any operator.
+    fn unless_fatal(&mut self, change: impl Fn(&mut World)) {
+        let (hosts, disks) = (self.hosts.clone(), self.disks.clone());
+        change(self);
+        if !self.can_lose(None) {
+            (self.hosts, self.disks) = (hosts, disks);
+        }
+    }
+
+    fn wish_nodes(&mut self, zone: &'static str, nodes: usize) {
+        if let Some(wished) = self.wished.get_mut(zone) {
+            self.entitled += nodes.saturating_sub(*wished);
+            *wished = nodes;
+        }
+    }
+
+    fn toggle_zone(&mut self, zone: &'static str) {
+        if self.wished.contains_key(zone) && self.wished.len() > 3 {
+            self.wished.remove(zone);
+        } else if !self.wished.contains_key(zone) {
+            self.wished.insert(zone, 1);
+            self.entitled += 1;
+        }
+    }
+
+    /// Every Kubernetes node that is there works again, and each zone has room enough.
+    fn heal(&mut self) {
+        for host in &mut self.hosts {
+            (host.machine.ready, host.machine.drain, host.machine.cordoned) = (true, false, false);
+        }
+        for zone in ZONES.into_iter().flat_map(|zone| [zone; 6]) {
+            self.add_host(zone);
+        }
+    }
+
+    fn in_use(&self, host: usize, zone: &str) -> bool {
+        let machine = &self.hosts[host].machine;
+        machine.zone.as_deref() == Some(zone) && self.pods.values().flatten().any(|name| *name == machine.name)
+    }
+
+    fn is_as_wished(&self) -> Result<(), String> {
+        for zone in ZONES {
+            let ours = self.disks.values().filter(|disk| disk.claim.zone == zone);
+            let all: Vec<&Claim> = ours.map(|disk| &disk.claim).collect();
+            let wished = self.wished.get(zone).copied().unwrap_or(0);
+            if all.len() != wished || all.iter().any(|claim| claim.lost || claim.surplus || !self.is_up(claim.node)) {
+                return Err(format!("{wished} nodes are wished in {zone}, and there are {all:?}"));
+            }
+        }
+        let whole = self.groups.iter().all(|group| self.members_up(group, None) == 3);
+        if whole { Ok(()) } else { Err(format!("groups are not whole: {:?}", self.groups)) }
+    }
+}
+
+fn wish(name: &str, nodes: usize) -> Zone {
+    Zone { name: name.to_owned(), nodes, content: "content".to_owned() }
+}
+
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_happens_nothing_needed_goes_and_all_is_as_wished_in_the_end(
+            events in prop::collection::vec((0u8..20, 0usize..64, 0usize..30), 0..24),
+        ) {
+            let mut world = World::new();
+            prop_assert_eq!(world.is_as_wished(), Ok(()));
+            for (what, whom, looks) in events {
+                world.happen(what, whom);
+                for _ in 0..looks {
+                    world.look();
+                }
+            }
+            world.heal();
+            world.settle();
+            prop_assert_eq!(world.is_as_wished().map_err(|why| format!("{why}; {}", world.told())), Ok(()));
+        }
+    }
+
+    /// "3 became 45": a zone whose Kubernetes nodes die one after the other, for as long as there are any.
+    #[test]
+    fn a_zone_that_loses_every_host_has_never_more_than_one_replacement_for_each_loss() {
+        let mut world = World::new();
+        for _ in 0..12 {
+            let lost: Vec<usize> = (0..world.hosts.len()).filter(|host| world.in_use(*host, "b")).collect();
+            for host in lost {
+                world.hosts[host].there = false;
+            }
+            for _ in 0..60 {
+                world.look();
+                let in_zone = world.disks.values().filter(|disk| disk.claim.zone == "b").count();
+                assert!(in_zone <= 2, "{in_zone} claims in a zone of one node");
+            }
+        }
+    }
+}
