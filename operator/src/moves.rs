@@ -86,8 +86,22 @@ fn target(
     places.iter().filter(takes).min_by_key(count).map(|place| place.node)
 }
 
+/// A move between two nodes that stay, cut short: two replicas of a group in one zone, the younger one on its way in.
+fn cut_short(groups: &[&PartitionDescriptor]) -> Option<Move> {
+    groups.iter().find_map(|group| {
+        let beside = |old: &&model::ReplicaDescriptor| {
+            group.replicas.iter().any(|new| new.id > old.id && new.zone == old.zone && new.role != old.role)
+        };
+        let old = group.replicas.iter().find(beside)?;
+        Some(Move { partition: group.id, from: old.node, to: None })
+    })
+}
+
 /// Two more than another is worth a move; one more is not, or it would go back and forth.
 fn balance(places: &[Place], groups: &[&PartitionDescriptor], load: &BTreeMap<NodeId, usize>) -> Option<Move> {
+    if let Some(begun) = cut_short(groups) {
+        return Some(begun);
+    }
     let count = |place: &&Place| (load.get(&place.node).copied().unwrap_or(0), place.node);
     let zones: BTreeSet<&str> = places.iter().map(|place| place.zone.as_str()).collect();
     zones.into_iter().find_map(|zone| {
@@ -159,6 +173,25 @@ mod tests {
         assert_eq!((wish.from, wish.to), (NodeId(1), None));
         places.truncate(3);
         assert!(next(&places, &seen, true).is_err());
+    }
+
+    #[test]
+    fn a_move_to_a_new_node_that_was_cut_short_is_ended_before_another_begins() {
+        let places = vec![place(1, "a"), place(2, "b"), place(3, "c"), place(4, "a")];
+        let mut begun = observed(&[[1, 2, 3], [1, 2, 3], [1, 2, 3]]);
+        let group = begun.groups.get_mut(&PartitionId(2)).unwrap()[0].descriptor.as_mut().unwrap();
+        let (id, node) = (model::ReplicaId(4), NodeId(4));
+        let learner =
+            model::ReplicaDescriptor { id, node, role: model::ReplicaRole::Learner, ..group.replicas[0].clone() };
+        group.replicas.push(learner);
+        let wish = next(&places, &begun, true).unwrap().unwrap();
+        assert_eq!((wish.partition, wish.from, wish.to), (PartitionId(2), NodeId(1), None));
+        // The new one votes already, and the old one is still there.
+        let group = begun.groups.get_mut(&PartitionId(2)).unwrap()[0].descriptor.as_mut().unwrap();
+        group.replicas[0].role = model::ReplicaRole::Learner;
+        group.replicas[3].role = model::ReplicaRole::Voter;
+        let wish = next(&places, &begun, true).unwrap().unwrap();
+        assert_eq!((wish.partition, wish.from, wish.to), (PartitionId(2), NodeId(1), None));
     }
 
     #[test]
