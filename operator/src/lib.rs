@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod moves;
 pub mod names;
 pub mod observe;
+pub mod outside;
 pub mod plan;
 pub mod reconcile;
 pub mod resources;

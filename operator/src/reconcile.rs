@@ -29,6 +29,7 @@ use crate::crd::{Cluster, Partition, Table};
 use crate::metrics::{Counts, Metrics};
 use crate::moves::NoRoom;
 use crate::names::CLUSTER_LABEL;
+use crate::outside::{Locate, Pace};
 use crate::plan::{Seen, Step};
 use crate::resources::{KubeResources, descriptor};
 use crate::status::{ClusterTold, Told};
@@ -49,6 +50,8 @@ pub struct Surroundings {
     pub metrics: Metrics,
     /// Wakes the looks.
     pub changed: Arc<Notify>,
+    pub locate: Locate,
+    pub pace: Pace,
 }
 
 /// One cluster that is looked after.
@@ -91,7 +94,9 @@ impl Running {
     pub fn start(around: &Surroundings, cluster: &Cluster) -> Running {
         let nodes = Arc::new(Nodes::nobody());
         let wake = Arc::new(Notify::new());
-        let settings = Settings::new(cluster.spec.default_partitions);
+        let Pace { busy, idle, .. } = around.pace;
+        let default_partitions = cluster.spec.default_partitions;
+        let settings = Settings { default_partitions, busy_interval: busy, idle_interval: idle };
         let resources = Arc::new(KubeResources {
             client: around.client.clone(),
             namespace: around.namespace.clone(),
@@ -169,7 +174,8 @@ impl Running {
         let addresses: Vec<String> = seen.pods.iter().filter_map(|pod| pod.address.clone()).collect();
         let known = seen.claims.iter().filter(|claim| !claim.lost).count();
         self.nodes.set_nodes(&addresses, known.saturating_sub(addresses.len()))?;
-        self.nodes.set_memds(&build::mem_ds_addresses(cluster, ""))
+        let mem_ds = build::mem_ds_addresses(cluster, "");
+        self.nodes.set_memds(&mem_ds.iter().map(|name| (self.around.locate)(name)).collect::<Vec<_>>())
     }
 
     async fn act(&self, look: &mut Look<'_>, seen: &Seen, steps: &[Step]) {

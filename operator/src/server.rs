@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::Context as _;
+use kube::ResourceExt as _;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::{Client, ResourceExt as _};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -20,13 +19,9 @@ use crate::config::Config;
 use crate::front::{Front, remember_host};
 use crate::metrics::Metrics;
 use crate::names::OPERATOR_MANAGER;
+use crate::outside::Outside;
 use crate::reconcile::{Running, Surroundings};
 use crate::watch as watches;
-
-/// What nodes say changes without Kubernetes noticing: they are asked so often.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// Changes come in bursts: the look waits for the rest of one.
-const BURST: Duration = Duration::from_millis(50);
 
 /// What probes and Prometheus are told.
 struct Told {
@@ -53,6 +48,11 @@ impl Health for Told {
 
 /// Serves until `shutdown`.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    run_in(Outside::of_kubernetes().await?, config, shutdown).await
+}
+
+/// Serves until `shutdown`, wherever that may be.
+pub async fn run_in(outside: Outside, config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let (registry, listed) = (Registry::new(), Arc::new(AtomicBool::new(false)));
     let metrics = Metrics::new(&registry).context("register metrics")?;
     let told = Arc::new(Told { registry, listed: Arc::clone(&listed) });
@@ -61,7 +61,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
             .with_context(|| format!("serve metrics on {address}"))
     });
     let _answering = answering.transpose()?;
-    let client = Client::try_default().await.context("find the API server")?;
+    let Outside { client, locate, pace } = outside;
     let changed = Arc::new(Notify::new());
     let (watched, mut watches) = watches::start(&client, &config.namespace, &changed);
     let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
@@ -71,7 +71,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         .add_service(ControlServer::new(front.clone()))
         .serve_with_incoming(wire::door::guests(listener));
     let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR_MANAGER.to_owned()));
-    let around = Surroundings { client, recorder, namespace: config.namespace, watched, metrics, changed };
+    let around =
+        Surroundings { client, recorder, namespace: config.namespace, watched, metrics, changed, locate, pace };
     tracing::info!(namespace = around.namespace, "the operator has started");
     tokio::select! {
         biased;
@@ -110,8 +111,8 @@ async fn look_after(around: Surroundings, front: Front, listed: &AtomicBool) -> 
         }
         tokio::select! {
             biased;
-            () = around.changed.notified() => tokio::time::sleep(BURST).await,
-            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            () = around.changed.notified() => tokio::time::sleep(around.pace.burst).await,
+            () = tokio::time::sleep(around.pace.look) => {}
         }
     }
 }

@@ -15,6 +15,8 @@ const TOKEN: &str = "of-this-test-alone";
 
 pub struct ApiServer {
     pub client: Client,
+    /// For clients of one's own.
+    pub config: Config,
     /// In the order in which they are ended.
     children: Vec<Child>,
     _folder: tempfile::TempDir,
@@ -39,8 +41,8 @@ impl ApiServer {
         let mut config = Config::new(format!("https://127.0.0.1:{port}").parse().unwrap());
         config.accept_invalid_certs = true;
         config.auth_info.token = Some(TOKEN.to_owned().into());
-        let client = Client::try_from(config).unwrap();
-        let mut started = ApiServer { client, children: vec![server, etcd], _folder: folder };
+        let client = Client::try_from(config.clone()).unwrap();
+        let mut started = ApiServer { client, config, children: vec![server, etcd], _folder: folder };
         started.until_it_answers().await;
         started
     }
@@ -110,7 +112,7 @@ fn kube_apiserver(binaries: &Path, folder: &Path, etcd_port: u16, port: u16) -> 
         "--service-account-issuer=https://127.0.0.1".to_owned(),
         format!("--service-account-key-file={}", key.display()),
         format!("--service-account-signing-key-file={}", key.display()),
-        "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+        "--service-cluster-ip-range=10.96.0.0/12".to_owned(),
         "--authorization-mode=RBAC".to_owned(),
         // There is no controller that would make the accounts.
         "--disable-admission-plugins=ServiceAccount".to_owned(),
