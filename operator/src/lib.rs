@@ -8,15 +8,17 @@
 //!                              │                 ▼
 //!                              └────────────► nodes: birth, table descriptors, identities of blank disks
 //! ```
-//! `plan`, `tables`, `status`, `build`, `wish` and `names` are pure. Only `watch`, `apply`, `resources` and `definitions` hold a client. It is
-//! never in the way of a read or a write: the data plane does not know that there is an API server.
+//! `plan`, `tables`, `status`, `build`, `wish` and `names` are pure. Only `watch`, `apply`, `resources`, `lease` and `definitions` hold a client;
+//! of several processes one acts (`lease`), and each serves the control service (`served`). It is never in the way of a read or a write: the data plane does not know that there is an API server.
 
 pub mod apply;
 pub mod build;
+pub mod calls;
 pub mod config;
 pub mod crd;
 pub mod definitions;
 pub mod front;
+pub mod lease;
 pub mod metrics;
 pub mod moves;
 pub mod names;
@@ -25,8 +27,11 @@ pub mod outside;
 pub mod plan;
 pub mod reconcile;
 pub mod resources;
+pub mod rest;
+pub mod served;
 pub mod server;
 pub mod status;
 pub mod tables;
+pub mod unseen;
 pub mod watch;
 pub mod wish;

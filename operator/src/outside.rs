@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kube::Client;
 
+use crate::lease::Terms;
+
 /// From the name of a process to where it is reached.
 pub type Locate = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
@@ -26,6 +28,7 @@ pub struct Pace {
     /// The driver's, while some table is on its way, and while none is.
     pub busy: Duration,
     pub idle: Duration,
+    pub lease: Terms,
 }
 
 impl Default for Pace {
@@ -35,6 +38,7 @@ impl Default for Pace {
             burst: Duration::from_millis(50),
             busy: Duration::from_millis(100),
             idle: Duration::from_secs(10),
+            lease: Terms::default(),
         }
     }
 }
@@ -44,5 +48,20 @@ impl Outside {
     pub async fn of_kubernetes() -> anyhow::Result<Outside> {
         let client = Client::try_default().await.context("find the API server")?;
         Ok(Outside { client, locate: Arc::new(str::to_owned), pace: Pace::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_minute_costs_at_most_twenty_calls() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let times = |interval: Duration| MINUTE.as_secs().div_ceil(interval.as_secs());
+        let watches = (crate::watch::KINDS * 60).div_ceil(crate::watch::LONGEST_SECONDS);
+        // A watch that begins asks for the version, and they begin together.
+        let calls = times(Pace::default().lease.pace) + times(crate::watch::ASKED_EVERY) + watches + 1;
+        assert!(calls <= 20, "{calls}");
     }
 }

@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use control::cluster::Cluster as Nodes;
-use control::config::Settings;
 use control::driver::Driver;
 use control::moves::Move;
 use control::plan::Observed;
@@ -26,14 +25,18 @@ use tokio::task::JoinHandle;
 use crate::apply::Hands;
 use crate::build;
 use crate::crd::{Cluster, Partition, Table};
+use crate::lease::Tenure;
 use crate::metrics::{Counts, Metrics};
 use crate::moves::NoRoom;
 use crate::names::CLUSTER_LABEL;
 use crate::outside::{Locate, Pace};
 use crate::plan::{Seen, Step};
 use crate::resources::{KubeResources, descriptor};
+use crate::rest::Rest;
+use crate::served::{name_everybody, resources, settings};
 use crate::status::{ClusterTold, Told};
 use crate::tables::{self, Deed, Hindrance};
+use crate::unseen::Unseen;
 use crate::watch::Watched;
 use crate::{moves, observe, plan, status, wish};
 
@@ -43,6 +46,7 @@ const MOVE_DEADLINE: Duration = Duration::from_secs(600);
 /// What all clusters share.
 #[derive(Clone)]
 pub struct Surroundings {
+    /// It writes only while this process is the one that acts.
     pub client: Client,
     pub recorder: Recorder,
     pub namespace: String,
@@ -52,13 +56,14 @@ pub struct Surroundings {
     pub changed: Arc<Notify>,
     pub locate: Locate,
     pub pace: Pace,
+    pub tenure: Tenure,
 }
 
 /// One cluster that is looked after.
 pub struct Running {
     around: Surroundings,
     nodes: Arc<Nodes>,
-    pub service: Arc<Service<KubeResources>>,
+    service: Service<KubeResources>,
     /// Wakes the driver.
     wake: Arc<Notify>,
     /// What hinders tables, by name.
@@ -66,6 +71,9 @@ pub struct Running {
     driver: JoinHandle<()>,
     /// The move that is under way.
     moving: Option<JoinHandle<()>>,
+    /// After trouble.
+    rest: Rest,
+    unseen: Unseen,
 }
 
 impl Drop for Running {
@@ -92,17 +100,11 @@ struct Look<'a> {
 
 impl Running {
     pub fn start(around: &Surroundings, cluster: &Cluster) -> Running {
-        let nodes = Arc::new(Nodes::nobody());
+        let tenure = around.tenure.clone();
+        let nodes = Arc::new(Nodes::nobody().only_while(Arc::new(move || tenure.is_held())));
         let wake = Arc::new(Notify::new());
-        let Pace { busy, idle, .. } = around.pace;
-        let default_partitions = cluster.spec.default_partitions;
-        let settings = Settings { default_partitions, busy_interval: busy, idle_interval: idle };
-        let resources = Arc::new(KubeResources {
-            client: around.client.clone(),
-            namespace: around.namespace.clone(),
-            cluster: cluster.name_any(),
-            watched: around.watched.clone(),
-        });
+        let settings = settings(around, cluster);
+        let resources = Arc::new(resources(around, &around.client, cluster));
         let service = Service {
             settings: settings.clone(),
             resources: Arc::clone(&resources),
@@ -114,32 +116,49 @@ impl Running {
         Running {
             around: around.clone(),
             nodes,
-            service: Arc::new(service),
+            service,
             wake,
             blocked: blocked_now,
             driver: tokio::spawn(driver.run()),
             moving: None,
+            rest: Rest::default(),
+            unseen: Unseen::default(),
         }
+    }
+
+    /// Returns when nothing of it goes on any more.
+    pub async fn end(mut self) {
+        let moving = self.moving.take();
+        self.driver.abort();
+        if let Some(moving) = moving {
+            moving.abort();
+            // Ended is ended, however it was.
+            drop(moving.await);
+        }
+        drop((&mut self.driver).await);
     }
 
     /// One look, with all that follows from it.
     pub async fn look(&mut self, cluster: &Cluster) {
+        if !self.rest.is_over(Instant::now()) {
+            return;
+        }
         let seen = observe::nodes(cluster, &self.around.watched);
-        let address_failure = self.name_everybody(cluster, &seen).err();
+        let address_failure = name_everybody(&self.nodes, &self.around, cluster, &seen).err();
         let reached = self.nodes.ask_all(false).await;
         let observed = control::observe::groups(&self.nodes).await;
         let seen = observe::complete(seen, &reached, &observed);
         let (client, recorder) = (&self.around.client, &self.around.recorder);
         let mut look = Look {
             cluster,
-            hands: Hands { client, recorder, cluster, nodes: &self.nodes },
+            hands: Hands { client, recorder, cluster, nodes: &self.nodes, watched: &self.around.watched },
             observed,
             now: Time(Timestamp::now()),
             failure: address_failure.map(|error| error.to_string()),
             hindered: 0,
             metrics: &self.around.metrics,
         };
-        let mut steps = plan::plan(&seen, draw);
+        let mut steps = self.unseen.hold_back(&seen, plan::plan(&seen, draw), Instant::now());
         if !cluster.spec.paused {
             self.act(&mut look, &seen, &steps).await;
             let moved = next_move(self.moving.as_ref(), &look, &seen);
@@ -152,6 +171,7 @@ impl Running {
         self.tell_partitions(&mut look).await;
         self.tell_cluster(&mut look, &seen, &steps).await;
         self.around.metrics.looked(&cluster.name_any(), counts(&look, &seen));
+        self.rest.begin(look.failure.is_some(), self.around.pace.look, Instant::now());
         self.wake.notify_one();
     }
 
@@ -167,15 +187,6 @@ impl Running {
             }
             wake.notify_one();
         })
-    }
-
-    /// The driver and the control service reach the same nodes that Kubernetes has.
-    fn name_everybody(&self, cluster: &Cluster, seen: &Seen) -> Result<(), control::cluster::ClusterError> {
-        let addresses: Vec<String> = seen.pods.iter().filter_map(|pod| pod.address.clone()).collect();
-        let known = seen.claims.iter().filter(|claim| !claim.lost).count();
-        self.nodes.set_nodes(&addresses, known.saturating_sub(addresses.len()))?;
-        let mem_ds = build::mem_ds_addresses(cluster, "");
-        self.nodes.set_memds(&mem_ds.iter().map(|name| (self.around.locate)(name)).collect::<Vec<_>>())
     }
 
     async fn act(&self, look: &mut Look<'_>, seen: &Seen, steps: &[Step]) {

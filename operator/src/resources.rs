@@ -48,6 +48,9 @@ pub struct KubeResources {
 
 impl Resources for KubeResources {
     async fn read(&self) -> Result<Snapshot, ResourceError> {
+        if !self.watched.is_whole() {
+            return Err(ResourceError::Unavailable("not everything is listed yet".to_owned()));
+        }
         let mut snapshot = Snapshot::default();
         for table in self.watched.tables.state_filter(|table| table.spec.cluster_ref == self.cluster) {
             let name = table.spec.table_name.clone();

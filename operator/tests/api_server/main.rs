@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says by panicking")]
 
 mod refusals;
+#[expect(dead_code, reason = "the other test with an API server also stops it and sets it back")]
 mod server;
 mod tables;
 

@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What a driver of the cluster `trv` would hold.
 async fn resources(client: &Client) -> (KubeResources, Watches) {
     let (watched, watches) = watch::start(client, "default", &Arc::new(Notify::new()));
-    watched.ready().await.unwrap();
+    watched.ready().await;
     let (namespace, cluster) = ("default".to_owned(), "trv".to_owned());
     (KubeResources { client: client.clone(), namespace, cluster, watched }, watches)
 }

@@ -6,9 +6,9 @@ use crate::stage::Stage;
 
 /// A Table by kubectl, one by an SDK.
 const BY_KUBECTL: &str = "music";
-const BY_SDK: &str = "songs";
+pub const BY_SDK: &str = "songs";
 
-fn is_active(picture: &Picture, table: &str) -> bool {
+pub fn is_active(picture: &Picture, table: &str) -> bool {
     let ready = [&format!("Table {table}.status.conditions"), "\"type\":\"Ready\"", "\"status\":\"True\""];
     picture.has(&ready) && picture.count(&["group ", " led ", &format!("name: \"{table}\"")]) == 3
 }
@@ -22,32 +22,30 @@ fn is_ready(picture: &Picture, nodes: usize) -> bool {
         && picture.has(&[&format!("Cluster trv.status.nodes = \"{nodes}/{nodes}\"")])
 }
 
-async fn nothing(_: &Stage) {}
-
-async fn installs(stage: &Stage) {
+pub async fn installs(stage: &Stage) {
     stage.apply_cluster().await;
     stage.apply_table(BY_KUBECTL).await;
     stage.create_table(BY_SDK).await;
 }
 
-fn is_installed(picture: &Picture) -> bool {
+pub fn is_installed(picture: &Picture) -> bool {
     is_ready(picture, 3) && is_active(picture, BY_KUBECTL) && is_active(picture, BY_SDK)
 }
 
 pub const INSTALL: Scenario = Scenario {
     name: "install",
-    before: |stage| Box::pin(nothing(stage)),
+    before: |_| Box::pin(std::future::ready(())),
     then: |stage| Box::pin(installs(stage)),
     is_done: is_installed,
 };
 
-async fn has_one_table(stage: &Stage) {
+pub async fn has_one_table(stage: &Stage) {
     stage.apply_cluster().await;
     stage.apply_table(BY_KUBECTL).await;
     stage.settled("installed", is_served).await;
 }
 
-fn is_served(picture: &Picture) -> bool {
+pub fn is_served(picture: &Picture) -> bool {
     is_ready(picture, 3) && is_active(picture, BY_KUBECTL) && is_whole(picture)
 }
 
@@ -57,7 +55,7 @@ fn is_whole(picture: &Picture) -> bool {
 }
 
 /// Six nodes, and each zone's two share the replicas as evenly as three can be shared.
-fn is_spread(picture: &Picture) -> bool {
+pub fn is_spread(picture: &Picture) -> bool {
     let on = |node: String| picture.count(&["group ", &format!("{node}:Voter")]);
     let even = |zone: &str| {
         let counts = [1, 2].map(|number| on(format!("<node {zone}{number}>")));

@@ -23,6 +23,8 @@ const ZONES: [&str; 3] = ["a", "b", "c"];
 /// How long a busy machine may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(15);
+/// A picture is many lists.
+const PICTURE_PAUSE: Duration = Duration::from_millis(80);
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
@@ -31,7 +33,7 @@ pub struct Stage {
     pub namespace: String,
     pub fleet: Fleet,
     pub told: Told,
-    _machines: Machines,
+    machines: Machines,
 }
 
 impl Stage {
@@ -45,12 +47,14 @@ impl Stage {
         let told = Told {
             server: server.clone(),
             namespace: namespace.clone(),
+            identity: "operator-0".to_owned(),
+            luck: None,
             listen: control_listener().await,
             memds: ZONES.map(named).into(),
             fleet: fleet.clone(),
         };
         let machines = Machines::start(client, &namespace, &fleet);
-        Stage { client: client.clone(), namespace, fleet, told, _machines: machines }
+        Stage { client: client.clone(), namespace, fleet, told, machines }
     }
 
     pub fn api<K>(&self) -> Api<K>
@@ -142,6 +146,19 @@ impl Stage {
         pods.delete(&name, &DeleteParams::default()).await.unwrap();
     }
 
+    /// The rest of Kubernetes begins to watch anew.
+    pub fn restart_machines(&mut self) {
+        self.machines = Machines::start(&self.client, &self.namespace, &self.fleet);
+    }
+
+    pub async fn eventually(&self, what: &str, is: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is() {
+            assert!(Instant::now() < deadline, "{}: not so: {what}", self.namespace);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     pub async fn until(&self, what: &str, is: impl Fn(&Picture) -> bool) -> Picture {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -150,7 +167,7 @@ impl Stage {
                 return picture;
             }
             assert!(Instant::now() < deadline, "{}: not so: {what}:\n{picture}", self.namespace);
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(PICTURE_PAUSE).await;
         }
     }
 
@@ -165,7 +182,7 @@ impl Stage {
             if Instant::now() > deadline {
                 return Err(picture);
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(PICTURE_PAUSE).await;
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
 use model::{
     NodeId, PartitionDescriptor, ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableStatus,
     Zone,
@@ -169,8 +168,8 @@ impl Group {
         let state = if heard >= VOTERS { State::Whole } else { State::Missing };
         GroupStatus {
             partition: self.descriptor.id.0,
-            descriptor: Bytes::from(self.descriptor.encode()),
-            table: Bytes::from(self.table.encode()),
+            descriptor: self.descriptor.encode(),
+            table: self.table.encode(),
             replica,
             leader: self.leader.map_or(0, |leader| leader.0),
             term: 1,
