@@ -23,7 +23,7 @@ DATA ?= ./trivet-data
 PORCUPINE := $(CARGO_TARGET_DIR)/porcupine/porcupine
 DYNALITE_FOLDER := $(CARGO_TARGET_DIR)/dynalite
 
-.PHONY: crds local test verify fix lint unit sdk sim mutants fuzz crash chaos bench bench-failures profile deny advisories setup setup-test setup-profile \
+.PHONY: crds kills local test verify fix lint unit sdk sim mutants fuzz crash chaos bench bench-failures profile deny advisories setup setup-test setup-profile \
 	setup-chaos setup-dynalite setup-cluster image cluster cluster-test chart e2e
 
 # Starts Trivet: three zones, DynamoDB's API on LISTEN, data in DATA.
@@ -74,6 +74,10 @@ sim: setup
 # Every known mistake, and what found it in how many seeds.
 mutants: setup
 	$(CARGO) run $(RELEASE) -p sim --features mutants -- --mutants
+
+# The operator ends at each call that it makes, not only at a share of them as in `unit`.
+kills: setup setup-cluster
+	TRIVET_KILLS=all $(CARGO) test $(RELEASE) -p operator --test steady -- --nocapture ends_at_any_call
 
 # The resource definitions of Kubernetes, from the types that read them.
 crds: setup

@@ -3,7 +3,7 @@
 //! Who they are may change while it is in use ([`Cluster::set_nodes`]); a connection stays as long as its address is named.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::{NodeId, TableDescriptor, TableId};
@@ -18,8 +18,12 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Descriptors of many groups in one answer.
 const ANSWER_BYTES: usize = 64 << 20;
 
+/// Whether this process is the one that changes things now.
+pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
+
 pub struct Cluster {
     members: Mutex<Members>,
+    gate: Gate,
 }
 
 #[derive(Default)]
@@ -41,6 +45,8 @@ pub enum ClusterError {
     Address(String, #[source] tonic::transport::Error),
     #[error("node {0} has not answered yet")]
     UnknownNode(NodeId),
+    #[error("another process acts, or none does yet")]
+    NotActing,
     #[error("{message}")]
     Refused { code: tonic::Code, message: String, leader: Option<NodeId> },
 }
@@ -71,7 +77,12 @@ impl Cluster {
 
     /// Until somebody is named.
     pub fn nobody() -> Cluster {
-        Cluster { members: Mutex::default() }
+        Cluster { members: Mutex::default(), gate: Arc::new(|| true) }
+    }
+
+    /// Nodes are changed only while the gate says so; they are asked always.
+    pub fn only_while(self, gate: Gate) -> Cluster {
+        Cluster { gate, ..self }
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {
@@ -144,15 +155,19 @@ impl Cluster {
         Some(Reached { address, status, groups })
     }
 
+    /// To change something there: taken anew for each call, and never kept.
     pub fn node(&self, id: NodeId) -> Result<AdminClient<Channel>, ClusterError> {
+        if !(self.gate)() {
+            return Err(ClusterError::NotActing);
+        }
         let members = self.members();
         let client = members.by_id.get(&id).and_then(|address| members.nodes.get(address));
         client.cloned().ok_or(ClusterError::UnknownNode(id))
     }
 
-    /// The node at an address, whoever it is.
+    /// The node at an address, whoever it is: to change something there.
     pub fn node_at(&self, address: &str) -> Option<AdminClient<Channel>> {
-        self.members().nodes.get(address).cloned()
+        self.members().nodes.get(address).filter(|_| (self.gate)()).cloned()
     }
 
     fn all_memds(&self) -> Vec<MemDsClient<Channel>> {
@@ -175,6 +190,9 @@ impl Cluster {
     /// Fails unless every MemDS server has forgotten the table.
     pub async fn remove_table(&self, table: TableId) -> Result<(), ClusterError> {
         for mut client in self.all_memds() {
+            if !(self.gate)() {
+                return Err(ClusterError::NotActing);
+            }
             client.remove_table(RemoveTableRequest { table: table.0 }).await?;
         }
         Ok(())

@@ -34,13 +34,19 @@ enum StepError {
 
 impl<R: Resources> Driver<R> {
     pub async fn run(self) {
+        let mut pause = self.settings.busy_interval;
         loop {
             let interval = match self.look().await {
-                Ok(settled) if settled => self.settings.idle_interval,
-                Ok(_) => self.settings.busy_interval,
+                Ok(settled) => {
+                    pause = self.settings.busy_interval;
+                    if settled { self.settings.idle_interval } else { pause }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a look at the resources ended early");
-                    self.settings.busy_interval
+                    // Whoever is in trouble gets less to do.
+                    pause = pause.saturating_mul(2).min(self.settings.idle_interval);
+                    tokio::time::sleep(pause).await;
+                    continue;
                 }
             };
             // A wake-up is as good as the interval's end: both lead to the next look.

@@ -151,7 +151,7 @@ impl<R: Resources> Service<R> {
     /// Ids, ranges and places of a new table's partitions.
     async fn plan_birth(&self, table: TableDescriptor) -> Result<TableResource, Status> {
         let count = table.initial_partitions;
-        let ids = (0..count).map(|_| random().map(PartitionId)).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<PartitionId> = (0..count).map(|number| partition_id(table.id, number)).collect();
         let nodes = observe::node_views(&self.cluster).await;
         let places = placement::place_new(&nodes, &ids).map_err(|blocked| Status::unavailable(blocked.to_string()))?;
         let partitions = ids.into_iter().zip(KeyRange::even(count)).zip(places);
@@ -193,6 +193,15 @@ impl<R: Resources> Service<R> {
             Err(error) => Err(unavailable(error)),
         }
     }
+}
+
+/// The partitions that a table is born with: the same ones whoever plans its birth, and however often, so that two who do meet at the same
+/// partitions. As random as the table's id is: SplitMix64's finaliser, which gives no two numbers the same.
+fn partition_id(table: TableId, number: u32) -> PartitionId {
+    let mut x = table.0.wrapping_add(u64::from(number).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    PartitionId(x ^ (x >> 31))
 }
 
 fn birth(
@@ -316,6 +325,14 @@ mod tests {
         assert_eq!((again.last_increase_ms, again.decreases_today), (day + 5, 2));
         let again = TableDescriptor { status: TableStatus::Active, ..again };
         assert_eq!(updated(&again, &ask(1, 1), day + MILLIS_PER_DAY).unwrap().decreases_today, 1);
+    }
+
+    #[test]
+    fn a_table_is_born_with_the_same_partitions_whoever_plans_it() {
+        let ids = |table: u64| (0..1024).map(|number| partition_id(TableId(table), number)).collect::<Vec<_>>();
+        assert_eq!(ids(7), ids(7));
+        let all: std::collections::BTreeSet<_> = [7, 8, u64::MAX].into_iter().flat_map(ids).collect();
+        assert_eq!(all.len(), 3 * 1024);
     }
 
     #[test]

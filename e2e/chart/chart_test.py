@@ -104,13 +104,23 @@ class WhatIsInIt(unittest.TestCase):
         self.assertRegex(text, r"^\[default\]\naws_access_key_id = trivet\naws_secret_access_key = [A-Za-z0-9]{40}\n$")
         self.assertEqual(of_kind(render({"cluster": {"spec": {"credentialsSecret": {"name": "mine"}}}}), "Secret"), [])
 
-    def test_the_operator_is_one_and_its_arguments_name_its_place(self):
+    def test_the_operators_arguments_name_its_place_and_who_it_is(self):
         deployment = one(render({"image": {"repository": "example.org/trivet", "tag": "7"}}), "Deployment", f"{RELEASE}-operator")
-        self.assertEqual((deployment["spec"]["replicas"], deployment["spec"]["strategy"]["type"]), (1, "Recreate"))
         container = deployment["spec"]["template"]["spec"]["containers"][0]
         self.assertEqual(container["args"], [
-            "operator", "--namespace", NAMESPACE, "--listen", "0.0.0.0:7200", "--metrics-listen", "0.0.0.0:9600"])
+            "operator", "--namespace", NAMESPACE, "--listen", "0.0.0.0:7200", "--metrics-listen", "0.0.0.0:9600",
+            "--identity", "$(POD_NAME)"])
+        self.assertEqual(container["env"][0], {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})
         self.assertEqual(container["image"], "example.org/trivet:7")
+
+    def test_several_operators_take_turns_and_one_may_write_their_lease(self):
+        deployment = one(render({"operator": {"replicas": 3}}), "Deployment", f"{RELEASE}-operator")
+        self.assertEqual(deployment["spec"]["replicas"], 3)
+        # One that comes waits for the lease of one that goes: that both are there for a while is no harm, and leaves no gap.
+        self.assertEqual(deployment["spec"]["strategy"], {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
+        rules = [rule for rule in one(render(), "Role", f"{RELEASE}-operator")["rules"] if "leases" in rule["resources"]]
+        self.assertEqual([(rule.get("resourceNames"), rule["verbs"]) for rule in rules],
+                         [(None, ["create"]), (["trivet-operator"], ["get", "update"])])
 
     def test_the_operator_is_found_by_the_services_that_it_makes_itself(self):
         pod = one(render(), "Deployment", f"{RELEASE}-operator")["spec"]["template"]

@@ -1,13 +1,13 @@
 //! What has been planned, done: every call that changes something in Kubernetes or gives a node its identity.
 //!
-//! Each can be done twice: an object that is there already, or gone already, is as good as made or removed.
+//! Each can be done twice: an object that is there already, or gone already, is as good as made or removed. What is deleted or marked is what
+//! was seen: another of that name, or one that has changed since, is left alone.
 
 use std::fmt::Debug;
 
 use control::cluster::{Cluster as Nodes, ClusterError};
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim, Pod, Service};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::Store;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -23,6 +23,7 @@ use crate::names::{self, OPERATOR_MANAGER};
 use crate::observe::{LOST, STORE, SURPLUS};
 use crate::plan::Step;
 use crate::resources::FINALIZER;
+use crate::watch::Watched;
 
 /// Why a step was not done; the next look plans again.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,7 @@ pub struct Hands<'a> {
     pub recorder: &'a Recorder,
     pub cluster: &'a Cluster,
     pub nodes: &'a Nodes,
+    pub watched: &'a Watched,
 }
 
 impl Hands<'_> {
@@ -63,7 +65,7 @@ impl Hands<'_> {
             Step::CreateClaim { zone, node } => self.create(&build::node::claim(self.cluster, zone, *node)).await,
             Step::CreatePod { zone, node } => self.create(&build::node::pod(self.cluster, zone, *node)).await,
             Step::DeletePod { name, why } => {
-                self.delete::<Pod>(name).await?;
+                self.delete(name, &self.watched.pods).await?;
                 self.tell(EventType::Normal, "PodReplaced", format!("Pod {name}: {why}")).await;
                 Ok(())
             }
@@ -95,7 +97,7 @@ impl Hands<'_> {
                 Ok(())
             }
             Step::Stay { node } => self.annotate_claim(*node, SURPLUS, Value::Null).await,
-            Step::DeleteClaim { node } => self.delete::<PersistentVolumeClaim>(&self.node_name(*node)).await,
+            Step::DeleteClaim { node } => self.delete(&self.node_name(*node), &self.watched.claims).await,
             Step::GrowClaim { node, size } => self.grow_claim(*node, size).await,
             Step::RemoveFleet { zone } => self.remove_fleet(zone).await,
             Step::Blocked { .. } => Ok(()),
@@ -183,12 +185,14 @@ impl Hands<'_> {
     }
 
     /// Gracefully: what runs is asked to stop, and is waited for.
-    async fn delete<K>(&self, name: &str) -> Result<(), ApplyError>
+    async fn delete<K>(&self, name: &str, there: &Store<K>) -> Result<(), ApplyError>
     where
-        K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-        K::DynamicType: Default,
+        K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned + 'static,
+        K::DynamicType: Default + Eq + std::hash::Hash + Clone,
     {
-        match self.api::<K>().delete(name, &DeleteParams::default()).await {
+        let uid = there.find(|found| found.name_any() == name).and_then(|found| found.uid());
+        let preconditions = Some(Preconditions { uid, resource_version: None });
+        match self.api::<K>().delete(name, &DeleteParams { preconditions, ..DeleteParams::default() }).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(error) => Err(failed(format!("delete {} {name}", K::kind(&K::DynamicType::default())), error)),
@@ -197,7 +201,12 @@ impl Hands<'_> {
 
     async fn annotate_claim(&self, node: NodeId, key: &str, value: Value) -> Result<(), ApplyError> {
         let name = self.node_name(node);
-        let patch = Patch::Merge(json!({ "metadata": { "annotations": { key: value } } }));
+        let seen = self.watched.claims.find(|found| found.name_any() == name);
+        let version = seen.and_then(|found| found.resource_version());
+        // What it says decides whose disk it is: nothing is written over what was not seen.
+        let patch = Patch::Merge(
+            json!({ "metadata": { "resourceVersion": version.unwrap_or_default(), "annotations": { key: value } } }),
+        );
         let annotated = self.api::<PersistentVolumeClaim>().patch(&name, &parameters(), &patch).await;
         annotated.map(drop).map_err(|error| failed(format!("annotate claim {name}"), error))
     }
@@ -214,9 +223,9 @@ impl Hands<'_> {
     /// Whoever serves there is asked to stop; the name goes last, so that what is left half done is found again.
     async fn remove_fleet(&self, zone: &str) -> Result<(), ApplyError> {
         for part in [build::ROUTERS, build::MEMDS] {
-            self.delete::<Deployment>(&build::zone_name(self.cluster, part, zone)).await?;
+            self.delete(&build::zone_name(self.cluster, part, zone), &self.watched.deployments).await?;
         }
-        self.delete::<Service>(&build::zone_name(self.cluster, build::MEMDS, zone)).await?;
+        self.delete(&build::zone_name(self.cluster, build::MEMDS, zone), &self.watched.services).await?;
         self.tell(EventType::Normal, "ZoneRemoved", format!("zone {zone} has no nodes, routers or MemDS any more"))
             .await;
         Ok(())

@@ -42,6 +42,15 @@ impl Drop for Leaving {
 }
 
 impl Leaving {
+    /// Returns when nothing of it goes on any more.
+    pub async fn end(mut self) {
+        if let Some(under_way) = self.under_way.take() {
+            under_way.abort();
+            // Ended is ended, however it was.
+            drop(under_way.await);
+        }
+    }
+
     pub fn next(&mut self, seen: &Seen, observed: &Observed) -> Next {
         let leaving = seen.leaving();
         self.begun.retain(|node| leaving.contains(node));

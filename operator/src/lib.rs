@@ -8,30 +8,37 @@
 //!                              │                 ▼
 //!                              └────────────► nodes: birth, table descriptors, identities of blank disks
 //! ```
-//! `plan`, `tables`, `orphans`, `pace`, `status`, `build`, `wish` and `names` are pure. Only `watch`, `apply`, `resources`, `definitions`, `teardown` and
-//! `bundle` hold a client. It is never in the way of a read or a write: the data plane does not know that there is an API server.
+//! `plan`, `tables`, `orphans`, `allowance`, `rest`, `unseen`, `status`, `build`, `wish` and `names` are pure. Only `watch`, `apply`, `resources`, `lease`,
+//! `definitions`, `teardown` and `bundle` hold a client; of several processes one acts (`lease`), and each serves the control service
+//! (`served`). It is never in the way of a read or a write: the data plane does not know that there is an API server.
 
+pub mod allowance;
 pub mod apply;
 pub mod build;
 pub mod bundle;
+pub mod calls;
 pub mod config;
 pub mod crd;
 pub mod definitions;
 pub mod front;
+pub mod lease;
 pub mod leaving;
 pub mod metrics;
 pub mod moves;
 pub mod names;
 pub mod observe;
 pub mod orphans;
-pub mod pace;
+pub mod outside;
 pub mod plan;
 pub mod reconcile;
 pub mod removals;
 pub mod resources;
+pub mod rest;
+pub mod served;
 pub mod server;
 pub mod status;
 pub mod tables;
 pub mod teardown;
+pub mod unseen;
 pub mod watch;
 pub mod wish;

@@ -1,6 +1,8 @@
 //! What the operator counts.
 
-use prometheus::{IntCounter, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::calls::Described;
 
 #[derive(Clone)]
 pub struct Metrics {
@@ -11,6 +13,8 @@ pub struct Metrics {
     tables_hindered: IntGaugeVec,
     looks: IntCounter,
     failures: IntCounter,
+    acts: IntGauge,
+    requests: IntCounterVec,
 }
 
 /// What one look at a cluster has found.
@@ -35,7 +39,14 @@ impl Metrics {
             registry.register(Box::new(counter.clone()))?;
             Ok::<_, prometheus::Error>(counter)
         };
+        let acts = IntGauge::new("operator_acts", "Whether this process is the one that acts")?;
+        registry.register(Box::new(acts.clone()))?;
+        let requests = Opts::new("trivet_operator_api_requests_total", "Calls of the API server");
+        let requests = IntCounterVec::new(requests, &["verb", "resource"])?;
+        registry.register(Box::new(requests.clone()))?;
         Ok(Metrics {
+            acts,
+            requests,
             nodes_ready: gauge("operator_nodes_ready", "Nodes that serve")?,
             partitions: gauge("operator_partitions", "Partitions that nodes have")?,
             degraded: gauge(
@@ -63,6 +74,14 @@ impl Metrics {
         set(&self.leaderless, leaderless);
         set(&self.tables_hindered, tables_hindered);
         self.looks.inc();
+    }
+
+    pub fn called(&self, call: &Described) {
+        self.requests.with_label_values(&[call.verb, call.resource.as_str()]).inc();
+    }
+
+    pub fn acts(&self, does: bool) {
+        self.acts.set(i64::from(does));
     }
 
     pub fn failed(&self) {

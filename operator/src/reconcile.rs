@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use control::cluster::Cluster as Nodes;
-use control::config::Settings;
 use control::driver::Driver;
 use control::plan::Observed;
 use control::service::Service;
@@ -22,23 +21,29 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use crate::allowance::Allowance;
 use crate::apply::Hands;
 use crate::build;
 use crate::crd::{Cluster, Partition, Removal, Table};
+use crate::lease::Tenure;
 use crate::leaving::Leaving;
 use crate::metrics::{Counts, Metrics};
 use crate::names::CLUSTER_LABEL;
-use crate::pace::Pace;
+use crate::outside::{Locate, Pace};
 use crate::plan::{Seen, Step};
 use crate::resources::{KubeResources, descriptor};
+use crate::rest::Rest;
+use crate::served::{name_everybody, resources, settings};
 use crate::status::{ClusterTold, Told};
 use crate::tables::{self, Deed, Hindrance};
+use crate::unseen::Unseen;
 use crate::watch::Watched;
 use crate::{observe, orphans, plan, status, wish};
 
 /// What all clusters share.
 #[derive(Clone)]
 pub struct Surroundings {
+    /// It writes only while this process is the one that acts.
     pub client: Client,
     pub recorder: Recorder,
     pub namespace: String,
@@ -46,13 +51,16 @@ pub struct Surroundings {
     pub metrics: Metrics,
     /// Wakes the looks.
     pub changed: Arc<Notify>,
+    pub locate: Locate,
+    pub pace: Pace,
+    pub tenure: Tenure,
 }
 
 /// One cluster that is looked after.
 pub struct Running {
     around: Surroundings,
     nodes: Arc<Nodes>,
-    pub service: Arc<Service<KubeResources>>,
+    service: Service<KubeResources>,
     /// Wakes the driver.
     wake: Arc<Notify>,
     /// What hinders tables, by name.
@@ -60,8 +68,11 @@ pub struct Running {
     driver: JoinHandle<()>,
     /// The course of nodes that leave.
     leaving: Leaving,
-    /// Of the Partitions' statuses.
-    pace: Pace,
+    /// Of statuses of Partitions.
+    allowance: Allowance,
+    /// After trouble.
+    rest: Rest,
+    unseen: Unseen,
 }
 
 impl Drop for Running {
@@ -80,8 +91,8 @@ struct Look<'a> {
     failure: Option<String>,
     hindered: usize,
     metrics: &'a Metrics,
-    /// Of the Partitions' statuses.
-    pace: Pace,
+    /// Of statuses of Partitions.
+    allowance: Allowance,
 }
 
 /// What is planned for a cluster's nodes.
@@ -93,15 +104,11 @@ struct Planned<'a> {
 
 impl Running {
     pub fn start(around: &Surroundings, cluster: &Cluster) -> Running {
-        let nodes = Arc::new(Nodes::nobody());
+        let tenure = around.tenure.clone();
+        let nodes = Arc::new(Nodes::nobody().only_while(Arc::new(move || tenure.is_held())));
         let wake = Arc::new(Notify::new());
-        let settings = Settings::new(cluster.spec.default_partitions);
-        let resources = Arc::new(KubeResources {
-            client: around.client.clone(),
-            namespace: around.namespace.clone(),
-            cluster: cluster.name_any(),
-            watched: around.watched.clone(),
-        });
+        let settings = settings(around, cluster);
+        let resources = Arc::new(resources(around, &around.client, cluster));
         let service = Service {
             settings: settings.clone(),
             resources: Arc::clone(&resources),
@@ -113,35 +120,48 @@ impl Running {
         Running {
             around: around.clone(),
             nodes,
-            service: Arc::new(service),
+            service,
             wake,
             blocked: blocked_now,
             driver: tokio::spawn(driver.run()),
             leaving: Leaving::default(),
-            pace: Pace::new(Instant::now()),
+            allowance: Allowance::new(Instant::now()),
+            rest: Rest::default(),
+            unseen: Unseen::default(),
         }
+    }
+
+    /// Returns when nothing of it goes on any more.
+    pub async fn end(mut self) {
+        self.driver.abort();
+        std::mem::take(&mut self.leaving).end().await;
+        // Ended is ended, however it was.
+        drop((&mut self.driver).await);
     }
 
     /// One look, with all that follows from it.
     pub async fn look(&mut self, cluster: &Cluster) {
+        if !self.rest.is_over(Instant::now()) {
+            return;
+        }
         let now = Timestamp::now();
         let seen = observe::nodes(cluster, &self.around.watched, &mut self.leaving.troubles, now.as_second());
-        let address_failure = self.name_everybody(cluster, &seen).err();
+        let address_failure = name_everybody(&self.nodes, &self.around, cluster, &seen).err();
         let mut reached = self.nodes.ask_all(true).await;
         let observed = control::observe::told(&mut reached);
         let seen = observe::complete(seen, &reached, &observed);
         let (client, recorder) = (&self.around.client, &self.around.recorder);
         let mut look = Look {
             cluster,
-            hands: Hands { client, recorder, cluster, nodes: &self.nodes },
+            hands: Hands { client, recorder, cluster, nodes: &self.nodes, watched: &self.around.watched },
             observed,
             now: Time(now),
             failure: address_failure.map(|error| error.to_string()),
             hindered: 0,
             metrics: &self.around.metrics,
-            pace: self.pace,
+            allowance: self.allowance,
         };
-        let mut steps = plan::plan(&seen, draw);
+        let mut steps = self.unseen.hold_back(&seen, plan::plan(&seen, draw), Instant::now());
         let next = self.leaving.next(&seen, &look.observed);
         steps.extend(next.stuck.iter().map(|stuck| Step::Blocked { reason: "NoRoom", message: stuck.message.clone() }));
         let removals = self.leaving.told(cluster, &seen, &next, &look.now);
@@ -156,19 +176,9 @@ impl Running {
         self.tell_partitions(&mut look).await;
         self.tell_cluster(&mut look, Planned { seen: &seen, steps: &steps, removals }).await;
         self.around.metrics.looked(&cluster.name_any(), counts(&look, &seen));
-        self.pace = look.pace;
+        self.allowance = look.allowance;
+        self.rest.begin(look.failure.is_some(), self.around.pace.look, Instant::now());
         self.wake.notify_one();
-    }
-
-    /// The driver and the control service reach the same nodes that Kubernetes has.
-    fn name_everybody(&self, cluster: &Cluster, seen: &Seen) -> Result<(), control::cluster::ClusterError> {
-        let addresses: Vec<String> = seen.pods.iter().filter_map(|pod| pod.address.clone()).collect();
-        // Who was never given an identity has nothing to tell: a Pod that no Kubernetes node takes holds nobody up.
-        let known = seen.claims.iter().filter(|claim| !claim.lost && claim.store.is_some());
-        let unreachable = known.filter(|claim| seen.pod(claim.node).is_none_or(|pod| pod.address.is_none()));
-        self.nodes.set_nodes(&addresses, unreachable.count())?;
-        self.nodes.set_closed(seen.leaving());
-        self.nodes.set_memds(&build::mem_ds_addresses(cluster, ""))
     }
 
     async fn act(&self, look: &mut Look<'_>, seen: &Seen, steps: &[Step]) {
@@ -301,7 +311,7 @@ impl Running {
         let mut changed: Vec<_> = self.partitions(look).into_iter().filter_map(changed).collect();
         // Who has no leader is told of first.
         changed.sort_by_key(|(_, next)| !next.leader.is_empty());
-        let due = look.pace.take(changed.len(), Instant::now());
+        let due = look.allowance.take(changed.len(), Instant::now());
         for (name, next) in changed.into_iter().take(due) {
             let done = look.hands.write_status::<Partition>(&name, json!(next)).await;
             look.note(done);

@@ -7,6 +7,8 @@
 //! ```text
 //! Table (spec) → its status: id, descriptor, Placing → every Partition object → its status: Placed
 //! ```
+//! Whoever finds a birth half done goes on with it, also while another still is at it: an SDK's Table has its id from the start (an
+//! annotation), and the ids of its partitions follow from that, so that both make the same.
 //! Must not touch nodes. Nothing here removes a group because an object is missing.
 
 use std::sync::Arc;
@@ -34,6 +36,9 @@ use crate::{orphans, wish};
 /// Keeps a Table object until its groups are gone, or are known to stay.
 pub const FINALIZER: &str = "trivet.dev/table";
 
+/// What an SDK's table was given when it was made, until its status says it.
+pub const GIVEN: &str = "trivet.dev/given";
+
 /// The resources of one Cluster.
 pub struct KubeResources {
     pub client: Client,
@@ -44,6 +49,9 @@ pub struct KubeResources {
 
 impl Resources for KubeResources {
     async fn read(&self) -> Result<Snapshot, ResourceError> {
+        if !self.watched.is_whole() {
+            return Err(ResourceError::Unavailable("not everything is listed yet".to_owned()));
+        }
         let mut snapshot = Snapshot::default();
         for table in self.watched.tables.state_filter(|table| table.spec.cluster_ref == self.cluster) {
             let name = table.spec.table_name.clone();
@@ -75,7 +83,11 @@ impl Resources for KubeResources {
             (Some(table), None) => self.remove(&table).await,
             (None, Some(resource)) => {
                 let table = self.create(&resource.table).await?;
-                self.place(table, &resource).await
+                match self.place(table, &resource).await {
+                    // The look at Tables was faster, and goes on with the same.
+                    Err(ResourceError::Conflict(_)) => Ok(()),
+                    placed => placed,
+                }
             }
             (None, None) => Ok(()),
         }
@@ -104,6 +116,7 @@ impl KubeResources {
     async fn create(&self, table: &TableDescriptor) -> Result<Table, ResourceError> {
         let mut object = Table::new(&names::table(&table.name), wish::spec(&self.cluster, table));
         object.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        object.annotations_mut().insert(GIVEN.to_owned(), BASE64.encode(table.encode()));
         let parameters = PostParams { field_manager: Some(API_MANAGER.to_owned()), ..PostParams::default() };
         self.tables().create(&parameters, &object).await.map_err(|error| failed(&table.name, error))
     }
@@ -111,8 +124,6 @@ impl KubeResources {
     /// From an object without groups to one whose groups may be born.
     async fn place(&self, table: Table, resource: &TableResource) -> Result<(), ResourceError> {
         let table = self.write_status(table, resource, Birth::Placing).await?;
-        // A birth that was cut short has left others, and nothing was born of them.
-        self.remove_partitions(&table.name_any(), resource.table.id).await?;
         self.create_partitions(&table, resource).await?;
         self.write_status(table, resource, Birth::Placed).await.map(drop)
     }
@@ -269,11 +280,9 @@ fn unborn(table: &Table) -> Option<TableDescriptor> {
 
 /// What its groups are to hold; none before its birth has begun.
 pub fn descriptor(table: &Table) -> Result<Option<TableDescriptor>, ResourceError> {
-    let text = table.status.as_ref().map_or("", |status| status.descriptor.as_str());
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let malformed = |why: String| ResourceError::Malformed(format!("status.descriptor of {}: {why}", table.name_any()));
+    let said = table.status.as_ref().map(|status| &status.descriptor).filter(|text| !text.is_empty());
+    let Some(text) = said.or_else(|| table.annotations().get(GIVEN)) else { return Ok(None) };
+    let malformed = |why: String| ResourceError::Malformed(format!("descriptor of {}: {why}", table.name_any()));
     let bytes = BASE64.decode(text).map_err(|error| malformed(error.to_string()))?;
     TableDescriptor::decode(Bytes::from(bytes)).map(Some).map_err(|error| malformed(error.to_string()))
 }

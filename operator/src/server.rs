@@ -1,10 +1,11 @@
-//! Starts the operator: its watches, its control service, and one reconciler for each Cluster.
+//! Starts the operator: its watches, its control service, and one reconciler for each Cluster, while it is the process
+//! that acts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::runtime::events::{Recorder, Reporter};
@@ -16,17 +17,17 @@ use tower::util::MapRequestLayer;
 use wire::control::control_server::ControlServer;
 use wire::health::{Answering, Health};
 
+use crate::calls;
 use crate::config::Config;
+use crate::crd::Cluster;
 use crate::front::{Front, remember_host};
+use crate::lease::{Keeper, Tenure};
 use crate::metrics::Metrics;
 use crate::names::OPERATOR_MANAGER;
+use crate::outside::Outside;
 use crate::reconcile::{Running, Surroundings};
+use crate::served::Served;
 use crate::watch as watches;
-
-/// What nodes say changes without Kubernetes noticing: they are asked so often.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// Changes come in bursts: the look waits for the rest of one.
-const BURST: Duration = Duration::from_millis(50);
 
 /// What probes and Prometheus are told.
 struct Told {
@@ -53,6 +54,11 @@ impl Health for Told {
 
 /// Serves until `shutdown`.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    run_in(Outside::of_kubernetes().await?, config, shutdown).await
+}
+
+/// Serves until `shutdown`, wherever that may be.
+pub async fn run_in(outside: Outside, config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let (registry, listed) = (Registry::new(), Arc::new(AtomicBool::new(false)));
     let metrics = Metrics::new(&registry).context("register metrics")?;
     let told = Arc::new(Told { registry, listed: Arc::clone(&listed) });
@@ -61,57 +67,129 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
             .with_context(|| format!("serve metrics on {address}"))
     });
     let _answering = answering.transpose()?;
-    let client = Client::try_default().await.context("find the API server")?;
+    let Outside { client, locate, pace } = outside;
+    let (open, tenure) = (calls::counted(&client, &metrics), Tenure::default());
     let changed = Arc::new(Notify::new());
-    let (watched, mut watches) = watches::start(&client, &config.namespace, &changed);
+    let (watched, mut watches) = watches::start(&open, &config.namespace, &changed);
     let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
     let front = Front::default();
     let served = wire::door::server()
         .layer(MapRequestLayer::new(remember_host))
         .add_service(ControlServer::new(front.clone()))
         .serve_with_incoming(wire::door::guests(listener));
+    let identity = config.identity.map_or_else(drawn_identity, Ok)?;
+    let mut keeper = Keeper::new(open.clone(), &config.namespace, identity, pace.lease, tenure.clone());
+    let client = calls::held(&open, &tenure);
     let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR_MANAGER.to_owned()));
-    let around = Surroundings { client, recorder, namespace: config.namespace, watched, metrics, changed };
+    let namespace = config.namespace;
+    let around = Surroundings { client, recorder, namespace, watched, metrics, changed, locate, pace, tenure };
     tracing::info!(namespace = around.namespace, "the operator has started");
-    tokio::select! {
+    let mut looked_after = LookedAfter { around, open, front, served: BTreeMap::new(), running: BTreeMap::new() };
+    let ended = tokio::select! {
         biased;
         () = shutdown => Ok(()),
         served = served => served.context("serve the control service"),
         ended = watches.ended() => Err(ended.into()),
-        ended = look_after(around, front, &listed) => ended,
-    }
+        never = keeper.keep() => match never {},
+        never = looked_after.look_after(&listed) => match never {},
+    };
+    // Nothing of this process goes on when another may begin.
+    looked_after.stop_acting().await;
+    keeper.release().await;
+    ended
 }
 
-/// Never ends but by a watch that does.
-async fn look_after(around: Surroundings, front: Front, listed: &AtomicBool) -> anyhow::Result<()> {
-    around.watched.ready().await?;
-    listed.store(true, Ordering::Relaxed);
-    tracing::info!("everything is listed");
-    let mut running: BTreeMap<String, Running> = BTreeMap::new();
-    loop {
-        let clusters = around.watched.clusters.state_filter(|cluster| cluster.metadata.deletion_timestamp.is_none());
-        let names: BTreeSet<String> = clusters.iter().map(|cluster| cluster.name_any()).collect();
-        running.retain(|name, _| {
-            let stays = names.contains(name);
+fn drawn_identity() -> anyhow::Result<String> {
+    let drawn = getrandom::u64().context("draw an identity")?;
+    Ok(format!("operator-{drawn:016x}"))
+}
+
+/// Every Cluster of the namespace.
+struct LookedAfter {
+    around: Surroundings,
+    /// For the control service, which every process has.
+    open: Client,
+    front: Front,
+    served: BTreeMap<String, Served>,
+    /// Only while this process acts.
+    running: BTreeMap<String, Running>,
+}
+
+impl LookedAfter {
+    async fn look_after(&mut self, listed: &AtomicBool) -> Infallible {
+        loop {
+            self.around.watched.ready().await;
+            if !listed.swap(true, Ordering::Relaxed) {
+                tracing::info!("everything is listed");
+            }
+            let clusters = self.clusters();
+            self.serve(&clusters);
+            let acts = self.around.tenure.is_held();
+            self.around.metrics.acts(acts);
+            if acts {
+                self.act(&clusters).await;
+            } else {
+                self.stop_acting().await;
+            }
+            tokio::select! {
+                biased;
+                () = self.around.tenure.turns(!acts) => {}
+                () = self.around.changed.notified() => tokio::time::sleep(self.around.pace.burst).await,
+                () = tokio::time::sleep(self.around.pace.look) => {}
+            }
+        }
+    }
+
+    fn clusters(&self) -> Vec<Arc<Cluster>> {
+        self.around.watched.clusters.state_filter(|cluster| cluster.metadata.deletion_timestamp.is_none())
+    }
+
+    fn serve(&mut self, clusters: &[Arc<Cluster>]) {
+        let Self { around, open, front, served, .. } = self;
+        served.retain(|name, _| {
+            let stays = clusters.iter().any(|cluster| cluster.name_any() == *name);
             if !stays {
                 front.remove(name);
-                around.metrics.forget(name);
             }
             stays
         });
         for cluster in clusters {
             let name = cluster.name_any();
-            let one = running.entry(name.clone()).or_insert_with(|| {
-                let one = Running::start(&around, &cluster);
+            let one = served.entry(name.clone()).or_insert_with(|| {
+                let one = Served::start(around, open, cluster);
                 front.add(&name, Arc::clone(&one.service));
                 one
             });
-            one.look(&cluster).await;
+            if let Err(error) = one.refresh(around, cluster) {
+                tracing::warn!(cluster = name, %error, "the control service does not reach everybody");
+            }
         }
-        tokio::select! {
-            biased;
-            () = around.changed.notified() => tokio::time::sleep(BURST).await,
-            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+    }
+
+    async fn act(&mut self, clusters: &[Arc<Cluster>]) {
+        let gone: Vec<String> =
+            self.running.keys().filter(|name| !clusters.iter().any(|c| c.name_any() == **name)).cloned().collect();
+        for name in gone {
+            self.stop(&name).await;
         }
+        for cluster in clusters {
+            let around = &self.around;
+            let one = self.running.entry(cluster.name_any()).or_insert_with(|| Running::start(around, cluster));
+            one.look(cluster).await;
+        }
+    }
+
+    async fn stop_acting(&mut self) {
+        let names: Vec<String> = self.running.keys().cloned().collect();
+        for name in names {
+            self.stop(&name).await;
+        }
+    }
+
+    async fn stop(&mut self, name: &str) {
+        if let Some(one) = self.running.remove(name) {
+            one.end().await;
+        }
+        self.around.metrics.forget(name);
     }
 }

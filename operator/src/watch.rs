@@ -1,23 +1,42 @@
 //! What Kubernetes has, as far as it concerns us: watched, listed whole before anybody looks, and never acted upon while it is not.
+//!
+//! A watch that is cut goes on from the version that it has seen. Where etcd was set back to an older state, that version lies in the
+//! future, and the API server says nothing before it comes: so it is asked which version there is ([`Horizon`]), and everything is
+//! listed anew where that is an older one.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
+use kube::api::ListParams;
+use kube::client::Body;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tonic::codegen::http::Request;
 
 use crate::crd::{Cluster, Partition, Table};
 use crate::names::CLUSTER_LABEL;
 use crate::observe::ground;
+
+/// Between two questions which version there is; whenever a watch begins it is asked besides.
+pub const ASKED_EVERY: Duration = Duration::from_secs(60);
+/// How many kinds are watched, and after how long each watch is begun anew, as kube has it.
+pub const KINDS: u64 = 13;
+pub const LONGEST_SECONDS: u64 = 290;
+/// Watches begin in bursts.
+const BURST: Duration = Duration::from_millis(200);
 
 /// Everything that is watched, in one namespace, and what Kubernetes itself stands on. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +57,21 @@ pub struct Watched {
     pub unmounted: Store<Event>,
     /// The same of volumes that cannot be attached.
     pub unattached: Store<Event>,
+    listing: Listing,
+}
+
+/// What is yet to be listed whole, since the beginning or since everything has to be listed anew.
+#[derive(Clone, Debug, Default)]
+struct Listing {
+    state: watch::Sender<Unlisted>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Unlisted {
+    kinds: BTreeSet<String>,
+    left: BTreeSet<String>,
+    /// Raised whenever everything has to be listed anew.
+    round: u64,
 }
 
 /// The watches themselves; they end when this is dropped.
@@ -54,7 +88,9 @@ pub struct Ended;
 pub fn start(client: &Client, namespace: &str, changed: &Arc<Notify>) -> (Watched, Watches) {
     let mut tasks = JoinSet::new();
     let labelled = watcher::Config::default().labels(CLUSTER_LABEL);
-    let mut own = Start { client, namespace, changed, tasks: &mut tasks };
+    let (horizon, listing) = (Arc::new(Horizon::default()), Listing::default());
+    let client = &watching(client, &horizon);
+    let mut own = Start { client, namespace, changed, listing: &listing, tasks: &mut tasks };
     let watched = Watched {
         clusters: own.watch(watcher::Config::default()),
         tables: own.watch(watcher::Config::default()),
@@ -69,28 +105,54 @@ pub fn start(client: &Client, namespace: &str, changed: &Arc<Notify>) -> (Watche
         classes: own.watch_all(ground::trim_class),
         unmounted: own.watch_events("FailedMount"),
         unattached: own.watch_events("FailedAttachVolume"),
+        listing: listing.clone(),
     };
+    let clusters: Api<Cluster> = Api::namespaced(client.clone(), namespace);
+    let changed = Arc::clone(changed);
+    tasks.spawn(async move {
+        loop {
+            horizon.is_asked_for().await;
+            if horizon.has_gone_back(&clusters).await {
+                tracing::warn!("etcd was set back to an older state: everything is listed anew");
+                listing.begin_anew();
+                changed.notify_one();
+            }
+        }
+    });
     (watched, Watches { tasks })
 }
 
 impl Watched {
     /// Until everything has been listed whole.
-    pub async fn ready(&self) -> Result<(), Ended> {
-        let Watched { clusters, tables, partitions, pods, claims, deployments, services, budgets, .. } = self;
-        let Watched { machines, volumes, classes, unmounted, unattached, .. } = self;
-        clusters.wait_until_ready().await.map_err(|_ended| Ended)?;
-        tables.wait_until_ready().await.map_err(|_ended| Ended)?;
-        partitions.wait_until_ready().await.map_err(|_ended| Ended)?;
-        pods.wait_until_ready().await.map_err(|_ended| Ended)?;
-        claims.wait_until_ready().await.map_err(|_ended| Ended)?;
-        deployments.wait_until_ready().await.map_err(|_ended| Ended)?;
-        services.wait_until_ready().await.map_err(|_ended| Ended)?;
-        budgets.wait_until_ready().await.map_err(|_ended| Ended)?;
-        machines.wait_until_ready().await.map_err(|_ended| Ended)?;
-        volumes.wait_until_ready().await.map_err(|_ended| Ended)?;
-        classes.wait_until_ready().await.map_err(|_ended| Ended)?;
-        unmounted.wait_until_ready().await.map_err(|_ended| Ended)?;
-        unattached.wait_until_ready().await.map_err(|_ended| Ended)
+    pub async fn ready(&self) {
+        // The sender is in `self`: there is always one.
+        drop(self.listing.state.subscribe().wait_for(|listing| listing.left.is_empty()).await);
+    }
+
+    /// Whether everything has been listed whole: nothing may be decided before.
+    pub fn is_whole(&self) -> bool {
+        self.listing.state.borrow().left.is_empty()
+    }
+}
+
+impl Listing {
+    fn add(&self, kind: &str) {
+        self.state.send_modify(|listing| {
+            listing.kinds.insert(kind.to_owned());
+            listing.left.insert(kind.to_owned());
+        });
+    }
+
+    fn listed(&self, kind: &str, round: u64) {
+        self.state.send_if_modified(|listing| listing.round == round && listing.left.remove(kind));
+    }
+
+    /// Nobody decides anything from now on until everything is listed again.
+    fn begin_anew(&self) {
+        self.state.send_modify(|listing| {
+            listing.left.clone_from(&listing.kinds);
+            listing.round += 1;
+        });
     }
 }
 
@@ -103,10 +165,75 @@ impl Watches {
     }
 }
 
+/// The newest version that a watch has asked to go on from.
+#[derive(Debug, Default)]
+struct Horizon {
+    newest: AtomicU64,
+    /// A watch begins.
+    begun: Notify,
+}
+
+impl Horizon {
+    /// `?watch=true&…&resourceVersion=17`
+    fn hear(&self, query: &str) {
+        let value = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+        if value("watch") == Some("true")
+            && let Some(version) = value("resourceVersion").and_then(|version| version.parse().ok())
+        {
+            self.newest.fetch_max(version, Ordering::Relaxed);
+            self.begun.notify_one();
+        }
+    }
+
+    async fn is_asked_for(&self) {
+        let begun = async {
+            self.begun.notified().await;
+            tokio::time::sleep(BURST).await;
+        };
+        // Either way it is time.
+        drop(tokio::time::timeout(ASKED_EVERY, begun).await);
+    }
+
+    /// Whether the API server has less than it had.
+    async fn has_gone_back(&self, clusters: &Api<Cluster>) -> bool {
+        let known = self.newest.load(Ordering::Relaxed);
+        let listed = match clusters.list(&ListParams::default().limit(1)).await {
+            Ok(listed) => listed.metadata.resource_version,
+            Err(error) => {
+                tracing::debug!(%error, "which version there is was not heard");
+                return false;
+            }
+        };
+        let Some(now) = listed.and_then(|version| version.parse::<u64>().ok()) else { return false };
+        if now >= known {
+            self.newest.fetch_max(now, Ordering::Relaxed);
+            return false;
+        }
+        self.newest.store(now, Ordering::Relaxed);
+        true
+    }
+}
+
+/// The same client, heard by the horizon.
+fn watching(client: &Client, horizon: &Arc<Horizon>) -> Client {
+    let (client, horizon) = (client.clone(), Arc::clone(horizon));
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        // Events may stand in an etcd of their own, with versions of its own.
+        if !request.uri().path().ends_with("/events") {
+            horizon.hear(request.uri().query().unwrap_or_default());
+        }
+        let client = client.clone();
+        async move { client.send(request).await }
+    });
+    Client::new(service, namespace)
+}
+
 struct Start<'a> {
     client: &'a Client,
     namespace: &'a str,
     changed: &'a Arc<Notify>,
+    listing: &'a Listing,
     tasks: &'a mut JoinSet<()>,
 }
 
@@ -122,8 +249,8 @@ impl Start<'_> {
             + 'static,
         K::DynamicType: Default + Eq + std::hash::Hash + Clone,
     {
-        let changed = Arc::clone(self.changed);
-        self.follow(Api::namespaced(self.client.clone(), self.namespace), config, |_| (), move || changed.notify_one())
+        let api = Api::namespaced(self.client.clone(), self.namespace);
+        self.follow(api, config, |_| (), Some(Arc::clone(self.changed)))
     }
 
     /// What stands in no namespace. It changes often, and seldom in what concerns us: it wakes nobody, and the next look sees it.
@@ -138,12 +265,12 @@ impl Start<'_> {
             + 'static,
         K::DynamicType: Default + Eq + std::hash::Hash + Clone,
     {
-        self.follow(Api::all(self.client.clone()), watcher::Config::default(), trim, || ())
+        self.follow(Api::all(self.client.clone()), watcher::Config::default(), trim, None)
     }
 
     fn watch_events(&mut self, reason: &str) -> Store<Event> {
         let config = watcher::Config::default().fields(&format!("reason={reason}"));
-        self.follow(Api::namespaced(self.client.clone(), self.namespace), config, ground::trim_event, || ())
+        self.follow(Api::namespaced(self.client.clone(), self.namespace), config, ground::trim_event, None)
     }
 
     fn follow<K>(
@@ -151,28 +278,110 @@ impl Start<'_> {
         api: Api<K>,
         config: watcher::Config,
         trim: fn(&mut K),
-        tell: impl Fn() + Send + 'static,
+        changed: Option<Arc<Notify>>,
     ) -> Store<K>
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
         K::DynamicType: Default + Eq + std::hash::Hash + Clone,
     {
         let (store, writer) = reflector::store();
-        // Who wrote which field is as large as the object itself, and nobody here asks.
-        let events = watcher(api, config).modify(move |object| {
-            object.managed_fields_mut().clear();
-            trim(object);
-        });
-        let events = events.default_backoff().reflect(writer).touched_objects();
-        self.tasks.spawn(async move {
-            let mut events = std::pin::pin!(events);
-            while let Some(event) = events.next().await {
-                if let Err(error) = event {
-                    tracing::warn!(%error, "a watch was interrupted; it goes on");
-                }
-                tell();
-            }
-        });
+        let fields = config.field_selector.as_deref().unwrap_or_default();
+        let kind = format!("{} {fields}", K::kind(&K::DynamicType::default())).trim_end().to_owned();
+        self.listing.add(&kind);
+        let one = One { api, config, kind, trim, listing: self.listing.clone(), changed };
+        self.tasks.spawn(one.follow(writer));
         store
+    }
+}
+
+/// The watch of one kind.
+struct One<K> {
+    api: Api<K>,
+    config: watcher::Config,
+    /// With the fields that it is narrowed to.
+    kind: String,
+    /// Takes away what nobody here asks for.
+    trim: fn(&mut K),
+    listing: Listing,
+    changed: Option<Arc<Notify>>,
+}
+
+impl<K> One<K>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Default + Eq + std::hash::Hash + Clone,
+{
+    async fn follow(self, mut writer: Writer<K>) {
+        let mut rounds = self.listing.state.subscribe();
+        loop {
+            let round = rounds.borrow_and_update().round;
+            let trim = self.trim;
+            let events = watcher(self.api.clone(), self.config.clone()).modify(move |object| {
+                // Who wrote which field is as large as the object itself.
+                object.managed_fields_mut().clear();
+                trim(object);
+            });
+            let events = events.default_backoff();
+            let mut events = std::pin::pin!(events);
+            while rounds.borrow_and_update().round == round {
+                tokio::select! {
+                    biased;
+                    // The sender is in `self`: there is always one.
+                    _ = rounds.changed() => {}
+                    event = events.next() => match event {
+                        Some(event) => self.take(event, &mut writer, round),
+                        None => return,
+                    },
+                }
+            }
+        }
+    }
+
+    fn take(&self, event: watcher::Result<watcher::Event<K>>, writer: &mut Writer<K>, round: u64) {
+        match event {
+            Ok(event) => {
+                writer.apply_watcher_event(&event);
+                if matches!(event, watcher::Event::InitDone) {
+                    self.listing.listed(&self.kind, round);
+                }
+            }
+            Err(error) => tracing::warn!(kind = self.kind, %error, "a watch was interrupted; it goes on"),
+        }
+        if let Some(changed) = &self.changed {
+            changed.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_version_that_a_watch_goes_on_from_is_remembered() {
+        let horizon = Horizon::default();
+        for query in [
+            "watch=true&timeoutSeconds=290&resourceVersion=17",
+            "&watch=true&resourceVersion=9",
+            "limit=500&resourceVersion=99",
+            "watch=true&resourceVersion=of-another-kind",
+        ] {
+            horizon.hear(query);
+        }
+        assert_eq!(horizon.newest.load(Ordering::Relaxed), 17);
+    }
+
+    #[test]
+    fn a_list_of_an_earlier_round_counts_no_more() {
+        let listing = Listing::default();
+        listing.add("Pod");
+        listing.add("Table");
+        listing.listed("Pod", 0);
+        listing.begin_anew();
+        listing.listed("Table", 0);
+        assert_eq!(listing.state.borrow().left.len(), 2);
+        listing.listed("Pod", 1);
+        listing.listed("Table", 1);
+        assert!(listing.state.borrow().left.is_empty());
     }
 }

@@ -4,6 +4,7 @@
 mod ground;
 mod people;
 mod refusals;
+#[expect(dead_code, reason = "the other test with an API server also stops it and sets it back")]
 mod server;
 mod tables;
 

@@ -12,37 +12,84 @@ use kube::{Client, Config};
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(200);
 const TOKEN: &str = "of-this-test-alone";
+/// etcd's folder, and what was set aside of it.
+const ETCD: &str = "etcd";
+const SAVED: &str = "etcd-saved";
 
 pub struct ApiServer {
     pub client: Client,
+    /// For clients of one's own.
+    pub config: Config,
     /// In the order in which they are ended.
     children: Vec<Child>,
-    _folder: tempfile::TempDir,
+    ports: Ports,
+    folder: tempfile::TempDir,
+}
+
+#[derive(Clone, Copy)]
+struct Ports {
+    etcd: u16,
+    members: u16,
+    server: u16,
 }
 
 impl Drop for ApiServer {
     fn drop(&mut self) {
-        for child in &mut self.children {
-            child.kill().unwrap();
-            child.wait().unwrap();
+        self.stop();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
         }
     }
 }
 
 impl ApiServer {
     pub async fn start() -> ApiServer {
-        let binaries = binaries();
         let folder = tempfile::tempdir().unwrap();
-        let (etcd_port, members_port, port) = (free_port(), free_port(), free_port());
-        let etcd = etcd(&binaries, folder.path(), etcd_port, members_port);
-        let server = kube_apiserver(&binaries, folder.path(), etcd_port, port);
-        let mut config = Config::new(format!("https://127.0.0.1:{port}").parse().unwrap());
+        let ports = Ports { etcd: free_port(), members: free_port(), server: free_port() };
+        let mut config = Config::new(format!("https://127.0.0.1:{}", ports.server).parse().unwrap());
         config.accept_invalid_certs = true;
         config.auth_info.token = Some(TOKEN.to_owned().into());
-        let client = Client::try_from(config).unwrap();
-        let mut started = ApiServer { client, children: vec![server, etcd], _folder: folder };
-        started.until_it_answers().await;
+        let client = Client::try_from(config.clone()).unwrap();
+        let mut started = ApiServer { client, config, children: Vec::new(), ports, folder };
+        started.start_again().await;
         started
+    }
+
+    /// As it was left.
+    pub async fn start_again(&mut self) {
+        let (binaries, folder) = (binaries(), self.folder.path());
+        let etcd = etcd(&binaries, folder, self.ports);
+        let server = kube_apiserver(&binaries, folder, self.ports);
+        self.children = vec![server, etcd];
+        self.until_it_answers().await;
+    }
+
+    pub fn stop(&mut self) {
+        for mut child in self.children.drain(..) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// What etcd has, set aside. Only while it is stopped.
+    pub fn save(&self) {
+        copy(&self.folder.path().join(ETCD), &self.folder.path().join(SAVED));
+    }
+
+    /// What was set aside is what etcd has from now on. Only while it is stopped.
+    pub fn set_back(&self) {
+        fs::remove_dir_all(self.folder.path().join(ETCD)).unwrap();
+        copy(&self.folder.path().join(SAVED), &self.folder.path().join(ETCD));
     }
 
     async fn until_it_answers(&mut self) {
@@ -53,7 +100,7 @@ impl ApiServer {
                 return;
             }
             for child in &mut self.children {
-                assert!(child.try_wait().unwrap().is_none(), "it has ended: {}", self._folder.path().display());
+                assert!(child.try_wait().unwrap().is_none(), "it has ended: {}", self.folder.path().display());
             }
             assert!(Instant::now() < deadline, "the API server does not answer: {asked:?}");
             tokio::time::sleep(PAUSE).await;
@@ -82,17 +129,19 @@ fn spawn(command: &mut Command, log: &Path) -> Child {
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
-fn etcd(binaries: &Path, folder: &Path, port: u16, members_port: u16) -> Child {
+fn etcd(binaries: &Path, folder: &Path, ports: Ports) -> Child {
+    let Ports { etcd: port, members: members_port, server: _ } = ports;
     let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{members_port}"));
     let mut command = Command::new(binaries.join("etcd"));
-    command.arg(format!("--data-dir={}", folder.join("etcd").display()));
+    command.arg(format!("--data-dir={}", folder.join(ETCD).display()));
     command.args([format!("--listen-client-urls={client}"), format!("--advertise-client-urls={client}")]);
     command.args([format!("--listen-peer-urls={peer}"), format!("--initial-advertise-peer-urls={peer}")]);
     command.args([format!("--initial-cluster=default={peer}"), "--unsafe-no-fsync".to_owned()]);
     spawn(&mut command, &folder.join("etcd.log"))
 }
 
-fn kube_apiserver(binaries: &Path, folder: &Path, etcd_port: u16, port: u16) -> Child {
+fn kube_apiserver(binaries: &Path, folder: &Path, ports: Ports) -> Child {
+    let Ports { etcd: etcd_port, server: port, members: _ } = ports;
     let key = folder.join("service-accounts.key");
     let made = Command::new("openssl").args(["genrsa", "-out"]).arg(&key).arg("2048").output().unwrap();
     assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
@@ -110,7 +159,7 @@ fn kube_apiserver(binaries: &Path, folder: &Path, etcd_port: u16, port: u16) -> 
         "--service-account-issuer=https://127.0.0.1".to_owned(),
         format!("--service-account-key-file={}", key.display()),
         format!("--service-account-signing-key-file={}", key.display()),
-        "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+        "--service-cluster-ip-range=10.96.0.0/12".to_owned(),
         "--authorization-mode=RBAC".to_owned(),
         // There are no controllers that would make the accounts, or let a claim go that no Pod uses any more.
         "--disable-admission-plugins=ServiceAccount,StorageObjectInUseProtection".to_owned(),

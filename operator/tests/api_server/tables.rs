@@ -25,7 +25,7 @@ async fn resources(client: &Client) -> (KubeResources, Watches) {
 /// What a driver of the cluster would hold.
 pub async fn resources_of(client: &Client, cluster: &str) -> (KubeResources, Watches) {
     let (watched, watches) = watch::start(client, "default", &Arc::new(Notify::new()));
-    watched.ready().await.unwrap();
+    watched.ready().await;
     let (namespace, cluster) = ("default".to_owned(), cluster.to_owned());
     (KubeResources { client: client.clone(), namespace, cluster, watched }, watches)
 }

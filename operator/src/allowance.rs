@@ -10,14 +10,14 @@ const RATE_PER_S: f64 = 40.0;
 
 /// What may be written now.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct Allowance {
     saved: f64,
     since: Instant,
 }
 
-impl Pace {
-    pub fn new(now: Instant) -> Pace {
-        Pace { saved: BURST, since: now }
+impl Allowance {
+    pub fn new(now: Instant) -> Allowance {
+        Allowance { saved: BURST, since: now }
     }
 
     /// How many writes are due, at most `wanted`; they are counted as done.
@@ -41,17 +41,17 @@ mod tests {
     #[test]
     fn a_few_are_written_at_once_and_thousands_evenly() {
         let begun = Instant::now();
-        let mut pace = Pace::new(begun);
-        assert_eq!(pace.take(7, begun), 7);
+        let mut allowance = Allowance::new(begun);
+        assert_eq!(allowance.take(7, begun), 7);
         let (mut left, mut looks) = (1_000, 0);
         while left > 0 {
             looks += 1;
-            let written = pace.take(left, begun + Duration::from_secs(2 * looks));
+            let written = allowance.take(left, begun + Duration::from_secs(2 * looks));
             assert!(looks == 1 || written <= 80, "{written} in two seconds");
             left -= written;
         }
         assert!((11..=13).contains(&looks), "{looks}");
         // What was not used is not saved without end.
-        assert_eq!(pace.take(1_000, begun + Duration::from_hours(1)), 100);
+        assert_eq!(allowance.take(1_000, begun + Duration::from_hours(1)), 100);
     }
 }

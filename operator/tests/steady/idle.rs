@@ -1,0 +1,84 @@
+//! What looks cost while nothing happens, and what bad luck changes: nothing.
+
+use std::sync::atomic::Ordering;
+
+use kube::Client;
+
+use crate::luck::Luck;
+use crate::process::Operator;
+use crate::scenarios;
+use crate::stage::Stage;
+use crate::toll::is_act;
+
+/// In a minute: one every two seconds.
+const LOOKS: usize = 30;
+/// Of each look, and of the driver's beside it.
+const ASKED_A_LOOK: usize = 3 * 3;
+
+/// How much it is in a minute is counted where the intervals are (`operator::outside`).
+pub async fn looks_cost_no_calls(client: &Client, server: &kube::Config) {
+    let stage = Stage::new(client, server).await;
+    let operator = Operator::start(&stage.told, None);
+    scenarios::has_one_table(&stage).await;
+    let (before, asked) = (operator.calls().len(), stage.fleet.world().asked);
+    stage.eventually("a minute's looks", || stage.fleet.world().asked > asked + LOOKS * ASKED_A_LOOK).await;
+    let calls = operator.calls().split_off(before);
+    let bounded = |call: &String| {
+        // The lease, what etcd's version is, and watches that go on.
+        call.contains("/leases")
+            || call.starts_with("WATCH ")
+            || call.starts_with("GET ") && call.ends_with("/clusters")
+    };
+    let others: Vec<_> = calls.iter().filter(|call| !bounded(call)).collect();
+    assert!(others.is_empty(), "{others:#?}");
+    drop(operator);
+}
+
+pub async fn bad_luck_changes_nothing(client: &Client, server: &kube::Config) {
+    let undisturbed = Stage::new(client, server).await;
+    let operator = Operator::start(&undisturbed.told, None);
+    scenarios::installs(&undisturbed).await;
+    let wanted = undisturbed.settled("installed", scenarios::is_installed).await;
+    drop(operator);
+    for every in [3, 7] {
+        let mut stage = Stage::new(client, server).await;
+        let luck = Luck::bad(every);
+        stage.told.luck = Some(std::sync::Arc::clone(&luck));
+        let operator = Operator::start(&stage.told, None);
+        scenarios::installs(&stage).await;
+        if let Err(picture) = stage.ends_as(&wanted).await {
+            panic!("every {every}. call:\n{}", picture.difference(&wanted));
+        }
+        assert_eq!(operator.starts(), 1);
+        assert!(luck.mishaps.load(Ordering::Relaxed) > 20);
+        drop(operator);
+        stage.nothing_is_broken();
+    }
+}
+
+/// Lists that fail, are slow, and are tried again: until the last of them has come nothing is changed.
+pub async fn nothing_is_done_before_everything_is_listed(client: &Client, server: &kube::Config) {
+    let stage = Stage::new(client, server).await;
+    stage.apply_cluster().await;
+    stage.apply_table("music").await;
+    let mut told = stage.told.clone();
+    told.luck = Some(Luck::bad(3));
+    let operator = Operator::start(&told, None);
+    stage.until("something is done", |picture| picture.has(&["Claim "])).await;
+    let (calls, heard) = (operator.calls(), operator.heard());
+    let first = calls.iter().position(|call| is_act(call)).unwrap();
+    let listed = |resource: &str| heard.iter().any(|(calls, path)| *calls <= first && path.ends_with(resource));
+    for resource in [
+        "/clusters",
+        "/tables",
+        "/partitions",
+        "/pods",
+        "/persistentvolumeclaims",
+        "/deployments",
+        "/services",
+        "/poddisruptionbudgets",
+    ] {
+        assert!(listed(resource), "{resource} was not listed before {}: {calls:#?}", calls[first]);
+    }
+    drop(operator);
+}

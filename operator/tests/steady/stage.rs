@@ -1,0 +1,208 @@
+//! One namespace with its machines and its nodes, and what people and SDKs do there.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt as _};
+use model::{KeySchema, KeyType, TableDescriptor};
+use operator::crd::{Cluster, Table};
+use serde_json::json;
+use tonic::Code;
+use wire::control::control_client::ControlClient;
+use wire::control::{CreateTableRequest, DeleteTableRequest};
+
+use crate::fleet::{Fleet, control_listener};
+use crate::machines::Machines;
+use crate::picture::Picture;
+use crate::process::Told;
+
+pub const CLUSTER: &str = "trv";
+const ZONES: [&str; 3] = ["a", "b", "c"];
+/// How long a busy machine may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(15);
+/// A picture is many lists.
+const PICTURE_PAUSE: Duration = Duration::from_millis(80);
+
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+pub struct Stage {
+    pub client: Client,
+    pub namespace: String,
+    pub fleet: Fleet,
+    pub told: Told,
+    machines: Machines,
+}
+
+impl Stage {
+    pub async fn new(client: &Client, server: &kube::Config) -> Stage {
+        let namespace = format!("stage-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let object: Namespace = serde_json::from_value(json!({ "metadata": { "name": namespace } })).unwrap();
+        Api::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
+        let fleet = Fleet::new();
+        let memds = fleet.start_memds().await;
+        let named = |zone: &str| (format!("{CLUSTER}-memds-{zone}:{}", operator::build::MEMDS_PORT), memds);
+        let told = Told {
+            server: server.clone(),
+            namespace: namespace.clone(),
+            identity: "operator-0".to_owned(),
+            luck: None,
+            listen: control_listener().await,
+            memds: ZONES.map(named).into(),
+            fleet: fleet.clone(),
+        };
+        let machines = Machines::start(client, &namespace, &fleet);
+        Stage { client: client.clone(), namespace, fleet, told, machines }
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub async fn apply_cluster(&self) {
+        let zones: Vec<_> = ZONES.iter().map(|zone| json!({ "name": zone, "nodes": 1 })).collect();
+        let object = json!({
+            "apiVersion": "trivet.dev/v1alpha1", "kind": "Cluster", "metadata": { "name": CLUSTER },
+            "spec": {
+                "image": "trivet:1", "zones": zones, "storage": { "size": "10Gi" }, "defaultPartitions": 3,
+                "credentialsSecret": { "name": "keys" },
+            },
+        });
+        let object: Cluster = serde_json::from_value(object).unwrap();
+        self.api::<Cluster>().create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    pub async fn scale(&self, nodes: u32) {
+        let zones: Vec<_> = ZONES.iter().map(|zone| json!({ "name": zone, "nodes": nodes })).collect();
+        let patch = Patch::Merge(json!({ "spec": { "zones": zones } }));
+        self.api::<Cluster>().patch(CLUSTER, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    pub async fn apply_table(&self, name: &str) {
+        let object = json!({
+            "apiVersion": "trivet.dev/v1alpha1", "kind": "Table", "metadata": { "name": name },
+            "spec": {
+                "tableName": name, "clusterRef": CLUSTER, "initialPartitions": 3,
+                "attributeDefinitions": [{ "attributeName": "artist", "attributeType": "S" }],
+                "keySchema": [{ "attributeName": "artist", "keyType": "HASH" }],
+            },
+        });
+        let object: Table = serde_json::from_value(object).unwrap();
+        self.api::<Table>().create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    async fn control(&self) -> Option<ControlClient<tonic::transport::Channel>> {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", self.told.listen)).unwrap();
+        let endpoint = endpoint.origin(format!("http://{CLUSTER}-control:7200").parse().unwrap());
+        Some(ControlClient::new(endpoint.timeout(PATIENCE).connect().await.ok()?))
+    }
+
+    /// As an SDK does it: again and again, until it is there.
+    pub async fn create_table(&self, name: &str) {
+        let wish = TableDescriptor::wish(name, KeySchema::simple("song", KeyType::S));
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(mut control) = self.control().await {
+                match control.create_table(CreateTableRequest { wish: wish.encode() }).await {
+                    Ok(_) => return,
+                    Err(refused) if refused.code() == Code::AlreadyExists => return,
+                    Err(_) => {}
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        panic!("CreateTable is never answered");
+    }
+
+    pub async fn delete_table(&self, name: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(mut control) = self.control().await {
+                match control.delete_table(DeleteTableRequest { name: name.to_owned() }).await {
+                    Ok(_) => return,
+                    Err(refused) if refused.message().contains("being deleted") => return,
+                    Err(refused) if refused.code() == Code::NotFound => return,
+                    Err(_) => {}
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        panic!("DeleteTable is never answered");
+    }
+
+    /// The disk of the zone's node is blank all at once, as after a machine that came back with an empty folder: the Pod begins anew.
+    pub async fn lose_disk(&self, zone: &str) {
+        let claims = self.api::<PersistentVolumeClaim>().list(&ListParams::default()).await.unwrap();
+        let lost = |claim: &&PersistentVolumeClaim| claim.labels()[operator::names::ZONE_LABEL] == zone;
+        let name = claims.items.iter().find(lost).unwrap().name_any();
+        self.fleet.wipe(&name);
+        let pods = self.api::<k8s_openapi::api::core::v1::Pod>();
+        pods.delete(&name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// The rest of Kubernetes begins to watch anew.
+    pub fn restart_machines(&mut self) {
+        self.machines = Machines::start(&self.client, &self.namespace, &self.fleet);
+    }
+
+    pub async fn eventually(&self, what: &str, is: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is() {
+            assert!(Instant::now() < deadline, "{}: not so: {what}", self.namespace);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    pub async fn until(&self, what: &str, is: impl Fn(&Picture) -> bool) -> Picture {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let picture = Picture::of(self).await;
+            if is(&picture) {
+                return picture;
+            }
+            assert!(Instant::now() < deadline, "{}: not so: {what}:\n{picture}", self.namespace);
+            tokio::time::sleep(PICTURE_PAUSE).await;
+        }
+    }
+
+    /// Sooner or later; else what is there instead.
+    pub async fn ends_as(&self, wanted: &Picture) -> Result<(), Picture> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let picture = Picture::of(self).await;
+            if picture == *wanted {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(picture);
+            }
+            tokio::time::sleep(PICTURE_PAUSE).await;
+        }
+    }
+
+    /// What is there when nothing changes any more: as long as every node is asked again and again.
+    pub async fn settled(&self, what: &str, is: impl Fn(&Picture) -> bool) -> Picture {
+        const LOOKS: usize = 40;
+        let mut before = self.until(what, &is).await;
+        let mut since = self.fleet.world().asked;
+        loop {
+            let now = self.until(what, &is).await;
+            if now != before {
+                (before, since) = (now, self.fleet.world().asked);
+            } else if self.fleet.world().asked > since + LOOKS * 3 {
+                return before;
+            }
+        }
+    }
+
+    pub fn nothing_is_broken(&self) {
+        let broken = self.fleet.world().broken.clone();
+        assert!(broken.is_empty(), "{}: {broken:#?}", self.namespace);
+    }
+}
