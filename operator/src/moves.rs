@@ -168,7 +168,7 @@ fn unfinished(places: &[Place], groups: &[&PartitionDescriptor]) -> Option<Move>
                 group.replicas.iter().find(|other| other.zone == learner.zone && other.role == ReplicaRole::Voter)?;
             // Before the two swap the voter leaves, after it the learner.
             let (from, to) = if learner.id > voter.id { (voter, learner) } else { (learner, voter) };
-            serves(to.node).then(|| Move { partition: group.id, from: from.node, to: Some(to.node) })
+            serves(to.node).then_some(Move { partition: group.id, from: from.node, to: Some(to.node) })
         });
         moves.next()
     })
