@@ -259,7 +259,7 @@ mod tests {
         // While something is not whole, or somebody silent, nothing moves; whose turn it is, is known.
         let found = next(&places, &seen, false, &handed(&[1]));
         assert_eq!((found.acting, deed(&found)), (Some(NodeId(1)), None));
-        let unsure = Observed { complete: false, ..seen.clone() };
+        let unsure = Observed { complete: false, ..seen };
         assert_eq!(deed(&next(&places, &unsure, true, &handed(&[1]))), None);
     }
 
