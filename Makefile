@@ -149,6 +149,7 @@ chart: setup-cluster
 # `make e2e STORY="--only a_node_pod_is_deleted --keep"`; logs are kept in a folder when a chapter fails.
 e2e: setup setup-test setup-cluster
 	$(CARGO) build $(RELEASE) -p trivet
+	$(if $(STORY),,e2e/kube/run $(BIN)/trivet $(CARGO_TARGET_DIR)/kube-logs --first-look)
 	e2e/kube/run $(BIN)/trivet $(CARGO_TARGET_DIR)/kube-logs $(STORY)
 
 # What a build needs beyond Rust: the C++ compiler and libclang, for RocksDB.

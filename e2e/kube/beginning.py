@@ -26,6 +26,7 @@ RIGHTS = (
     ("trivet-operator", "create", "pods/exec", False),
     ("trivet-operator", "delete", "clusters.trivet.dev", False),
     ("trivet-operator", "patch", "nodes", False),
+    ("trivet-operator", "delete", "nodes", False),
     ("trivet-operator", "delete", "persistentvolumes", False),
     ("trivet-operator", "patch", "customresourcedefinitions", False),
     ("trivet-operator", "create", "rolebindings", False),
@@ -39,6 +40,7 @@ def a_cluster_of_three_zones_is_made(story):
     story.kubernetes.machine.prepare()
     run(HOUSE / "e2e" / "image", story.binary, IMAGE)
     story.kubernetes.create()
+    story.kubernetes.kubectl("cordon", story.kubernetes.spare())
     story.kubernetes.load(IMAGE)
 
 

@@ -58,24 +58,12 @@ def a_kubernetes_node_loses_power_and_comes_back(story):
 
 def a_kubernetes_node_comes_back_with_empty_volumes(story):
     """Lost with its disk, a node is a new one: another claim, another id."""
-    volumes_are_lost(story, story.kubernetes.in_zones()[0], "empty", after=lambda _lost: None)
-
-
-def a_kubernetes_node_comes_back_without_volumes(story):
-    """No Pod can mount what is gone. Whether it comes back, a person knows, and says so by the claim."""
-    def give_up(lost):
-        for claim in lost:
-            story.trivet.kubectl("delete", "pvc", claim, "--wait=false")
-    volumes_are_lost(story, story.kubernetes.in_zones()[2], "gone", after=give_up)
-
-
-def volumes_are_lost(story, node, how, after):
+    node = story.kubernetes.in_zones()[0]
     lost = {claim_of(pod) for pod in story.trivet.pods("node") if pod["spec"]["nodeName"] == node}
-    story.kubernetes.power_off(node, volumes=how)
+    story.kubernetes.power_off(node, volumes="empty")
     story.under_load()
     story.kubernetes.power_on(node)
     story.firewall.raise_on(node)
-    after(lost)
     eventually("other claims have taken the place of the lost ones", lambda: not lost & set(story.trivet.claims()), 600)
     story.trivet.until_whole(seconds=600)
     story.under_load()

@@ -12,8 +12,9 @@ OPERATOR_PART = ("trivet.dev/part", "operator")
 
 
 class Kubernetes:
-    def __init__(self, name, folder):
+    def __init__(self, name, folder, config="kind.yaml"):
         self.name = name
+        self.config = config
         self.machine = machine(name)
         self.kubeconfig = folder / "kubeconfig"
         self.is_ours = False
@@ -24,7 +25,7 @@ class Kubernetes:
         there = run(self.machine.verbs, "get", "clusters").split()
         expect(self.name not in there, f"a Kubernetes cluster {self.name} exists; delete it first")
         self.is_ours = True
-        run(self.machine.verbs, "create", "cluster", "--name", self.name, "--config", HERE / "kind.yaml", "--kubeconfig", self.kubeconfig)
+        run(self.machine.verbs, "create", "cluster", "--name", self.name, "--config", HERE / self.config, "--kubeconfig", self.kubeconfig)
 
     def delete(self):
         run(self.machine.verbs, "delete", "cluster", "--name", self.name, "--kubeconfig", self.kubeconfig)
@@ -56,17 +57,22 @@ class Kubernetes:
                 if "node-role.kubernetes.io/control-plane" not in node["metadata"]["labels"]}
 
     def in_zones(self):
+        """The spare comes last."""
         return [name for name, node in self.nodes().items() if ZONE in node["metadata"]["labels"]]
+
+    def spare(self):
+        return self.in_zones()[-1]
 
     def operator_address(self):
         """A NodePort's address that no chapter takes the power from."""
         label, part = OPERATOR_PART
-        node = next(node for node in self.nodes().values() if node["metadata"]["labels"].get(label) == part)
+        nodes = list(self.nodes().values()) or self.get("nodes")["items"]
+        node = next((node for node in nodes if node["metadata"]["labels"].get(label) == part), nodes[0])
         return next(each["address"] for each in node["status"]["addresses"] if each["type"] == "InternalIP")
 
     def is_ready(self, name):
-        conditions = self.nodes()[name]["status"]["conditions"]
-        return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+        node = self.nodes().get(name)
+        return node is not None and any(each["type"] == "Ready" and each["status"] == "True" for each in node["status"]["conditions"])
 
     def power_off(self, name, volumes="kept"):
         self.machine.power_off(name, volumes)

@@ -12,6 +12,7 @@ import beginning
 import changes
 import ending
 import faults
+import leaving
 import truth
 from kubernetes import Kubernetes
 from tools import Skipped, expect, run, say
@@ -39,7 +40,12 @@ CHAPTERS = (
     changes.every_pod_gets_another_image,
     faults.a_claim_of_a_live_node_is_deleted,
     faults.a_kubernetes_node_comes_back_with_empty_volumes,
-    faults.a_kubernetes_node_comes_back_without_volumes,
+    leaving.a_kubernetes_node_comes_back_without_volumes,
+    leaving.a_kubernetes_node_is_gone_for_good,
+    leaving.a_drain_is_asked_for_and_taken_back,
+    leaving.a_kubernetes_node_is_emptied_by_annotation,
+    leaving.a_zone_is_added_and_another_one_removed,
+    leaving.volumes_grow,
     truth.a_table_is_made_by_two_at_once,
     truth.a_protected_table_is_not_deleted,
     truth.partition_objects_are_deleted_and_come_back,

@@ -13,6 +13,7 @@ WHOLE = """
     whole, for 3.1 s
     replica 3 on node 0c in zone-c follows, term 2, applied 7 of 7; from the first key, epoch 1
 """
+REBUILT = "replica 3 is rebuilt: 40 %, for 3.1 s"
 STOOD_IN = "log replica 4 stands in for replica 3, for 3.1 s"
 SERVICE = ("ipv4 2 tcp 6 431999 ESTABLISHED src=10.244.0.4 dst=10.96.72.117 sport=44094 dport=7300 "
            "src=10.244.0.3 dst=10.244.0.4 sport=7300 dport=44094 [ASSURED] mark=0 zone=0 use=2")
@@ -33,6 +34,7 @@ class Groups(unittest.TestCase):
             "two zones": WHOLE.replace("zone-c", "zone-b"),
             "two replicas": "\n".join(WHOLE.splitlines()[:-1]),
             "a log replica": WHOLE.replace("whole, for 3.1 s", STOOD_IN),
+            "a replica that is rebuilt": WHOLE.replace("whole, for 3.1 s", REBUILT),
             "a leader that has not said": WHOLE.replace("    whole, for 3.1 s\n", ""),
         }.items():
             self.assertFalse(is_whole_group(group(text)), what)

@@ -19,6 +19,7 @@ ZONES = ("zone-a", "zone-b", "zone-c")
 DATA_PLANE = ("node", "router", "memds")
 # The shortest that is allowed: what is gone for good is to be replaced while the story is told.
 REPLACE_AFTER_S = 30
+LOST_AFTER_S = 60
 
 
 class Trivet:
@@ -26,6 +27,8 @@ class Trivet:
         self.kubernetes = kubernetes
         self.image = IMAGE
         self.nodes_per_zone = 1
+        self.zones = ZONES
+        self.size = "2Gi"
 
     # The chart.
 
@@ -35,16 +38,17 @@ class Trivet:
         spec = "cluster.spec"
         values = {
             "image.repository": repository, "image.tag": tag, "operator.nodeSelector." + label.replace(".", "\\."): part,
-            f"{spec}.storage.size": "2Gi", f"{spec}.node.replaceAfterSeconds": REPLACE_AFTER_S, f"{spec}.node.shareKubernetesNodes": "true",
+            f"{spec}.storage.size": self.size, f"{spec}.storage.lostAfterSeconds": LOST_AFTER_S, f"{spec}.node.replaceAfterSeconds": REPLACE_AFTER_S,
+            f"{spec}.node.shareKubernetesNodes": "true",
             f"{spec}.routers.service.type": "NodePort", f"{spec}.routers.service.nodePort": NODE_PORT, **more,
         }
-        for index, zone in enumerate(ZONES):
+        for index, zone in enumerate(self.zones):
             values[f"{spec}.zones[{index}].name"] = zone
             values[f"{spec}.zones[{index}].nodes"] = self.nodes_per_zone
         return [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
 
-    def install(self):
-        self.helm("install", RELEASE, CHART, "--create-namespace", *self.values({}), "--wait", "--timeout", "3m")
+    def install(self, more=None):
+        self.helm("install", RELEASE, CHART, "--create-namespace", *self.values(more or {}), "--wait", "--timeout", "3m")
 
     def upgrade(self, more=None):
         self.helm("upgrade", RELEASE, CHART, *self.values(more or {}), "--wait", "--timeout", "3m")
@@ -118,7 +122,7 @@ class Trivet:
     def is_whole(self):
         """`trivet admin groups`, asked in a node's Pod: a line for each partition, below it one for each replica, and the leader's view."""
         pods = self.ready_node_pods()
-        if len(pods) != self.nodes_per_zone * len(ZONES):
+        if len(pods) != self.nodes_per_zone * len(self.zones):
             return False
         groups = []
         for line in self.admin("groups").splitlines():
@@ -151,8 +155,8 @@ class Trivet:
 
 
 def is_whole_group(lines):
-    """`replica 1 on node … in zone-a leads, term …`, and of the leader `whole, for … s`."""
-    replicas = [line for line in lines if line[0] == "replica"]
+    """`replica 1 on node … in zone-a leads, term …`, and of the leader `whole, for … s`, or what a replica lacks."""
+    replicas = [line for line in lines if line[0] == "replica" and line[2:4] == ["on", "node"]]
     zones = {line[line.index("in") + 1] for line in replicas}
     return len(replicas) == 3 and len(zones) == 3 and sum("leads," in line for line in replicas) == 1 and ["whole,"] in [line[:1] for line in lines]
 

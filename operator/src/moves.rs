@@ -168,7 +168,7 @@ fn unfinished(places: &[Place], groups: &[&PartitionDescriptor]) -> Option<Move>
                 group.replicas.iter().find(|other| other.zone == learner.zone && other.role == ReplicaRole::Voter)?;
             // Before the two swap the voter leaves, after it the learner.
             let (from, to) = if learner.id > voter.id { (voter, learner) } else { (learner, voter) };
-            serves(to.node).then(|| Move { partition: group.id, from: from.node, to: Some(to.node) })
+            serves(to.node).then_some(Move { partition: group.id, from: from.node, to: Some(to.node) })
         });
         moves.next()
     })
@@ -259,7 +259,7 @@ mod tests {
         // While something is not whole, or somebody silent, nothing moves; whose turn it is, is known.
         let found = next(&places, &seen, false, &handed(&[1]));
         assert_eq!((found.acting, deed(&found)), (Some(NodeId(1)), None));
-        let unsure = Observed { complete: false, ..seen.clone() };
+        let unsure = Observed { complete: false, ..seen };
         assert_eq!(deed(&next(&places, &unsure, true, &handed(&[1]))), None);
     }
 

@@ -50,9 +50,9 @@ pub fn nodes(cluster: &Cluster, watched: &Watched, troubles: &mut Troubles, now_
         pods: pods.iter().filter_map(|pod| pod_of(pod)).collect(),
         machines: watched.machines.state().iter().map(|node| ground::machine(node)).collect(),
         fleets: fleets(&name, watched),
+        claims: claims_of(&claims, &pods, watched),
         ..Seen::default()
     };
-    seen.claims = claims_of(&claims, &pods, &seen, watched);
     // The same order every time, so that the same is planned.
     seen.claims.sort_by_key(|claim| claim.node);
     seen.pods.sort_by_key(|pod| pod.node);
@@ -180,14 +180,9 @@ fn node_id(labels: &BTreeMap<String, String>) -> Option<NodeId> {
     u64::from_str_radix(text, 16).ok().map(NodeId)
 }
 
-fn claims_of(
-    claims: &[Arc<PersistentVolumeClaim>],
-    pods: &[Arc<Pod>],
-    seen: &Seen,
-    watched: &Watched,
-) -> Vec<plan::Claim> {
-    let machines: BTreeMap<String, plan::Machine> =
-        seen.machines.iter().map(|machine| (machine.name.clone(), machine.clone())).collect();
+fn claims_of(claims: &[Arc<PersistentVolumeClaim>], pods: &[Arc<Pod>], watched: &Watched) -> Vec<plan::Claim> {
+    let nodes = watched.machines.state();
+    let machines = ground::by_names(nodes.iter().map(|node| &**node));
     let events: Vec<Arc<Event>> = watched.unmounted.state().into_iter().chain(watched.unattached.state()).collect();
     let events: Vec<&Event> = events.iter().map(|event| &**event).collect();
     let read = |claim: &Arc<PersistentVolumeClaim>| {

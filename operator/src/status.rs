@@ -338,7 +338,7 @@ mod tests {
         let object = Table::new("music", crate::wish::spec("trv", &descriptor));
         let observed = Observed::default();
         let told = Told { observed: &observed, hindrance: None, mode: ZoneMode::Simulated, now: &at(1) };
-        assert_eq!(is_safe(&table(&object, None, &told).conditions), (no.clone(), "SimulatedZones".to_owned()));
+        assert_eq!(is_safe(&table(&object, None, &told).conditions), (no, "SimulatedZones".to_owned()));
         let mut shared = super::tests::descriptor();
         shared.replicas[1].zone = shared.replicas[0].zone.clone();
         let said = safe(&shared, ZoneMode::Labelled);

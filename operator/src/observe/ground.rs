@@ -59,6 +59,15 @@ pub fn machine(node: &Node) -> Machine {
     }
 }
 
+/// By all their names.
+pub type Machines = BTreeMap<String, Machine>;
+
+/// Volumes are bound to the value of a label, which is not everywhere the Kubernetes node's name.
+pub fn by_names<'a>(nodes: impl Iterator<Item = &'a Node>) -> Machines {
+    let names = |node: &Node| [Some(node.name_any()), node.labels().get(HOSTNAME).cloned()].into_iter().flatten();
+    nodes.flat_map(|node| names(node).map(|name| (name, machine(node))).collect::<Vec<_>>()).collect()
+}
+
 /// What a claim's volume is judged by.
 #[derive(Clone, Copy)]
 pub struct Around<'a> {
@@ -67,7 +76,7 @@ pub struct Around<'a> {
     pub pod: Option<&'a Pod>,
     /// Of this namespace.
     pub events: &'a [&'a Event],
-    pub machines: &'a BTreeMap<String, Machine>,
+    pub machines: &'a Machines,
 }
 
 /// Kubernetes nodes that its volume is bound to, or that its first Pod was placed on: none if it may be anywhere.
@@ -106,6 +115,9 @@ pub fn trouble(claim: &PersistentVolumeClaim, around: Around<'_>) -> Option<Trou
     if phase == Some("Lost") {
         return Some(Trouble::ClaimLost);
     }
+    if around.pod.is_some_and(is_ready) {
+        return None;
+    }
     let hosts = hosts(claim, around);
     if let Some(first) = hosts.first()
         && !hosts.iter().any(|host| around.machines.contains_key(host))
@@ -134,6 +146,11 @@ fn unmountable(pod: &Pod, volume: &str, around: Around<'_>) -> Option<String> {
     };
     let last = around.events.iter().filter(about).max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
     last.and_then(|event| event.message.clone())
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// Kubelet has not begun its containers, and nothing but volumes or the network can be why.
@@ -178,7 +195,7 @@ mod tests {
         serde_json::from_value(object).unwrap()
     }
 
-    fn machines(names: &[&str]) -> BTreeMap<String, Machine> {
+    fn machines(names: &[&str]) -> Machines {
         let machine = |name: &&str| Machine { name: (*name).to_owned(), ready: true, ..Machine::default() };
         names.iter().map(|name| ((*name).to_owned(), machine(name))).collect()
     }
@@ -258,6 +275,22 @@ mod tests {
         let around =
             Around { volume: Some(&volume), class: None, pod: Some(&hanging), events: &[&said], machines: &silent };
         assert_eq!(trouble(&claim, around), None);
+    }
+
+    #[test]
+    fn a_host_is_known_by_its_label_too_and_a_node_that_serves_is_never_missed() {
+        let labels = json!({ HOSTNAME: "m2" });
+        let node: Node = read(json!({ "metadata": { "name": "m2.example.org", "labels": labels } }));
+        let machines = by_names([&node].into_iter());
+        let (claim, volume) = (claim("Bound"), local("m2"));
+        let around = |machines| Around { volume: Some(&volume), class: None, pod: None, events: &[], machines };
+        assert_eq!(trouble(&claim, around(&machines)), None);
+        let nobody = Machines::new();
+        assert_eq!(trouble(&claim, around(&nobody)), Some(Trouble::MachineGone("m2".to_owned())));
+        let mut serving = pod(&json!({ "running": {} }));
+        let status = serving.status.as_mut().unwrap();
+        status.conditions.as_mut().unwrap()[0].status = "True".to_owned();
+        assert_eq!(trouble(&claim, Around { pod: Some(&serving), ..around(&nobody) }), None);
     }
 
     #[test]

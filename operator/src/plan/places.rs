@@ -159,7 +159,7 @@ mod tests {
         seen.pods.remove(1);
         assert_eq!(steps(&seen), [Step::DeleteClaim { node: NodeId(2) }]);
         // Wished again, it is an ordinary zone.
-        seen.zones.insert(1, removed.clone());
+        seen.zones.insert(1, removed);
         assert_eq!(steps(&seen), [Step::CreatePod { zone: "b".to_owned(), node: NodeId(2) }]);
         seen.zones.remove(1);
         seen.claims.remove(1);

@@ -219,6 +219,7 @@ impl World {
             NodeId(next_id)
         });
         self.next_id = next_id;
+        self.stop_one_at_a_time(&steps);
         for step in steps {
             self.apply(step);
         }
@@ -235,6 +236,16 @@ impl World {
         let going: BTreeSet<NodeId> = seen.claims.iter().filter(goes).map(|claim| claim.node).collect();
         self.entitled += going.difference(&self.going).count();
         self.going = going;
+    }
+
+    /// Of nodes that work; what is lost has nothing to wait for.
+    fn stop_one_at_a_time(&self, steps: &[Step]) {
+        let works = |name: &String| {
+            let claim = &self.disks[&NodeId(u64::from_str_radix(name, 16).unwrap())].claim;
+            claim.store.is_some() && !claim.lost
+        };
+        let stopped = steps.iter().filter(|step| matches!(step, Step::DeletePod { name, .. } if works(name)));
+        assert!(stopped.count() <= 1, "{steps:?}");
     }
 
     fn apply(&mut self, step: Step) {
