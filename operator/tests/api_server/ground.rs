@@ -116,7 +116,7 @@ async fn kubelet_says(ground: &Ground) {
 
 pub async fn what_volumes_and_kubernetes_nodes_are_in_is_seen(client: &Client) {
     let (watched, _watches) = watch::start(client, "default", &Arc::new(Notify::new()));
-    watched.ready().await.unwrap();
+    watched.ready().await;
     let spec = json!({
         "image": "trivet:1", "zones": [{ "name": "zone-a" }, { "name": "zone-b" }, { "name": "zone-c" }],
         "storage": { "size": "10Gi" }, "credentialsSecret": { "name": "keys" },
