@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use control::resources::Resources as _;
 use flate2::read::GzDecoder;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
-use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use model::NodeId;
 use operator::crd::{Cluster, Partition, Table};
 use operator::names::CLUSTER_LABEL;
 use operator::{build, bundle, teardown};
+use serde_json::json;
 
 use crate::refusals::cluster;
 use crate::tables::{eventually, resource, resources_of};
@@ -52,6 +54,20 @@ where
     found.items.iter().map(|object| object.name_any()).collect()
 }
 
+/// As a controller of Kubernetes does it, which does not run here.
+async fn unused_claims_go(client: &Client) {
+    let claims = Api::<PersistentVolumeClaim>::default_namespaced(client.clone());
+    let let_go = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    loop {
+        for claim in claims.list(&ListParams::default()).await.unwrap() {
+            if claim.metadata.deletion_timestamp.is_some() {
+                claims.patch(&claim.name_any(), &PatchParams::default(), &let_go).await.unwrap();
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 fn wish(confirm: Option<&str>) -> teardown::Arguments {
     teardown::Arguments {
         namespace: "default".to_owned(),
@@ -86,7 +102,10 @@ pub async fn a_cluster_is_removed_with_its_data(client: &Client) {
     assert_eq!(names::<Partition>(client, "leaver").await.len(), 2);
     assert!(said.lock().unwrap().contains(&"1 tables in 2 partitions: kept".to_owned()), "{said:?}");
 
-    teardown::remove(client.clone(), &wish(Some("leaver")), say).await.unwrap();
+    tokio::select! {
+        removed = teardown::remove(client.clone(), &wish(Some("leaver")), say) => removed.unwrap(),
+        () = unused_claims_go(client) => {}
+    }
     assert!(Api::<Cluster>::default_namespaced(client.clone()).get_opt("leaver").await.unwrap().is_none());
     assert!(Api::<Table>::default_namespaced(client.clone()).get_opt("kept").await.unwrap().is_none());
     assert!(names::<Partition>(client, "leaver").await.is_empty());

@@ -161,8 +161,8 @@ fn kube_apiserver(binaries: &Path, folder: &Path, ports: Ports) -> Child {
         format!("--service-account-signing-key-file={}", key.display()),
         "--service-cluster-ip-range=10.96.0.0/12".to_owned(),
         "--authorization-mode=RBAC".to_owned(),
-        // There are no controllers that would make the accounts, or let a claim go that no Pod uses any more.
-        "--disable-admission-plugins=ServiceAccount,StorageObjectInUseProtection".to_owned(),
+        // There is no controller that would make the accounts.
+        "--disable-admission-plugins=ServiceAccount".to_owned(),
     ]);
     spawn(&mut command, &folder.join("kube-apiserver.log"))
 }

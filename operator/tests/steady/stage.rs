@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use model::{KeySchema, KeyType, TableDescriptor};
@@ -28,6 +28,20 @@ const PICTURE_PAUSE: Duration = Duration::from_millis(80);
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
+/// Kubernetes' nodes, which stand in no namespace: one for each storage node that is ever wished.
+async fn machines_of_all_zones(client: &Client) {
+    for (zone, number) in ZONES.iter().flat_map(|zone| [(zone, 1), (zone, 2)]) {
+        let name = format!("machine-{zone}{number}");
+        let labels = json!({ operator::names::ZONE_TOPOLOGY: zone, "kubernetes.io/hostname": name });
+        let object: Node = serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels } })).unwrap();
+        match Api::all(client.clone()).create(&PostParams::default(), &object).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            Err(error) => panic!("{name}: {error}"),
+        }
+    }
+}
+
 pub struct Stage {
     pub client: Client,
     pub namespace: String,
@@ -41,6 +55,7 @@ impl Stage {
         let namespace = format!("stage-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let object: Namespace = serde_json::from_value(json!({ "metadata": { "name": namespace } })).unwrap();
         Api::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
+        machines_of_all_zones(client).await;
         let fleet = Fleet::new();
         let memds = fleet.start_memds().await;
         let named = |zone: &str| (format!("{CLUSTER}-memds-{zone}:{}", operator::build::MEMDS_PORT), memds);
