@@ -1,6 +1,7 @@
 //! The way to nodes and MemDS: one lazy connection each.
 //!
-//! Who they are may change while it is in use ([`Cluster::set_nodes`]); a connection stays as long as its address is named.
+//! Who they are may change while it is in use ([`Cluster::set_nodes`]); a connection stays as long as its address is named, and the
+//! seal by which it was made is the same.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,8 @@ use wire::admin::admin_client::AdminClient;
 use wire::admin::{GroupStatus, ListGroupsRequest, NodeStatus, StatusRequest};
 use wire::memds::mem_ds_client::MemDsClient;
 use wire::memds::{PutTableRequest, RemoveTableRequest};
+use wire::seal::Seal;
+use wire::seal::connect::{self, Line, Whom};
 
 /// How long one administrative call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,16 +22,20 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES: usize = 64 << 20;
 
 pub struct Cluster {
+    /// None where everything is plain.
+    seal: Option<Seal>,
     members: Mutex<Members>,
 }
 
 #[derive(Default)]
 struct Members {
     /// By address.
-    nodes: BTreeMap<String, AdminClient<Channel>>,
+    nodes: BTreeMap<String, Line>,
     /// Nodes that are known and have no address now.
     without_address: usize,
-    memds: BTreeMap<String, MemDsClient<Channel>>,
+    memds: BTreeMap<String, Line>,
+    /// The seal's, when these connections were made.
+    version: u64,
     /// Which address leads to which node, as the nodes last said themselves.
     by_id: BTreeMap<NodeId, String>,
 }
@@ -68,11 +75,27 @@ impl Cluster {
 
     /// Until somebody is named.
     pub fn nobody() -> Cluster {
-        Cluster { members: Mutex::default() }
+        Cluster::sealed(None)
     }
 
+    /// The same, all by mutual TLS if there is a seal.
+    pub fn sealed(seal: Option<Seal>) -> Cluster {
+        Cluster { seal, members: Mutex::default() }
+    }
+
+    /// With new lines if the seal has changed: what is under way goes on by the old ones.
     fn members(&self) -> MutexGuard<'_, Members> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.seal.as_ref().map_or(0, Seal::version);
+        if members.version != version {
+            members.version = version;
+            let Members { nodes, memds, .. } = &mut *members;
+            for (lines, whom) in [(nodes, Whom::AnyNode), (memds, Whom::MemDs)] {
+                // An address that was one is one still.
+                lines.retain(|address, line| self.connect(address, whom).map(|new| *line = new).is_ok());
+            }
+        }
+        members
     }
 
     /// From now on these are the nodes, and so many more that cannot be asked now.
@@ -83,8 +106,7 @@ impl Cluster {
         members.without_address = without_address;
         for address in addresses {
             if !members.nodes.contains_key(address) {
-                let client = AdminClient::new(connect(address)?).max_decoding_message_size(ANSWER_BYTES);
-                members.nodes.insert(address.clone(), client);
+                members.nodes.insert(address.clone(), self.connect(address, Whom::AnyNode)?);
             }
         }
         Ok(())
@@ -96,7 +118,7 @@ impl Cluster {
         members.memds.retain(|address, _| addresses.contains(address));
         for address in addresses {
             if !members.memds.contains_key(address) {
-                members.memds.insert(address.clone(), MemDsClient::new(connect(address)?));
+                members.memds.insert(address.clone(), self.connect(address, Whom::MemDs)?);
             }
         }
         Ok(())
@@ -108,16 +130,22 @@ impl Cluster {
             let members = self.members();
             (members.nodes.clone(), members.without_address)
         };
-        let asks = nodes.into_iter().map(|(address, client)| self.ask(address, client, with_groups));
+        let asks = nodes.into_iter().map(|(address, line)| self.ask(address, line, with_groups));
         let mut answers = futures::future::join_all(asks).await;
         answers.resize_with(answers.len() + silent, || None);
         answers
     }
 
-    async fn ask(&self, address: String, mut client: AdminClient<Channel>, with_groups: bool) -> Option<Reached> {
+    async fn ask(&self, address: String, line: Line, with_groups: bool) -> Option<Reached> {
+        let mut client = admin(line.clone());
         let status = client.status(StatusRequest {}).await.ok()?.into_inner();
         // A blank disk has no id yet, and surely no groups.
         let blank = status.node == 0;
+        if !blank && !line.may_be(NodeId(status.node)) {
+            let (node, certificate) = (NodeId(status.node), line.counterpart().map(|known| known.to_string()));
+            tracing::warn!(address, %node, certificate, "a node says that it is another than its certificate");
+            return None;
+        }
         if !blank {
             self.members().by_id.insert(NodeId(status.node), address.clone());
         }
@@ -133,17 +161,24 @@ impl Cluster {
 
     pub fn node(&self, id: NodeId) -> Result<AdminClient<Channel>, ClusterError> {
         let members = self.members();
-        let client = members.by_id.get(&id).and_then(|address| members.nodes.get(address));
-        client.cloned().ok_or(ClusterError::UnknownNode(id))
+        let line = members.by_id.get(&id).and_then(|address| members.nodes.get(address));
+        line.cloned().map(admin).ok_or(ClusterError::UnknownNode(id))
     }
 
     /// The node at an address, whoever it is.
     pub fn node_at(&self, address: &str) -> Option<AdminClient<Channel>> {
-        self.members().nodes.get(address).cloned()
+        self.members().nodes.get(address).cloned().map(admin)
+    }
+
+    fn connect(&self, address: &str, whom: Whom) -> Result<Line, ClusterError> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| ClusterError::Address(address.to_owned(), error))?;
+        let endpoint = endpoint.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).tcp_nodelay(true);
+        Ok(connect::connect_lazy(&endpoint, self.seal.as_ref(), whom))
     }
 
     fn all_memds(&self) -> Vec<MemDsClient<Channel>> {
-        self.members().memds.values().cloned().collect()
+        self.members().memds.values().map(|line| MemDsClient::new(line.channel.clone())).collect()
     }
 
     /// Told to every MemDS server; one that is down hears it from the nodes later.
@@ -168,8 +203,6 @@ impl Cluster {
     }
 }
 
-fn connect(address: &str) -> Result<Channel, ClusterError> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| ClusterError::Address(address.to_owned(), error))?;
-    Ok(endpoint.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).tcp_nodelay(true).connect_lazy())
+fn admin(line: Line) -> AdminClient<Channel> {
+    AdminClient::new(line.channel).max_decoding_message_size(ANSWER_BYTES)
 }

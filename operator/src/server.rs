@@ -69,7 +69,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let served = wire::door::server()
         .layer(MapRequestLayer::new(remember_host))
         .add_service(ControlServer::new(front.clone()))
-        .serve_with_incoming(wire::door::guests(listener));
+        .serve_with_incoming(wire::door::guests(listener, wire::door::Manner::Plain));
     let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR_MANAGER.to_owned()));
     let around = Surroundings { client, recorder, namespace: config.namespace, watched, metrics, changed };
     tracing::info!(namespace = around.namespace, "the operator has started");

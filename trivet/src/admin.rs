@@ -18,6 +18,7 @@ use router::json::{self, attribute::Attributes};
 use router::operation::keys;
 use wire::admin::Health;
 use wire::admin::health::State;
+use wire::seal::Role;
 
 /// What people ask of running nodes.
 #[derive(clap::Args)]
@@ -28,6 +29,9 @@ pub struct Arguments {
     /// Instead of addresses: the data folder of a running `trivet local`.
     #[arg(long, default_value = "./trivet-data", global = true)]
     data: PathBuf,
+    /// A folder with ca.crt, tls.crt and tls.key of an admin of the cluster, where its nodes speak mutual TLS alone.
+    #[arg(long, env = "TRIVET_ADMIN_TLS", global = true)]
+    tls: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -86,7 +90,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn answer(arguments: Arguments) -> anyhow::Result<()> {
     let nodes = if arguments.nodes.is_empty() { read_addresses(&arguments.data)? } else { arguments.nodes };
-    let cluster = Cluster::new(&nodes, &[]).context("name the nodes")?;
+    let cluster = Cluster::sealed(crate::process::seal(arguments.tls.as_deref(), "admin", Role::Admin)?);
+    cluster.set_nodes(&nodes, 0).context("name the nodes")?;
     match arguments.command {
         Command::Nodes => print_nodes(&cluster, &nodes).await,
         Command::Groups => print_groups(&cluster).await?,
