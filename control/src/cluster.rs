@@ -22,13 +22,13 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES: usize = 64 << 20;
 
 pub struct Cluster {
-    /// None where everything is plain.
-    seal: Option<Seal>,
     members: Mutex<Members>,
 }
 
 #[derive(Default)]
 struct Members {
+    /// None where everything is plain.
+    seal: Option<Seal>,
     /// By address.
     nodes: BTreeMap<String, Line>,
     /// Nodes that are known and have no address now.
@@ -80,19 +80,28 @@ impl Cluster {
 
     /// The same, all by mutual TLS if there is a seal.
     pub fn sealed(seal: Option<Seal>) -> Cluster {
-        Cluster { seal, members: Mutex::default() }
+        let cluster = Cluster { members: Mutex::default() };
+        cluster.members().seal = seal;
+        cluster
+    }
+
+    /// From now on by this seal: new lines are made, and what is under way goes on by the old ones.
+    pub fn set_seal(&self, seal: Seal) {
+        let mut members = self.members();
+        members.seal = Some(seal);
+        members.version = 0;
     }
 
     /// With new lines if the seal has changed: what is under way goes on by the old ones.
     fn members(&self) -> MutexGuard<'_, Members> {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = self.seal.as_ref().map_or(0, Seal::version);
+        let version = members.seal.as_ref().map_or(0, Seal::version);
         if members.version != version {
             members.version = version;
-            let Members { nodes, memds, .. } = &mut *members;
+            let Members { seal, nodes, memds, .. } = &mut *members;
             for (lines, whom) in [(nodes, Whom::AnyNode), (memds, Whom::MemDs)] {
                 // An address that was one is one still.
-                lines.retain(|address, line| self.connect(address, whom).map(|new| *line = new).is_ok());
+                lines.retain(|address, line| connect(address, seal.as_ref(), whom).map(|new| *line = new).is_ok());
             }
         }
         members
@@ -106,7 +115,8 @@ impl Cluster {
         members.without_address = without_address;
         for address in addresses {
             if !members.nodes.contains_key(address) {
-                members.nodes.insert(address.clone(), self.connect(address, Whom::AnyNode)?);
+                let line = connect(address, members.seal.as_ref(), Whom::AnyNode)?;
+                members.nodes.insert(address.clone(), line);
             }
         }
         Ok(())
@@ -118,7 +128,8 @@ impl Cluster {
         members.memds.retain(|address, _| addresses.contains(address));
         for address in addresses {
             if !members.memds.contains_key(address) {
-                members.memds.insert(address.clone(), self.connect(address, Whom::MemDs)?);
+                let line = connect(address, members.seal.as_ref(), Whom::MemDs)?;
+                members.memds.insert(address.clone(), line);
             }
         }
         Ok(())
@@ -170,13 +181,6 @@ impl Cluster {
         self.members().nodes.get(address).cloned().map(admin)
     }
 
-    fn connect(&self, address: &str, whom: Whom) -> Result<Line, ClusterError> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| ClusterError::Address(address.to_owned(), error))?;
-        let endpoint = endpoint.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).tcp_nodelay(true);
-        Ok(connect::connect_lazy(&endpoint, self.seal.as_ref(), whom))
-    }
-
     fn all_memds(&self) -> Vec<MemDsClient<Channel>> {
         self.members().memds.values().map(|line| MemDsClient::new(line.channel.clone())).collect()
     }
@@ -205,4 +209,11 @@ impl Cluster {
 
 fn admin(line: Line) -> AdminClient<Channel> {
     AdminClient::new(line.channel).max_decoding_message_size(ANSWER_BYTES)
+}
+
+fn connect(address: &str, seal: Option<&Seal>, whom: Whom) -> Result<Line, ClusterError> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| ClusterError::Address(address.to_owned(), error))?;
+    let endpoint = endpoint.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).tcp_nodelay(true);
+    Ok(connect::connect_lazy(&endpoint, seal, whom))
 }
