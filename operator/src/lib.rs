@@ -24,6 +24,7 @@ pub mod observe;
 pub mod plan;
 pub mod reconcile;
 pub mod resources;
+pub mod seal;
 pub mod server;
 pub mod status;
 pub mod tables;

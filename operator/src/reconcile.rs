@@ -15,7 +15,7 @@ use control::plan::Observed;
 use control::service::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::events::Recorder;
+use kube::runtime::events::{EventType, Recorder};
 use kube::{Client, ResourceExt as _};
 use model::{NodeId, TableDescriptor};
 use serde::Serialize;
@@ -31,6 +31,7 @@ use crate::moves::NoRoom;
 use crate::names::CLUSTER_LABEL;
 use crate::plan::{Seen, Step};
 use crate::resources::{KubeResources, descriptor};
+use crate::seal::sealing::Sealing;
 use crate::status::{ClusterTold, Told};
 use crate::tables::{self, Deed, Hindrance};
 use crate::watch::Watched;
@@ -61,6 +62,9 @@ pub struct Running {
     /// What hinders tables, by name.
     blocked: watch::Receiver<Arc<BTreeMap<String, String>>>,
     driver: JoinHandle<()>,
+    pub sealing: Sealing,
+    /// The nodes are dialled by the operator's seal, which changes by itself from then on.
+    dials_sealed: bool,
     /// The move that is under way.
     moving: Option<JoinHandle<()>>,
 }
@@ -113,12 +117,19 @@ impl Running {
             wake,
             blocked: blocked_now,
             driver: tokio::spawn(driver.run()),
+            sealing: Sealing::new(around.client.clone(), cluster),
+            dials_sealed: false,
             moving: None,
         }
     }
 
     /// One look, with all that follows from it.
     pub async fn look(&mut self, cluster: &Cluster) {
+        self.sealing.tend(cluster, &self.around.watched, Timestamp::now()).await;
+        if let Some(seal) = self.sealing.seal().filter(|_| !self.dials_sealed) {
+            self.nodes.set_seal(seal.clone());
+            self.dials_sealed = true;
+        }
         let seen = observe::nodes(cluster, &self.around.watched);
         let address_failure = self.name_everybody(cluster, &seen).err();
         let reached = self.nodes.ask_all(false).await;
@@ -135,6 +146,7 @@ impl Running {
             metrics: &self.around.metrics,
         };
         let mut steps = plan::plan(&seen, draw);
+        self.tell_of_certificates(&look, &mut steps).await;
         if !cluster.spec.paused {
             self.act(&mut look, &seen, &steps).await;
             let moved = next_move(self.moving.as_ref(), &look, &seen);
@@ -166,14 +178,18 @@ impl Running {
 
     /// The driver and the control service reach the same nodes that Kubernetes has.
     fn name_everybody(&self, cluster: &Cluster, seen: &Seen) -> Result<(), control::cluster::ClusterError> {
-        let addresses: Vec<String> = seen.pods.iter().filter_map(|pod| pod.address.clone()).collect();
+        let dialled = seen.pods.iter().filter(|_| self.sealing.can_dial());
+        let addresses: Vec<String> = dialled.filter_map(|pod| pod.address.clone()).collect();
         let known = seen.claims.iter().filter(|claim| !claim.lost).count();
         self.nodes.set_nodes(&addresses, known.saturating_sub(addresses.len()))?;
-        self.nodes.set_memds(&build::mem_ds_addresses(cluster, ""))
+        if self.sealing.can_dial() {
+            self.nodes.set_memds(&build::mem_ds_addresses(cluster, ""))?;
+        }
+        Ok(())
     }
 
     async fn act(&self, look: &mut Look<'_>, seen: &Seen, steps: &[Step]) {
-        for step in steps {
+        for step in steps.iter().filter(|step| self.sealing.lets(step)) {
             let done = look.hands.step(step).await;
             look.note(done);
         }
@@ -184,7 +200,7 @@ impl Running {
         }
         let mut settled = observe::deployments(look.cluster, &self.around.watched);
         for deployment in &deployments {
-            if settled.lets_change(deployment) {
+            if self.sealing.lets_fleet() && settled.lets_change(deployment) {
                 let done = look.hands.ensure(deployment, &self.around.watched.deployments).await;
                 settled.was_ensured(deployment, matches!(done, Ok(true)));
                 look.note(done);
@@ -192,6 +208,16 @@ impl Running {
         }
         let done = look.hands.ensure(&budget, &self.around.watched.budgets).await;
         look.note(done);
+    }
+
+    async fn tell_of_certificates(&self, look: &Look<'_>, steps: &mut Vec<Step>) {
+        let (kept, now) = (&self.sealing.kept, look.now.0);
+        self.around.metrics.certified(&look.cluster.name_any(), &kept.days_left(now));
+        if let Some(step) = kept.turned {
+            let note = format!("the CA is being replaced: {step}");
+            look.hands.tell(EventType::Normal, "AuthorityReplaced", note).await;
+        }
+        steps.extend(kept.blocked(now).map(|(reason, message)| Step::Blocked { reason, message }));
     }
 
     async fn tend_tables(&self, look: &mut Look<'_>) {
@@ -307,6 +333,7 @@ impl Running {
             routers: usize::try_from(routers).unwrap_or(0),
             tables: tables.len(),
             failure: look.failure.as_deref(),
+            certificates: self.sealing.told(),
             now: &look.now,
         };
         let next = status::cluster(look.cluster, &told);

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tower::util::MapRequestLayer;
 use wire::control::control_server::ControlServer;
+use wire::door::Manner;
 use wire::health::{Answering, Health};
 
 use crate::config::Config;
@@ -69,7 +70,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let served = wire::door::server()
         .layer(MapRequestLayer::new(remember_host))
         .add_service(ControlServer::new(front.clone()))
-        .serve_with_incoming(wire::door::guests(listener, wire::door::Manner::Plain));
+        .serve_with_incoming(wire::door::guests(listener, Manner::ByName(front.seals())));
     let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR_MANAGER.to_owned()));
     let around = Surroundings { client, recorder, namespace: config.namespace, watched, metrics, changed };
     tracing::info!(namespace = around.namespace, "the operator has started");
@@ -101,12 +102,9 @@ async fn look_after(around: Surroundings, front: Front, listed: &AtomicBool) -> 
         });
         for cluster in clusters {
             let name = cluster.name_any();
-            let one = running.entry(name.clone()).or_insert_with(|| {
-                let one = Running::start(&around, &cluster);
-                front.add(&name, Arc::clone(&one.service));
-                one
-            });
+            let one = running.entry(name.clone()).or_insert_with(|| Running::start(&around, &cluster));
             one.look(&cluster).await;
+            front.add(&name, &one.service, one.sealing.admits());
         }
         tokio::select! {
             biased;

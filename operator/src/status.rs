@@ -14,6 +14,7 @@ use crate::crd::{Cluster, ClusterStatus, Partition, PartitionStatus, Table};
 use crate::observe::degraded;
 use crate::plan::{Seen, Step};
 use crate::resources::{range, shown};
+use crate::seal::told::Kept;
 use crate::tables::{self, Hindrance, Led};
 
 /// What is said of a Partition, or none where no node has it.
@@ -132,6 +133,8 @@ pub struct ClusterTold<'a> {
     pub tables: usize,
     /// What could not be done, in the API server's or a node's words.
     pub failure: Option<&'a str>,
+    /// None where there are none.
+    pub certificates: Option<&'a Kept>,
     pub now: &'a Time,
 }
 
@@ -149,6 +152,7 @@ pub fn cluster(object: &Cluster, told: &ClusterTold<'_>) -> ClusterStatus {
         partitions: u32::try_from(told.observed.groups.len()).unwrap_or(u32::MAX),
         degraded_partitions: u32::try_from(weak).unwrap_or(u32::MAX),
         endpoint: format!("http://{}.{namespace}.svc:{ROUTER_PORT}", object.name_any()),
+        tls: told.certificates.map(Kept::status),
         conditions: conditions(&before.conditions, cluster_statements(object, told), generation, told.now),
     }
 }
@@ -181,12 +185,14 @@ fn cluster_statements(object: &Cluster, told: &ClusterTold<'_>) -> Vec<Statement
     let moves = !object.spec.paused && (!told.steps.is_empty() || !up);
     let weak_message =
         format!("{weak} of {} partitions have no leader, or could not lose a node", told.observed.groups.len());
-    vec![
+    let mut said = vec![
         statement(READY, up, reason, &message),
         statement(PROGRESSING, moves && blocked.is_none(), reason, &message),
         statement(DEGRADED, weak > 0, if weak > 0 { "WeakPartitions" } else { "AllWhole" }, &weak_message),
         statement(BLOCKED, blocked.is_some(), reason, &message),
-    ]
+    ];
+    said.extend(told.certificates.map(|kept| kept.statement(told.now.0)));
+    said
 }
 
 fn statement(kind: &'static str, holds: bool, reason: &str, message: &str) -> Statement {

@@ -6,12 +6,14 @@ use kube::ResourceExt as _;
 use model::NodeId;
 use serde_json::{Value, json};
 
+use super::sealed::sealed;
 use super::{
     CONTENT, METRICS_PORT, NODE_PORT, Process, container, hash, labels, mem_ds_addresses, owner, parsed, pod_security,
     resources,
 };
 use crate::crd::Cluster;
 use crate::names::{self, NODE_LABEL, ZONE_TOPOLOGY};
+use crate::seal::bearer::Bearer;
 
 const MEMORY_LIMIT: &str = "2Gi";
 /// The smallest cache that a node is given.
@@ -37,7 +39,7 @@ pub fn claim(cluster: &Cluster, zone: &str, node: NodeId) -> PersistentVolumeCla
 
 /// What the Pods of a zone's nodes are made from: all are alike but for their names.
 pub fn content(cluster: &Cluster, zone: &str) -> String {
-    hash(&spec(cluster, zone, "").to_string())
+    hash(&spec(cluster, zone, None).to_string())
 }
 
 pub fn pod(cluster: &Cluster, zone: &str, node: NodeId) -> Pod {
@@ -49,11 +51,15 @@ pub fn pod(cluster: &Cluster, zone: &str, node: NodeId) -> Pod {
             "name": name, "namespace": cluster.namespace(), "labels": labels, "ownerReferences": [owner(cluster)],
             "annotations": { CONTENT: content(cluster, zone) },
         },
-        "spec": spec(cluster, zone, &name),
+        "spec": spec(cluster, zone, Some(node)),
     }))
 }
 
-fn spec(cluster: &Cluster, zone: &str, claim: &str) -> Value {
+/// `node`: none for what all of them have in common.
+fn spec(cluster: &Cluster, zone: &str, node: Option<NodeId>) -> Value {
+    let name = cluster.name_any();
+    let claim = node.map(|node| names::node(&name, node)).unwrap_or_default();
+    let secret = node.map(|node| Bearer::Node(node).secret(&name)).unwrap_or_default();
     let wished = cluster.spec.node.resources.as_ref();
     let mut container = container(
         cluster,
@@ -66,7 +72,7 @@ fn spec(cluster: &Cluster, zone: &str, claim: &str) -> Value {
     );
     container["env"] = json!([{ "name": "POD_IP", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } }]);
     container["volumeMounts"] = json!([{ "name": "data", "mountPath": "/data" }]);
-    json!({
+    let spec = json!({
         "serviceAccountName": "trivet-node",
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
@@ -76,7 +82,8 @@ fn spec(cluster: &Cluster, zone: &str, claim: &str) -> Value {
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "containers": [container],
         "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim } }],
-    })
+    });
+    sealed(cluster, spec, &secret)
 }
 
 /// Two nodes of one cluster never share a Kubernetes node, unless that was asked for.

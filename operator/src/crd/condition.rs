@@ -12,12 +12,14 @@ pub const PROGRESSING: &str = "Progressing";
 pub const DEGRADED: &str = "Degraded";
 /// Nothing goes on before somebody acts; the message says what to do.
 pub const BLOCKED: &str = "Blocked";
+/// Certificates are in their time, and nobody is being brought others.
+pub const CERTIFICATES: &str = "CertificatesCurrent";
 
 /// One statement about a resource, with its reason, since when it holds and what would change it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// Ready, Progressing, Degraded or Blocked.
+    /// Ready, Progressing, Degraded, Blocked, or CertificatesCurrent.
     #[serde(rename = "type")]
     pub kind: String,
     /// True, False or Unknown.

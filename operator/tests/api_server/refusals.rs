@@ -2,6 +2,7 @@
 
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use operator::crd::cluster::{TlsMode, TlsSpec};
 use operator::crd::{Cluster, Table};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -67,6 +68,7 @@ pub async fn good_objects_are_taken_with_their_defaults(client: &Client) {
     let taken: Cluster = typed(client, &cluster()).await;
     assert_eq!(taken.spec.zones.iter().map(|zone| zone.nodes).collect::<Vec<_>>(), [1, 2, 1]);
     assert_eq!((taken.spec.region.as_str(), taken.spec.node.replace_after_seconds), ("us-east-1", 600));
+    assert_eq!(taken.spec.tls, TlsSpec { mode: TlsMode::Own, issuer_ref: None });
     let taken: Table = typed(client, &table()).await;
     assert_eq!(taken.spec.billing_mode, operator::crd::table::BillingMode::PayPerRequest);
     assert_eq!(taken.spec.deletion_policy, operator::crd::table::DeletionPolicy::Retain);
@@ -89,6 +91,13 @@ pub async fn bad_objects_are_refused_with_a_sentence(client: &Client) {
         (
             with(cluster.clone(), "/spec/routers", json!({ "service": { "nodePort": 30000 } })),
             "nodePort goes with type NodePort",
+        ),
+        (with(cluster.clone(), "/spec/tls", json!({ "mode": "Vault" })), "Unsupported value"),
+        (with(cluster.clone(), "/spec/tls", json!({ "mode": "CertManager" })), "goes with mode CertManager"),
+        (with(cluster.clone(), "/spec/tls", json!({ "issuerRef": { "name": "house" } })), "goes with mode CertManager"),
+        (
+            with(cluster.clone(), "/spec/tls", json!({ "mode": "CertManager", "issuerRef": { "name": "" } })),
+            "name the issuer",
         ),
         (with(cluster, "/metadata/name", json!("a".repeat(31))), "at most 30 characters"),
         (named("ab"), "3 to 255 characters"),
@@ -140,6 +149,7 @@ pub async fn what_never_changes_is_kept(client: &Client) {
             json!({ "zones": [{ "name": "zone-a" }, { "name": "zone-b", "nodes": 2 }, { "name": "zone-d" }] }),
             "cannot be taken away yet",
         ),
+        (json!({ "tls": { "mode": "None" } }), "tls.mode never changes"),
     ] {
         let patch = Patch::Merge(json!({ "spec": spec }));
         refused(clusters.patch("trv", &PatchParams::default(), &patch).await.map(drop), sentence);
