@@ -1,6 +1,7 @@
 //! The way to nodes and MemDS: one lazy connection each.
 //!
-//! Who they are may change while it is in use ([`Cluster::set_nodes`]); a connection stays as long as its address is named.
+//! Who they are may change while it is in use ([`Cluster::set_nodes`]); a connection stays as long as its address is named, and the
+//! seal by which it was made is the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,8 @@ use wire::admin::admin_client::AdminClient;
 use wire::admin::{GroupStatus, ListGroupsRequest, NodeStatus, StatusRequest};
 use wire::memds::mem_ds_client::MemDsClient;
 use wire::memds::{PutTableRequest, RemoveTableRequest};
+use wire::seal::Seal;
+use wire::seal::connect::{self, Line, Whom};
 
 /// How long one administrative call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,11 +31,15 @@ pub struct Cluster {
 
 #[derive(Default)]
 struct Members {
+    /// None where everything is plain.
+    seal: Option<Seal>,
     /// By address.
-    nodes: BTreeMap<String, AdminClient<Channel>>,
+    nodes: BTreeMap<String, Line>,
     /// Nodes that are known and have no address now.
     without_address: usize,
-    memds: BTreeMap<String, MemDsClient<Channel>>,
+    memds: BTreeMap<String, Line>,
+    /// The seal's, when these connections were made.
+    version: u64,
     /// Which address leads to which node, as the nodes last said themselves.
     by_id: BTreeMap<NodeId, String>,
     /// They are to leave, and get no new replicas.
@@ -77,7 +84,7 @@ impl Cluster {
 
     /// Until somebody is named.
     pub fn nobody() -> Cluster {
-        Cluster { members: Mutex::default(), gate: Arc::new(|| true) }
+        Cluster::sealed(None)
     }
 
     /// Nodes are changed only while the gate says so; they are asked always.
@@ -85,8 +92,37 @@ impl Cluster {
         Cluster { gate, ..self }
     }
 
+    /// The same, all by mutual TLS if there is a seal.
+    pub fn sealed(seal: Option<Seal>) -> Cluster {
+        let cluster = Cluster { members: Mutex::default(), gate: Arc::new(|| true) };
+        cluster.members().seal = seal;
+        cluster
+    }
+
+    /// From now on by this seal: new lines are made, and what is under way goes on by the old ones.
+    pub fn set_seal(&self, seal: Seal) {
+        let mut members = self.members();
+        members.seal = Some(seal);
+        members.version = 0;
+    }
+
+    pub fn is_sealed(&self) -> bool {
+        self.members().seal.is_some()
+    }
+
+    /// With new lines if the seal has changed: what is under way goes on by the old ones.
     fn members(&self) -> MutexGuard<'_, Members> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = members.seal.as_ref().map_or(0, Seal::version);
+        if members.version != version {
+            members.version = version;
+            let Members { seal, nodes, memds, .. } = &mut *members;
+            for (lines, whom) in [(nodes, Whom::AnyNode), (memds, Whom::MemDs)] {
+                // An address that was one is one still.
+                lines.retain(|address, line| connect(address, seal.as_ref(), whom).map(|new| *line = new).is_ok());
+            }
+        }
+        members
     }
 
     /// From now on these are the nodes, and so many more that cannot be asked now.
@@ -97,8 +133,8 @@ impl Cluster {
         members.without_address = without_address;
         for address in addresses {
             if !members.nodes.contains_key(address) {
-                let client = AdminClient::new(connect(address)?).max_decoding_message_size(ANSWER_BYTES);
-                members.nodes.insert(address.clone(), client);
+                let line = connect(address, members.seal.as_ref(), Whom::AnyNode)?;
+                members.nodes.insert(address.clone(), line);
             }
         }
         Ok(())
@@ -119,7 +155,8 @@ impl Cluster {
         members.memds.retain(|address, _| addresses.contains(address));
         for address in addresses {
             if !members.memds.contains_key(address) {
-                members.memds.insert(address.clone(), MemDsClient::new(connect(address)?));
+                let line = connect(address, members.seal.as_ref(), Whom::MemDs)?;
+                members.memds.insert(address.clone(), line);
             }
         }
         Ok(())
@@ -131,16 +168,22 @@ impl Cluster {
             let members = self.members();
             (members.nodes.clone(), members.without_address)
         };
-        let asks = nodes.into_iter().map(|(address, client)| self.ask(address, client, with_groups));
+        let asks = nodes.into_iter().map(|(address, line)| self.ask(address, line, with_groups));
         let mut answers = futures::future::join_all(asks).await;
         answers.resize_with(answers.len() + silent, || None);
         answers
     }
 
-    async fn ask(&self, address: String, mut client: AdminClient<Channel>, with_groups: bool) -> Option<Reached> {
+    async fn ask(&self, address: String, line: Line, with_groups: bool) -> Option<Reached> {
+        let mut client = admin(line.clone());
         let status = client.status(StatusRequest {}).await.ok()?.into_inner();
         // A blank disk has no id yet, and surely no groups.
         let blank = status.node == 0;
+        if !blank && !line.may_be(NodeId(status.node)) {
+            let (node, certificate) = (NodeId(status.node), line.counterpart().map(|known| known.to_string()));
+            tracing::warn!(address, %node, certificate, "a node says that it is another than its certificate");
+            return None;
+        }
         if !blank {
             self.members().by_id.insert(NodeId(status.node), address.clone());
         }
@@ -161,17 +204,17 @@ impl Cluster {
             return Err(ClusterError::NotActing);
         }
         let members = self.members();
-        let client = members.by_id.get(&id).and_then(|address| members.nodes.get(address));
-        client.cloned().ok_or(ClusterError::UnknownNode(id))
+        let line = members.by_id.get(&id).and_then(|address| members.nodes.get(address));
+        line.cloned().map(admin).ok_or(ClusterError::UnknownNode(id))
     }
 
     /// The node at an address, whoever it is: to change something there.
     pub fn node_at(&self, address: &str) -> Option<AdminClient<Channel>> {
-        self.members().nodes.get(address).filter(|_| (self.gate)()).cloned()
+        self.members().nodes.get(address).filter(|_| (self.gate)()).cloned().map(admin)
     }
 
     fn all_memds(&self) -> Vec<MemDsClient<Channel>> {
-        self.members().memds.values().cloned().collect()
+        self.members().memds.values().map(|line| MemDsClient::new(line.channel.clone())).collect()
     }
 
     /// Told to every MemDS server; one that is down hears it from the nodes later.
@@ -199,8 +242,13 @@ impl Cluster {
     }
 }
 
-fn connect(address: &str) -> Result<Channel, ClusterError> {
+fn admin(line: Line) -> AdminClient<Channel> {
+    AdminClient::new(line.channel).max_decoding_message_size(ANSWER_BYTES)
+}
+
+fn connect(address: &str, seal: Option<&Seal>, whom: Whom) -> Result<Line, ClusterError> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| ClusterError::Address(address.to_owned(), error))?;
-    Ok(endpoint.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).tcp_nodelay(true).connect_lazy())
+    let endpoint = endpoint.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).tcp_nodelay(true);
+    Ok(connect::connect_lazy(&endpoint, seal, whom))
 }

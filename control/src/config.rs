@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use wire::seal::Seal;
+
 /// Addresses are `host:port` of internal services.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -13,6 +15,8 @@ pub struct Config {
     /// Every MemDS server's address.
     pub memds: Vec<String>,
     pub settings: Settings,
+    /// None where everything is plain.
+    pub seal: Option<Seal>,
 }
 
 /// What does not depend on where resources stand.
@@ -36,6 +40,6 @@ impl Settings {
 
 impl Config {
     pub fn new(resources: PathBuf, nodes: Vec<String>, memds: Vec<String>, default_partitions: u32) -> Config {
-        Config { resources, nodes, memds, settings: Settings::new(default_partitions) }
+        Config { resources, nodes, memds, settings: Settings::new(default_partitions), seal: None }
     }
 }

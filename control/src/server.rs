@@ -17,7 +17,9 @@ use crate::service::Service;
 /// Serves until `shutdown`.
 pub async fn serve(config: Config, listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let resources = Arc::new(FileResources::open(&config.resources).context("open resources")?);
-    let cluster = Arc::new(Cluster::new(&config.nodes, &config.memds).context("name nodes and MemDS")?);
+    let cluster = Arc::new(Cluster::sealed(config.seal.clone()));
+    cluster.set_nodes(&config.nodes, 0).context("name the nodes")?;
+    cluster.set_memds(&config.memds).context("name MemDS")?;
     let wake = Arc::new(Notify::new());
     let service = Service {
         settings: config.settings.clone(),
@@ -29,7 +31,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: impl Future<
     let driver = tokio::spawn(Driver { settings, resources, cluster, wake, blocked: watch::Sender::default() }.run());
     let served = wire::door::server()
         .add_service(ControlServer::new(service))
-        .serve_with_incoming_shutdown(wire::door::guests(listener), shutdown)
+        .serve_with_incoming_shutdown(wire::door::guests(listener, config.seal.into()), shutdown)
         .await;
     driver.abort();
     served.context("serve the control service")

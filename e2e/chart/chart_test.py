@@ -17,6 +17,7 @@ VARIANTS = {
     "nothing optional": {"priorityClass": {"create": False}, "networkPolicies": {"create": False}, "cluster": {"create": False}},
     "everything optional": {
         "serviceMonitor": {"create": True, "labels": {"team": "storage"}},
+        "prometheusRule": {"create": True, "labels": {"team": "storage"}},
         "networkPolicies": {"alsoFor": [OTHER], "apiServer": {"cidrs": ["10.0.0.1/32"]}},
         "operator": {"nodeSelector": {"disk": "none"}, "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}}},
         "cluster": {"spec": SPEC},
@@ -48,7 +49,7 @@ class WhatIsInIt(unittest.TestCase):
         cluster = one(render({"cluster": {"spec": {**SPEC, "credentialsSecret": {"name": "mine"}, "paused": True}}}), "Cluster", RELEASE)
         self.assertEqual(cluster["spec"], {
             **SPEC, "storage": {**SPEC["storage"], "lostAfterSeconds": 900}, "zoneMode": "Labelled", "credentialsSecret": {"name": "mine"},
-            "paused": True, "region": "us-east-1", "defaultPartitions": 1,
+            "paused": True, "region": "us-east-1", "defaultPartitions": 1, "tls": {"mode": "Own"},
             "image": "trivet:0.1.0", "imagePullPolicy": "IfNotPresent"})
 
     def test_the_schema_of_values_has_the_fields_of_the_cluster_s_spec(self):
@@ -95,7 +96,7 @@ class WhatIsInIt(unittest.TestCase):
         things = render()
         needed = [("Cluster", RELEASE), ("Secret", f"{RELEASE}-credentials"), ("PriorityClass", f"{NAMESPACE}-{RELEASE}"),
                   *(("ServiceAccount", f"trivet-{name}") for name in ("node", "router", "memds")),
-                  *(("NetworkPolicy", f"{RELEASE}-{name}") for name in ("deny", "node", "router", "memds"))]
+                  *(("NetworkPolicy", f"{RELEASE}-{name}") for name in ("deny", "node", "router", "memds", "admin"))]
         for kind, name in needed:
             self.assertEqual(one(things, kind, name)["metadata"]["annotations"]["helm.sh/resource-policy"], "keep", name)
 
@@ -136,6 +137,12 @@ class WhatIsInIt(unittest.TestCase):
         self.assertEqual(monitor["spec"]["endpoints"][0]["port"], service["spec"]["ports"][0]["name"])
         self.assertEqual(of_kind(render(), "ServiceMonitor"), [])
 
+    def test_an_alarm_tells_of_certificates_that_nobody_renews(self):
+        rule = one(render({"prometheusRule": {"create": True}}), "PrometheusRule", RELEASE)["spec"]["groups"][0]["rules"][0]
+        self.assertIn(f'trivet_certificate_days_left{{namespace="{NAMESPACE}"}}) < 30', rule["expr"])
+        self.assertIn("{{ $labels.certificate }}", rule["annotations"]["summary"])
+        self.assertEqual(of_kind(render(), "PrometheusRule"), [])
+
 
 class WhatPodsMayDo(unittest.TestCase):
     def test_every_pod_is_restricted(self):
@@ -174,7 +181,7 @@ class WhatPodsMayDo(unittest.TestCase):
                 self.assertNotIn("*", words)
                 self.assertFalse(words & {"bind", "escalate", "impersonate", "pods/exec", "pods/attach", "serviceaccounts/token"}, rule)
                 if "secrets" in rule["resources"]:
-                    self.assertFalse({"list", "watch", "delete", "deletecollection"} & set(rule["verbs"]), rule)
+                    self.assertLessEqual(set(rule["verbs"]), {"get", "create", "patch"}, rule)
 
     def test_outside_its_namespace_the_operator_looks_only(self):
         rules = one(render(), "ClusterRole", f"{NAMESPACE}-{RELEASE}-operator")["rules"]
@@ -195,7 +202,7 @@ def pod(component, cluster=RELEASE, zone="zone-a"):
     return Pod({**labels, "app.kubernetes.io/instance": cluster, "trivet.dev/cluster": cluster, "trivet.dev/zone": zone}, NAMESPACE)
 
 
-OURS = {name: pod(name) for name in ("node", "router", "memds", "operator", "crds")}
+OURS = {name: pod(name) for name in ("node", "router", "memds", "operator", "crds", "admin")}
 STRANGERS = {
     "a neighbour": Pod({"app": "shop"}, NAMESPACE),
     "a stranger": Pod({"app": "shop"}, "shops"),
@@ -208,7 +215,7 @@ STRANGERS = {
 PORTS = {"node": 7400, "router": 8000, "memds": 7300, "operator": 7200, "dns": 53, "the API server": 443}
 ALLOWED = {
     ("router", "node"), ("router", "memds"), ("router", "operator"), ("node", "node"), ("node", "memds"), ("operator", "node"),
-    ("operator", "memds"), ("operator", "the API server"), ("crds", "the API server"),
+    ("operator", "memds"), ("admin", "node"), ("operator", "the API server"), ("crds", "the API server"),
     *((who, "dns") for who in OURS),
     # DynamoDB's API is everybody's, as far as their own policies go.
     *((who, "router") for who in STRANGERS),
@@ -231,15 +238,19 @@ class WhoMayTalkToWhom(unittest.TestCase):
     def test_no_port_but_the_one_of_the_table(self):
         for source in OURS:
             for target in ("node", "router", "memds", "operator"):
-                for port in {22, 443, 6443, 9600, *PORTS.values()} - {PORTS[target]}:
+                # While a CA is replaced the operator asks everybody what they trust.
+                asked = {9600} if source == "operator" and target != "operator" else set()
+                for port in {22, 443, 6443, 9600, *PORTS.values()} - {PORTS[target]} - asked:
                     self.assertFalse(may_connect(self.policies, OURS[source], OURS[target], port), f"{source} → {target}:{port}")
 
     def test_the_data_plane_has_no_way_to_the_api_server(self):
-        for who in ("node", "router", "memds"):
+        for who in ("node", "router", "memds", "admin"):
             for port in (443, 6443, 8443):
                 self.assertFalse(may_connect(self.policies, OURS[who], STRANGERS["the API server"], port))
 
-    def test_metrics_are_prometheus_s(self):
+    def test_metrics_are_prometheus_s_and_those_of_the_data_plane_the_operator_s(self):
+        for target in ("node", "router", "memds"):
+            self.assertTrue(may_connect(self.policies, OURS["operator"], OURS[target], 9600), target)
         for target in ("node", "router", "memds", "operator"):
             self.assertTrue(may_connect(self.policies, STRANGERS["prometheus"], OURS[target], 9600), target)
             for who in ("a neighbour", "a stranger", "dns"):
@@ -284,6 +295,8 @@ NONSENSE = {
     "the same, for DNS": {"networkPolicies": {"dnsAt": []}},
     "a pull policy of another kind": {"image": {"pullPolicy": "Sometimes"}},
     "a priority above Kubernetes' own": {"priorityClass": {"value": 2000000000}},
+    "a way of signing that is not there": {"cluster": {"spec": {"tls": {"mode": "Vault"}}}},
+    "an issuer without a name": {"cluster": {"spec": {"tls": {"mode": "CertManager", "issuerRef": {"kind": "Issuer"}}}}},
     "a number as text": {"cluster": {"spec": {"defaultPartitions": "seven"}}},
 }
 

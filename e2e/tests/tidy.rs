@@ -53,7 +53,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Libraries that belong to one room each.
-const OWNED: [(&str, &[&str]); 7] = [
+const OWNED: [(&str, &[&str]); 9] = [
     ("rocksdb", &["node"]),
     ("raft-engine", &["node"]),
     ("raft", &["replica"]),
@@ -61,6 +61,8 @@ const OWNED: [(&str, &[&str]); 7] = [
     ("kube", &["operator"]),
     ("k8s-openapi", &["operator"]),
     ("sha2", &["router"]),
+    ("rustls", &["wire"]),
+    ("tokio-rustls", &["wire"]),
 ];
 
 /// The pure rooms: no async, no I/O, no clock, no logging.

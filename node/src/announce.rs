@@ -18,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use wire::memds::mem_ds_client::MemDsClient;
 use wire::memds::{Announcement, AnnouncementAnswer, PartitionReport};
+use wire::seal::connect::Whom;
 
 use crate::context::Context;
 use crate::directory::DirectoryEntry;
@@ -25,7 +26,7 @@ use crate::error::describe;
 use crate::names::{Name, Tasks, Wanted};
 use crate::registry::{Listener, Summary};
 use crate::transport::DECODE_LIMIT_BYTES;
-use crate::transport::connector::channel;
+use crate::transport::connector::line;
 
 /// Everything is told again so often: what a lost frame or a restarted server may lack is bounded by it.
 const FULL_EVERY: Duration = Duration::from_secs(30);
@@ -53,8 +54,10 @@ pub async fn announce_to(context: Arc<Context>, name: String) {
 async fn announce(context: Arc<Context>, address: SocketAddr, wanted: Wanted) {
     let listener = context.registry.listen();
     while wanted.still() {
-        if let Err(error) = session(&context, &address.to_string(), &listener).await {
-            tracing::debug!(%address, error = describe(&*error), "announcements interrupted");
+        match session(&context, &address.to_string(), &listener).await {
+            Ok(Ended::Loosened) => continue,
+            Ok(Ended::ByServer) => (),
+            Err(error) => tracing::debug!(%address, error = describe(&*error), "announcements interrupted"),
         }
         sleep(PAUSE).await;
     }
@@ -63,13 +66,23 @@ async fn announce(context: Arc<Context>, address: SocketAddr, wanted: Wanted) {
 
 type SessionError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn session(context: &Arc<Context>, address: &str, listener: &Listener) -> Result<(), SessionError> {
-    let mut client = MemDsClient::new(channel(address).await?).max_decoding_message_size(DECODE_LIMIT_BYTES);
+/// How a session ended in order.
+enum Ended {
+    ByServer,
+    /// It is better to connect anew.
+    Loosened,
+}
+
+async fn session(context: &Arc<Context>, address: &str, listener: &Listener) -> Result<Ended, SessionError> {
+    let line = line(address, context.links.connector().seal(), Whom::MemDs).await?;
+    let loosened = line.loosened();
+    let mut client = MemDsClient::new(line.channel).max_decoding_message_size(DECODE_LIMIT_BYTES);
     let (frames, queue) = mpsc::channel(FRAMES_AHEAD);
     let answers = client.announce(ReceiverStream::new(queue)).await?.into_inner();
     tokio::select! {
-        ended = listen(context, answers) => ended,
-        ended = tell(context, &frames, listener) => ended,
+        ended = listen(context, answers) => ended.map(|()| Ended::ByServer),
+        ended = tell(context, &frames, listener) => ended.map(|()| Ended::ByServer),
+        () = loosened => Ok(Ended::Loosened),
     }
 }
 

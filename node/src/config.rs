@@ -28,6 +28,9 @@ pub struct Config {
     /// The host:port under which others reach the node; the listen address by default.
     #[arg(long, env = "TRIVET_NODE_ADVERTISE")]
     pub advertise: Option<String>,
+    /// A folder with ca.crt, tls.crt and tls.key: with it the node speaks mutual TLS alone, both ways. Read again when it changes.
+    #[arg(long, env = "TRIVET_NODE_TLS")]
+    pub tls: Option<PathBuf>,
     /// Where metrics and health are served over HTTP; nowhere by default.
     #[arg(long, env = "TRIVET_NODE_METRICS_LISTEN")]
     pub metrics_listen: Option<SocketAddr>,

@@ -17,6 +17,7 @@ use anyhow::{Context as _, bail};
 use model::{NodeId, PartitionId};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use wire::door::Manner;
 
 use crate::config::Config;
 use crate::context::Context;
@@ -91,7 +92,8 @@ impl Node {
 
     /// Opens the disk, starts every replica, then serves.
     pub fn on(ground: Ground, connector: Connector) -> anyhow::Result<Node> {
-        let Ground { config, listener, address, disk, metrics, health } = ground;
+        let Ground { config, listener, address, disk, seal, metrics, health } = ground;
+        let connector = connector.sealed(seal.as_ref());
         if disk.identity().is_none() {
             bail!(
                 "the data folder {} has no identity, and an empty disk takes none by itself (--format)",
@@ -129,7 +131,8 @@ impl Node {
         let serving = watch::Sender::new(());
         for runtime in &runtimes {
             let listener = listener.try_clone().context("share the listener")?;
-            drop(runtime.spawn(serve(listener, services.clone(), serving.subscribe())));
+            let manner = Manner::from(seal.clone());
+            drop(runtime.spawn(serve(listener, manner, services.clone(), serving.subscribe())));
         }
         let stop_timeout = config.stop_timeout.duration();
         health.is(Stage::Serving(context.log.clone()));
@@ -305,7 +308,7 @@ fn services(context: &Arc<Context>) -> Services {
     }
 }
 
-async fn serve(listener: TcpListener, services: Services, mut serving: watch::Receiver<()>) {
+async fn serve(listener: TcpListener, manner: Manner, services: Services, mut serving: watch::Receiver<()>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -318,7 +321,7 @@ async fn serve(listener: TcpListener, services: Services, mut serving: watch::Re
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .add_routes(services.routes())
-        .serve_with_incoming_shutdown(wire::door::guests(listener), ended);
+        .serve_with_incoming_shutdown(wire::door::guests(listener, manner), ended);
     if let Err(error) = server.await {
         tracing::error!(%error, "failed to serve");
     }

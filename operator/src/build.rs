@@ -21,6 +21,7 @@ use crate::names::{CLUSTER_LABEL, ZONE_LABEL, ZONE_TOPOLOGY};
 
 pub mod fleet;
 pub mod node;
+pub mod sealed;
 pub mod service;
 
 /// What an object was made from: a hash of its content, so that it is written when that changes and at no other time.
@@ -91,7 +92,7 @@ pub fn mem_ds_addresses(cluster: &Cluster, zone: &str) -> Vec<String> {
     zones.into_iter().map(|zone| format!("{}:{MEMDS_PORT}", zone_name(cluster, "memds", zone))).collect()
 }
 
-fn labels(cluster: &Cluster, component: &str, zone: Option<&str>) -> BTreeMap<String, String> {
+pub fn labels(cluster: &Cluster, component: &str, zone: Option<&str>) -> BTreeMap<String, String> {
     let name = cluster.name_any();
     let mut labels = BTreeMap::from([
         ("app.kubernetes.io/name".to_owned(), "trivet".to_owned()),
@@ -105,7 +106,7 @@ fn labels(cluster: &Cluster, component: &str, zone: Option<&str>) -> BTreeMap<St
     labels
 }
 
-fn owner(cluster: &Cluster) -> OwnerReference {
+pub fn owner(cluster: &Cluster) -> OwnerReference {
     cluster.controller_owner_ref(&()).unwrap_or_default()
 }
 
@@ -167,6 +168,6 @@ fn hash(content: &str) -> String {
     format!("{:016x}", xxh3_64(content.as_bytes()))
 }
 
-fn parsed<T: DeserializeOwned>(object: Value) -> T {
+pub fn parsed<T: DeserializeOwned>(object: Value) -> T {
     serde_json::from_value(object).expect("what is built here has the shape of its kind")
 }

@@ -1,5 +1,6 @@
 //! The control service of every cluster on one port: which one a router means is told by the name that it calls
-//! (`CLUSTER-control:7200`), as in HTTP.
+//! (`CLUSTER-control:7200`), as in HTTP; and in TLS, since each has certificates of its own. A cluster that has them takes calls of its
+//! own processes alone.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,10 +10,24 @@ use tonic::codegen::http;
 use tonic::{Request, Response, Status};
 use wire::control::control_server::Control;
 use wire::control::{CreateTableRequest, DeleteTableRequest, TableAnswer, UpdateTableRequest};
+use wire::door::Seals;
+use wire::seal::Seal;
+use wire::seal::callers::Voice;
 
 use crate::resources::KubeResources;
 
-type Services = BTreeMap<String, Arc<Service<KubeResources>>>;
+type Services = BTreeMap<String, (Arc<Service<KubeResources>>, Admits)>;
+
+/// Who may call a cluster's control service.
+#[derive(Clone)]
+pub enum Admits {
+    /// It has no certificates, and none are wished.
+    Everybody,
+    /// Its certificates are not there yet.
+    Nobody,
+    /// Processes of the same cluster, by this seal.
+    Kin(Seal),
+}
 
 /// A handle; clones share the clusters.
 #[derive(Clone, Default)]
@@ -34,8 +49,22 @@ pub fn remember_host<B>(mut request: http::Request<B>) -> http::Request<B> {
 }
 
 impl Front {
-    pub fn add(&self, cluster: &str, service: Arc<Service<KubeResources>>) {
-        self.services.lock().unwrap_or_else(PoisonError::into_inner).insert(cluster.to_owned(), service);
+    /// Again after every look: the certificates come with time.
+    pub fn add(&self, cluster: &str, service: &Arc<Service<KubeResources>>, admits: Admits) {
+        let entry = (Arc::clone(service), admits);
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).insert(cluster.to_owned(), entry);
+    }
+
+    /// By which seal the door speaks with those who call this name.
+    pub fn seals(&self) -> Seals {
+        let front = self.clone();
+        Arc::new(move |host| {
+            let services = front.services.lock().unwrap_or_else(PoisonError::into_inner);
+            match services.get(cluster_of(host?)) {
+                Some((_, Admits::Kin(seal))) => Some(seal.clone()),
+                Some((_, Admits::Everybody | Admits::Nobody)) | None => None,
+            }
+        })
     }
 
     pub fn remove(&self, cluster: &str) {
@@ -46,10 +75,18 @@ impl Front {
         let host = request.extensions().get::<Called>().map_or("", |Called(host)| host.as_str());
         let cluster = cluster_of(host);
         let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        services
-            .get(cluster)
-            .cloned()
-            .ok_or_else(|| Status::unavailable(format!("there is no cluster {cluster:?} here")))
+        let found = services.get(cluster).cloned();
+        let (service, admits) =
+            found.ok_or_else(|| Status::unavailable(format!("there is no cluster {cluster:?} here")))?;
+        let may = match (Voice::of(request), &admits) {
+            (Voice::Anybodys, Admits::Everybody) => true,
+            (Voice::Of(identity, _), Admits::Kin(seal)) => identity.is_kin_of(seal.identity()),
+            (Voice::Anybodys | Voice::Nobodys | Voice::Of(..), _) => false,
+        };
+        if may {
+            return Ok(service);
+        }
+        Err(Status::permission_denied(format!("the cluster {cluster:?} takes calls of its own processes alone")))
     }
 }
 

@@ -34,6 +34,7 @@ pub mod reconcile;
 pub mod removals;
 pub mod resources;
 pub mod rest;
+pub mod seal;
 pub mod served;
 pub mod server;
 pub mod status;

@@ -1,8 +1,12 @@
 //! What the operator counts.
 
+use std::collections::BTreeMap;
+
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::calls::Described;
+
+use crate::seal::bearer::{Bearer, ROLES};
 
 #[derive(Clone)]
 pub struct Metrics {
@@ -11,6 +15,7 @@ pub struct Metrics {
     degraded: IntGaugeVec,
     leaderless: IntGaugeVec,
     tables_hindered: IntGaugeVec,
+    certificate_days_left: IntGaugeVec,
     looks: IntCounter,
     failures: IntCounter,
     acts: IntGauge,
@@ -34,6 +39,12 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
         };
+        let days = Opts::new(
+            "trivet_certificate_days_left",
+            "Days until the CA, or the first certificate of a role, ends; renewal begins with 60 left, and under 30 somebody must look",
+        );
+        let certificate_days_left = IntGaugeVec::new(days, &["cluster", "certificate"])?;
+        registry.register(Box::new(certificate_days_left.clone()))?;
         let counter = |name: &str, help: &str| {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone()))?;
@@ -58,6 +69,7 @@ impl Metrics {
                 "operator_tables_blocked",
                 "Tables with which nothing goes on before somebody acts",
             )?,
+            certificate_days_left,
             looks: counter("operator_looks_total", "How often a cluster was looked at")?,
             failures: counter("operator_failures_total", "Steps that could not be done; each is planned again")?,
         })
@@ -84,6 +96,13 @@ impl Metrics {
         self.acts.set(i64::from(does));
     }
 
+    /// By what the certificates are of: the CA, or a role.
+    pub fn certified(&self, cluster: &str, days_left: &BTreeMap<&'static str, i64>) {
+        for (certificate, days) in days_left {
+            self.certificate_days_left.with_label_values(&[cluster, certificate]).set(*days);
+        }
+    }
+
     pub fn failed(&self) {
         self.failures.inc();
     }
@@ -93,6 +112,9 @@ impl Metrics {
         for gauge in [&self.nodes_ready, &self.partitions, &self.degraded, &self.leaderless, &self.tables_hindered] {
             // Absent where it was never looked at.
             drop(gauge.remove_label_values(&[cluster]));
+        }
+        for certificate in ROLES.map(Bearer::role).into_iter().chain(["ca", "node"]) {
+            drop(self.certificate_days_left.remove_label_values(&[cluster, certificate]));
         }
     }
 }

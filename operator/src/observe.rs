@@ -175,7 +175,7 @@ fn wished(cluster: &Cluster, zone: &str, nodes: u32) -> plan::Zone {
     plan::Zone { name: zone.to_owned(), nodes: nodes as usize, content: build::node::content(cluster, zone) }
 }
 
-fn node_id(labels: &BTreeMap<String, String>) -> Option<NodeId> {
+pub fn node_id(labels: &BTreeMap<String, String>) -> Option<NodeId> {
     let text = labels.get(NODE_LABEL)?;
     u64::from_str_radix(text, 16).ok().map(NodeId)
 }

@@ -13,7 +13,7 @@ use control::plan::Observed;
 use control::service::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::events::Recorder;
+use kube::runtime::events::{EventType, Recorder};
 use kube::{Client, ResourceExt as _};
 use model::{NodeId, TableDescriptor};
 use serde::Serialize;
@@ -33,6 +33,7 @@ use crate::outside::{Locate, Pace};
 use crate::plan::{Seen, Step};
 use crate::resources::{KubeResources, descriptor};
 use crate::rest::Rest;
+use crate::seal::sealing::Sealing;
 use crate::served::{name_everybody, resources, settings};
 use crate::status::{ClusterTold, Told};
 use crate::tables::{self, Deed, Hindrance};
@@ -66,6 +67,7 @@ pub struct Running {
     /// What hinders tables, by name.
     blocked: watch::Receiver<Arc<BTreeMap<String, String>>>,
     driver: JoinHandle<()>,
+    sealing: Sealing,
     /// The course of nodes that leave.
     leaving: Leaving,
     /// Of statuses of Partitions.
@@ -124,6 +126,7 @@ impl Running {
             wake,
             blocked: blocked_now,
             driver: tokio::spawn(driver.run()),
+            sealing: Sealing::new(around.client.clone(), cluster),
             leaving: Leaving::default(),
             allowance: Allowance::new(Instant::now()),
             rest: Rest::default(),
@@ -145,8 +148,10 @@ impl Running {
             return;
         }
         let now = Timestamp::now();
+        self.sealing.tend(cluster, &self.around.watched, now).await;
         let seen = observe::nodes(cluster, &self.around.watched, &mut self.leaving.troubles, now.as_second());
-        let address_failure = name_everybody(&self.nodes, &self.around, cluster, &seen).err();
+        let own = &self.sealing.own;
+        let address_failure = name_everybody(&self.nodes, &self.around, own, cluster, &seen).err();
         let mut reached = self.nodes.ask_all(true).await;
         let observed = control::observe::told(&mut reached);
         let seen = observe::complete(seen, &reached, &observed);
@@ -165,6 +170,7 @@ impl Running {
         let next = self.leaving.next(&seen, &look.observed);
         steps.extend(next.stuck.iter().map(|stuck| Step::Blocked { reason: "NoRoom", message: stuck.message.clone() }));
         let removals = self.leaving.told(cluster, &seen, &next, &look.now);
+        self.tell_of_certificates(&look, &mut steps).await;
         if !cluster.spec.paused {
             self.act(&mut look, &seen, &steps).await;
             self.leaving.go_on(&next, &seen, &self.nodes, &self.around.changed);
@@ -182,7 +188,7 @@ impl Running {
     }
 
     async fn act(&self, look: &mut Look<'_>, seen: &Seen, steps: &[Step]) {
-        for step in steps {
+        for step in steps.iter().filter(|step| self.sealing.lets(step)) {
             let done = look.hands.step(step).await;
             look.note(done);
         }
@@ -193,7 +199,7 @@ impl Running {
         }
         let mut settled = observe::deployments(look.cluster, &self.around.watched);
         for deployment in &deployments {
-            if settled.lets_change(deployment) {
+            if self.sealing.lets_fleet() && settled.lets_change(deployment) {
                 let done = look.hands.ensure(deployment, &self.around.watched.deployments).await;
                 settled.was_ensured(deployment, matches!(done, Ok(true)));
                 look.note(done);
@@ -201,6 +207,16 @@ impl Running {
         }
         let done = look.hands.ensure(&budget, &self.around.watched.budgets).await;
         look.note(done);
+    }
+
+    async fn tell_of_certificates(&self, look: &Look<'_>, steps: &mut Vec<Step>) {
+        let (kept, now) = (&self.sealing.kept, look.now.0);
+        self.around.metrics.certified(&look.cluster.name_any(), &kept.days_left(now));
+        if let Some(step) = kept.turned {
+            let note = format!("the CA is being replaced: {step}");
+            look.hands.tell(EventType::Normal, "AuthorityReplaced", note).await;
+        }
+        steps.extend(kept.blocked(now).map(|(reason, message)| Step::Blocked { reason, message }));
     }
 
     async fn tend_tables(&self, look: &mut Look<'_>) {
@@ -346,6 +362,7 @@ impl Running {
             routers: usize::try_from(routers).unwrap_or(0),
             tables: tables.len(),
             failure: look.failure.as_deref(),
+            certificates: self.sealing.told(),
             now: &look.now,
         };
         let next = status::cluster(look.cluster, &told);

@@ -1,6 +1,7 @@
 //! What every operator process does for a Cluster, whether it is the one that acts or not: it serves the control service.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use control::cluster::{Cluster as Nodes, ClusterError};
 use control::config::Settings;
@@ -14,11 +15,15 @@ use crate::outside::Pace;
 use crate::plan::Seen;
 use crate::reconcile::Surroundings;
 use crate::resources::KubeResources;
+use crate::seal::own::Own;
+use crate::seal::store::Store;
 use crate::{build, observe};
 
 /// One Cluster's control service.
 pub struct Served {
     nodes: Arc<Nodes>,
+    store: Store,
+    pub own: Own,
     pub service: Arc<Service<KubeResources>>,
 }
 
@@ -32,15 +37,19 @@ impl Served {
             cluster: Arc::clone(&nodes),
             wake: Arc::clone(&around.changed),
         };
-        Served { nodes, service: Arc::new(service) }
+        let store = Store::new(client.clone(), &around.namespace);
+        Served { nodes, store, own: Own::new(cluster), service: Arc::new(service) }
     }
 
-    /// The nodes and MemDS servers of the moment.
-    pub fn refresh(&self, around: &Surroundings, cluster: &Cluster) -> Result<(), ClusterError> {
+    /// The certificate, the nodes and the MemDS servers of the moment.
+    pub async fn refresh(&mut self, around: &Surroundings, cluster: &Cluster) -> Result<(), ClusterError> {
+        if let Err(error) = self.own.read(&self.store, cluster, Instant::now()).await {
+            tracing::warn!(cluster = cluster.name_any(), error, "the control service has no new certificate");
+        }
         // How long volumes have had trouble is for the one to know that acts.
         let (mut troubles, now) = (Troubles::default(), Timestamp::now().as_second());
         let seen = observe::nodes(cluster, &around.watched, &mut troubles, now);
-        name_everybody(&self.nodes, around, cluster, &seen)
+        name_everybody(&self.nodes, around, &self.own, cluster, &seen)
     }
 }
 
@@ -62,9 +71,17 @@ pub fn resources(around: &Surroundings, client: &Client, cluster: &Cluster) -> K
 pub fn name_everybody(
     nodes: &Nodes,
     around: &Surroundings,
+    own: &Own,
     cluster: &Cluster,
     seen: &Seen,
 ) -> Result<(), ClusterError> {
+    // It changes by itself from then on.
+    if let Some(seal) = own.seal().filter(|_| !nodes.is_sealed()) {
+        nodes.set_seal(seal.clone());
+    }
+    if !own.can_dial() {
+        return nodes.set_nodes(&[], seen.claims.len());
+    }
     let addresses: Vec<String> = seen.pods.iter().filter_map(|pod| pod.address.clone()).collect();
     // Who was never given an identity has nothing to tell: a Pod that no Kubernetes node takes holds nobody up.
     let known = seen.claims.iter().filter(|claim| !claim.lost && claim.store.is_some());

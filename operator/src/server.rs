@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tower::util::MapRequestLayer;
 use wire::control::control_server::ControlServer;
+use wire::door::Manner;
 use wire::health::{Answering, Health};
 
 use crate::calls;
@@ -76,7 +77,7 @@ pub async fn run_in(outside: Outside, config: Config, shutdown: impl Future<Outp
     let served = wire::door::server()
         .layer(MapRequestLayer::new(remember_host))
         .add_service(ControlServer::new(front.clone()))
-        .serve_with_incoming(wire::door::guests(listener));
+        .serve_with_incoming(wire::door::guests(listener, Manner::ByName(front.seals())));
     let identity = config.identity.map_or_else(drawn_identity, Ok)?;
     let mut keeper = Keeper::new(open.clone(), &config.namespace, identity, pace.lease, tenure.clone());
     let client = calls::held(&open, &tenure);
@@ -123,7 +124,7 @@ impl LookedAfter {
                 tracing::info!("everything is listed");
             }
             let clusters = self.clusters();
-            self.serve(&clusters);
+            self.serve(&clusters).await;
             let acts = self.around.tenure.is_held();
             self.around.metrics.acts(acts);
             if acts {
@@ -144,7 +145,7 @@ impl LookedAfter {
         self.around.watched.clusters.state_filter(|cluster| cluster.metadata.deletion_timestamp.is_none())
     }
 
-    fn serve(&mut self, clusters: &[Arc<Cluster>]) {
+    async fn serve(&mut self, clusters: &[Arc<Cluster>]) {
         let Self { around, open, front, served, .. } = self;
         served.retain(|name, _| {
             let stays = clusters.iter().any(|cluster| cluster.name_any() == *name);
@@ -155,14 +156,11 @@ impl LookedAfter {
         });
         for cluster in clusters {
             let name = cluster.name_any();
-            let one = served.entry(name.clone()).or_insert_with(|| {
-                let one = Served::start(around, open, cluster);
-                front.add(&name, Arc::clone(&one.service));
-                one
-            });
-            if let Err(error) = one.refresh(around, cluster) {
+            let one = served.entry(name.clone()).or_insert_with(|| Served::start(around, open, cluster));
+            if let Err(error) = one.refresh(around, cluster).await {
                 tracing::warn!(cluster = name, %error, "the control service does not reach everybody");
             }
+            front.add(&name, &one.service, one.own.admits());
         }
     }
 

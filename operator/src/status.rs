@@ -17,6 +17,7 @@ use crate::crd::{Cluster, ClusterStatus, Partition, PartitionStatus, Removal, Re
 use crate::observe::degraded;
 use crate::plan::{Seen, Step};
 use crate::resources::{range, shown};
+use crate::seal::told::Kept;
 use crate::tables::{self, Hindrance, Led};
 
 /// What is said of a Partition, or none where no node has it.
@@ -164,6 +165,8 @@ pub struct ClusterTold<'a> {
     pub tables: usize,
     /// What could not be done, in the API server's or a node's words.
     pub failure: Option<&'a str>,
+    /// None where there are none.
+    pub certificates: Option<&'a Kept>,
     pub now: &'a Time,
 }
 
@@ -182,6 +185,7 @@ pub fn cluster(object: &Cluster, told: &ClusterTold<'_>) -> ClusterStatus {
         degraded_partitions: u32::try_from(weak).unwrap_or(u32::MAX),
         retained_tables: retained(told.observed),
         endpoint: format!("http://{}.{namespace}.svc:{ROUTER_PORT}", object.name_any()),
+        tls: told.certificates.map(Kept::status),
         conditions: conditions(&before.conditions, cluster_statements(object, told), generation, told.now),
         removals: told.removals.clone(),
     }
@@ -229,13 +233,15 @@ fn cluster_statements(object: &Cluster, told: &ClusterTold<'_>) -> Vec<Statement
     let moves = !object.spec.paused && (!told.steps.is_empty() || !told.removals.is_empty() || !up);
     let weak_message =
         format!("{weak} of {} partitions have no leader, or could not lose a node", told.observed.groups.len());
-    vec![
+    let mut said = vec![
         statement(READY, up, reason, &message),
         statement(PROGRESSING, moves && blocked.is_none(), reason, &message),
         statement(DEGRADED, weak > 0, if weak > 0 { "WeakPartitions" } else { "AllWhole" }, &weak_message),
         statement(BLOCKED, blocked.is_some(), reason, &message),
-        zones_are_safe(object.spec.zone_mode),
-    ]
+    ];
+    said.push(zones_are_safe(object.spec.zone_mode));
+    said.extend(told.certificates.map(|kept| kept.statement(told.now.0)));
+    said
 }
 
 /// Of those that go the first one that is under way; all of them are in the status beside.

@@ -13,6 +13,10 @@ pub struct Config {
     /// Where to serve DynamoDB's HTTP API.
     #[arg(long, env = "TRIVET_LISTEN", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
+    /// A folder with ca.crt, tls.crt and tls.key: with it nodes, MemDS and the control service are reached by mutual TLS alone. Read
+    /// again when it changes.
+    #[arg(long, env = "TRIVET_TLS")]
+    pub tls: Option<PathBuf>,
     /// Where metrics and health are served over HTTP; nowhere by default.
     #[arg(long, env = "TRIVET_METRICS_LISTEN")]
     pub metrics_listen: Option<SocketAddr>,

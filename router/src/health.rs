@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::sync::watch;
 use wire::health::Answering;
+use wire::seal::Seal;
 
 use crate::backend::Backend;
 use crate::config::Config;
@@ -35,14 +36,20 @@ pub struct Health {
 
 struct Told {
     registry: Registry,
+    seal: Option<Seal>,
     stage: Arc<watch::Sender<Stage>>,
 }
 
 impl Health {
     /// Without an address nothing is served, and nobody is asked.
-    pub fn start<B: Backend>(config: &Config, backend: &B, registry: &Registry) -> anyhow::Result<Health> {
+    pub fn start<B: Backend>(
+        config: &Config,
+        backend: &B,
+        registry: &Registry,
+        seal: Option<Seal>,
+    ) -> anyhow::Result<Health> {
         let stage = Arc::new(watch::Sender::new(Stage::Alone));
-        let told = Told { registry: registry.clone(), stage: Arc::clone(&stage) };
+        let told = Told { registry: registry.clone(), seal, stage: Arc::clone(&stage) };
         let answering = config.metrics_listen.map(|address| {
             drop(tokio::spawn(ask(backend.clone(), Arc::clone(&stage))));
             Answering::start(address, Arc::new(told)).with_context(|| format!("serve metrics on {address}"))
@@ -68,6 +75,10 @@ impl wire::health::Health for Told {
             Stage::Serving => Ok(()),
             Stage::Stopping => Err("the router stops".to_owned()),
         }
+    }
+
+    fn seal(&self) -> Option<&Seal> {
+        self.seal.as_ref()
     }
 }
 

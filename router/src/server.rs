@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
+use wire::seal::Seal;
 
 use crate::backend::Backend;
 use crate::config::Config;
@@ -48,17 +49,18 @@ pub fn app<B: Backend>(front: Arc<Front<B>>) -> Router {
     Router::new().fallback(http::handle::<B>).with_state(front)
 }
 
-/// Serves until `shutdown`, then lets what is under way end.
+/// Serves until `shutdown`, then lets what is under way end. Of the seal it tells; the backend goes by it.
 pub async fn serve<B: Backend>(
     config: &Config,
     backend: B,
     registry: &Registry,
     listener: TcpListener,
+    seal: Option<Seal>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
     let keyring = Keyring::open(config)?;
     let metrics = Metrics::new(registry).context("register metrics")?;
-    let health = Health::start(config, &backend, registry)?;
+    let health = Health::start(config, &backend, registry, seal)?;
     let watching = keyring.clone().map(|keyring| tokio::spawn(keyring.watch(metrics.clone())));
     let front = Front::new(backend, config, keyring, metrics.clone());
     let app = app(Arc::new(front));

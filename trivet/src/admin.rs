@@ -18,6 +18,7 @@ use router::json::{self, attribute::Attributes};
 use router::operation::keys;
 use wire::admin::Health;
 use wire::admin::health::State;
+use wire::seal::Role;
 
 /// What people ask of running nodes.
 #[derive(clap::Args)]
@@ -28,6 +29,9 @@ pub struct Arguments {
     /// Instead of addresses: the data folder of a running `trivet local`.
     #[arg(long, default_value = "./trivet-data", global = true)]
     data: PathBuf,
+    /// A folder with ca.crt, tls.crt and tls.key of an admin of the cluster, where its nodes speak mutual TLS alone.
+    #[arg(long, env = "TRIVET_ADMIN_TLS", global = true)]
+    tls: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -96,13 +100,14 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn answer(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { nodes, data, command } = arguments;
+    let Arguments { nodes, data, tls, command } = arguments;
     match command {
         Command::Dump(wish) => operator::bundle::run(&wish, say).await,
         Command::Teardown(wish) => operator::teardown::run(&wish, say).await,
         Command::OfNodes(command) => {
             let nodes = if nodes.is_empty() { read_addresses(&data)? } else { nodes };
-            let cluster = Cluster::new(&nodes, &[]).context("name the nodes")?;
+            let cluster = Cluster::sealed(crate::process::seal(tls.as_deref(), "admin", Role::Admin)?);
+            cluster.set_nodes(&nodes, 0).context("name the nodes")?;
             ask_nodes(&cluster, &nodes, command).await
         }
     }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io::{IsTerminal, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use wire::seal::{Role, Seal};
 
 /// One storage node.
 #[derive(clap::Args)]
@@ -61,6 +62,9 @@ pub struct ControlArguments {
     /// Partitions of a table whose creator did not say.
     #[arg(long, env = "TRIVET_CONTROL_PARTITIONS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     partitions: u32,
+    /// A folder with ca.crt, tls.crt and tls.key: with it the service speaks mutual TLS alone, both ways. Read again when it changes.
+    #[arg(long, env = "TRIVET_CONTROL_TLS")]
+    tls: Option<PathBuf>,
     #[command(flatten)]
     stop: StopArguments,
 }
@@ -117,9 +121,10 @@ pub fn run_node(arguments: NodeArguments) -> anyhow::Result<()> {
 }
 
 pub fn run_router(arguments: RouterArguments) -> anyhow::Result<()> {
-    serve(arguments.stop, |stop| {
-        serve_router(arguments.config, arguments.routing, Arc::new(TonicConnector::default()), stop)
-    })
+    let seal = seal(arguments.config.tls.as_deref(), "router", Role::Router)?;
+    let connector = Arc::new(TonicConnector { seal: seal.clone() });
+    let RouterArguments { config, routing, stop } = arguments;
+    serve(stop, |stop| serve_router(config, routing, Reach { connector, seal }, stop))
 }
 
 pub fn run_memds(arguments: MemDsArguments) -> anyhow::Result<()> {
@@ -130,8 +135,9 @@ pub fn run_memds(arguments: MemDsArguments) -> anyhow::Result<()> {
 }
 
 pub fn run_control(arguments: ControlArguments) -> anyhow::Result<()> {
-    let ControlArguments { listen, resources, nodes, memds, partitions, stop } = arguments;
-    let config = control::config::Config::new(resources, nodes, memds, partitions);
+    let ControlArguments { listen, resources, nodes, memds, partitions, tls, stop } = arguments;
+    let seal = seal(tls.as_deref(), "operator or control service", Role::Operator)?;
+    let config = control::config::Config { seal, ..control::config::Config::new(resources, nodes, memds, partitions) };
     serve(stop, |stop| async move {
         let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
         control::server::serve(config, listener, stop).await
@@ -146,16 +152,30 @@ pub fn run_operator(arguments: OperatorArguments) -> anyhow::Result<()> {
     serve(stop, |stop| operator::server::run(config, stop))
 }
 
-/// The router, however it reaches the others.
+/// How a router reaches the others.
+pub struct Reach {
+    pub connector: Arc<dyn Connector>,
+    /// By which the connector goes, where it does.
+    pub seal: Option<Seal>,
+}
+
+/// The seal in a folder, if one is named, for a process of this role.
+pub fn seal(folder: Option<&Path>, what: &'static str, role: Role) -> anyhow::Result<Option<Seal>> {
+    let Some(folder) = folder else { return Ok(None) };
+    let seal = Seal::from_folder(folder).and_then(|seal| seal.demand(what, |found| found == role));
+    seal.map(Some).with_context(|| format!("use the certificate in {}", folder.display()))
+}
+
 pub async fn serve_router(
     config: router::config::Config,
     settings: Settings,
-    connector: Arc<dyn Connector>,
+    reach: Reach,
     stop: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
+    let Reach { connector, seal } = reach;
     let routing = Routing::start(settings, connector);
     let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
-    router::server::serve(&config, routing, &prometheus::Registry::new(), listener, stop).await
+    router::server::serve(&config, routing, &prometheus::Registry::new(), listener, seal, stop).await
 }
 
 fn serve<F, S>(stop: StopArguments, start: S) -> anyhow::Result<()>

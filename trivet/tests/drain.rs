@@ -50,7 +50,7 @@ impl House {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let memds = listener.local_addr().unwrap().to_string();
         let handle = Handle::new(Metrics::new(&prometheus::Registry::new()).unwrap());
-        tokio::spawn(memds::serve(handle, listener, std::future::pending()));
+        tokio::spawn(memds::serve(handle, listener, None, std::future::pending()));
         let folders = (0..3).map(|_| TempDir::new().unwrap()).collect();
         let mut house = House { memds, folders, nodes: vec![None, None, None] };
         for number in 0..3 {

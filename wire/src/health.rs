@@ -1,7 +1,7 @@
 //! Metrics and health of a process over HTTP, for Prometheus and probes; one request per connection.
 //!
-//! `GET /metrics`; `GET /healthz`: the process lives; `GET /readyz`: it serves, else 503 with the reason. It has a thread of its
-//! own and answers from the first moment on: a process that waits for others, or opens a large disk, is well.
+//! `GET /metrics`; `GET /healthz`: the process lives; `GET /readyz`: it serves, else 503 with the reason; `GET /trust`: which
+//! authorities a sealed process trusts (`seal::Seal::trust`), else 404. It has a thread of its own and answers from the first moment on: a process that waits for others, or opens a large disk, is well.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+
+use crate::seal::Seal;
 
 /// A request's head is a few hundred bytes.
 const HEAD_BYTES: usize = 8 << 10;
@@ -27,6 +29,11 @@ pub trait Health: Send + Sync + 'static {
 
     /// Why it does not serve, where it does not.
     fn ready(&self) -> Result<(), String>;
+
+    /// Its metrics and its trust are told with the process's.
+    fn seal(&self) -> Option<&Seal> {
+        None
+    }
 }
 
 /// The thread that answers; it ends when this is dropped.
@@ -92,7 +99,10 @@ async fn answer(mut stream: TcpStream, health: &dyn Health) -> io::Result<()> {
     }
     let (status, body) = match head.split(|byte| *byte == b' ').nth(1) {
         Some(b"/metrics") => match health.metrics() {
-            Ok(text) => ("200 OK", text),
+            Ok(mut text) => {
+                text.extend(health.seal().map(Seal::metrics).unwrap_or_default().bytes());
+                ("200 OK", text)
+            }
             Err(error) => ("500 Internal Server Error", line(&error)),
         },
         Some(b"/healthz") => ("200 OK", line("ok")),
@@ -100,6 +110,7 @@ async fn answer(mut stream: TcpStream, health: &dyn Health) -> io::Result<()> {
             Ok(()) => ("200 OK", line("ready")),
             Err(why) => ("503 Service Unavailable", line(&why)),
         },
+        Some(b"/trust") if let Some(seal) = health.seal() => ("200 OK", line(&seal.trust())),
         Some(_) | None => ("404 Not Found", line("not found")),
     };
     let length = body.len();

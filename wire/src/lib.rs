@@ -2,7 +2,7 @@
 //!
 //! Between processes everything frequent travels in batches on long-lived streams; unary calls are for what is rare. What
 //! rests on disk or travels inside these messages as bytes is encoded by `model` or by `replica`, never here. Beside them is what every
-//! port of Trivet has in common: the door of those for processes, and how each process tells metrics and health.
+//! port of Trivet has in common: the door of those for processes and their seal, and how each process tells metrics and health.
 
 #![expect(
     clippy::allow_attributes,
@@ -16,6 +16,7 @@
 pub mod door;
 pub mod frugal;
 pub mod health;
+pub mod seal;
 
 /// Routers ↔ nodes: clients' operations.
 pub mod data {

@@ -22,6 +22,7 @@ use wire::data::data_server::{Data, DataServer};
 use wire::data::{RequestFrame, ResponseFrame};
 use wire::raft::raft_server::{Raft, RaftServer};
 use wire::raft::{Frame, FrameAnswer, SnapshotAnswer, SnapshotChunk};
+use wire::seal::{Role, Seal};
 
 use super::ground::Ground;
 use super::health::BLANK;
@@ -51,6 +52,7 @@ pub async fn wait(ground: &Ground, shutdown: Pin<&mut impl Future<Output = ()>>)
     let blank = Blank {
         disk: Arc::clone(&ground.disk),
         zone: Zone(ground.config.zone.clone()),
+        seal: ground.seal.clone(),
         outcome: Arc::new(outcome.clone()),
     };
     let (end, mut ended) = watch::channel(());
@@ -58,10 +60,9 @@ pub async fn wait(ground: &Ground, shutdown: Pin<&mut impl Future<Output = ()>>)
         .add_service(AdminServer::new(blank.clone()))
         .add_service(DataServer::new(blank.clone()))
         .add_service(RaftServer::new(blank))
-        .serve_with_incoming_shutdown(
-            wire::door::guests(listener),
-            async move { while ended.changed().await.is_ok() {} },
-        );
+        .serve_with_incoming_shutdown(wire::door::guests(listener, ground.seal.clone().into()), async move {
+            while ended.changed().await.is_ok() {}
+        });
     let mut server = std::pin::pin!(server);
     let mut formatted = outcome.subscribe();
     let waited = tokio::select! {
@@ -91,6 +92,7 @@ pub async fn wait(ground: &Ground, shutdown: Pin<&mut impl Future<Output = ()>>)
 struct Blank {
     disk: Arc<Disk>,
     zone: Zone,
+    seal: Option<Seal>,
     /// The identity that the disk has, or why it could not be written.
     outcome: Arc<watch::Sender<Option<Result<NodeId, String>>>>,
 }
@@ -121,7 +123,13 @@ impl Admin for Blank {
     /// What is begun is told even if the caller has gone meanwhile.
     async fn format(&self, request: Request<FormatRequest>) -> Result<Response<Done>, Status> {
         let FormatRequest { node, store } = request.into_inner();
-        let Blank { disk, zone, outcome } = self.clone();
+        let Blank { disk, zone, seal, outcome } = self.clone();
+        if let Some(seal) = seal
+            && seal.identity().role != Role::Node(NodeId(node))
+        {
+            let text = format!("the certificate here is {}'s, not node {}'s", seal.identity(), NodeId(node));
+            return Err(Status::failed_precondition(text));
+        }
         let write = move || {
             let formatted = disk.format(Grant { node: NodeId(node), store }, &zone);
             match &formatted {

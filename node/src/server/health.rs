@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use wire::health::Answering;
+use wire::seal::Seal;
 
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -30,13 +31,14 @@ pub struct Health {
 
 struct Told {
     metrics: Arc<Metrics>,
+    seal: Option<Seal>,
     stage: Mutex<Stage>,
 }
 
 impl Health {
     /// Without an address nothing is served.
-    pub fn start(address: Option<SocketAddr>, metrics: Arc<Metrics>) -> anyhow::Result<Health> {
-        let told = Arc::new(Told { metrics, stage: Mutex::new(Stage::Opening) });
+    pub fn start(address: Option<SocketAddr>, metrics: Arc<Metrics>, seal: Option<Seal>) -> anyhow::Result<Health> {
+        let told = Arc::new(Told { metrics, seal, stage: Mutex::new(Stage::Opening) });
         let answering = address.map(|address| {
             let answering = Answering::start(address, Arc::<Told>::clone(&told));
             answering.with_context(|| format!("serve metrics on {address}"))
@@ -71,5 +73,9 @@ impl wire::health::Health for Told {
             Stage::Stopping(_) => "the node stops",
         };
         Err(why.to_owned())
+    }
+
+    fn seal(&self) -> Option<&Seal> {
+        self.seal.as_ref()
     }
 }

@@ -10,13 +10,14 @@ use tonic::Request;
 use wire::admin::admin_client::AdminClient;
 use wire::admin::admin_server::Admin as _;
 use wire::admin::{Directory, DirectoryEntry};
+use wire::seal::connect::Whom;
 
 use crate::context::Context;
 use crate::directory;
 use crate::error::describe;
 use crate::names::Name;
 use crate::transport::Connector;
-use crate::transport::connector::channel;
+use crate::transport::connector::line;
 
 const PAUSE_UNTIL_TOLD: Duration = Duration::from_millis(500);
 /// A name in DNS may stand for other nodes by then.
@@ -40,7 +41,7 @@ pub async fn ask(context: Arc<Context>, seed: String) {
 /// Nodes in memory have names of their own.
 async fn addresses(context: &Context, name: &mut Name) -> Vec<String> {
     match context.links.connector() {
-        Connector::Tonic => name.look_up().await.iter().map(ToString::to_string).collect(),
+        Connector::Tonic | Connector::Sealed(_) => name.look_up().await.iter().map(ToString::to_string).collect(),
         Connector::Memory(_) => vec![name.as_str().to_owned()],
     }
 }
@@ -50,8 +51,12 @@ async fn ask_one(context: &Context, seed: &str) -> Result<bool, Box<dyn std::err
     let directory = context.links.directory();
     let entries = directory.entries().into_iter().map(DirectoryEntry::from).collect();
     let request = Directory { entries };
-    let answer = match context.links.connector() {
-        Connector::Tonic => AdminClient::new(channel(seed).await?).exchange_directory(request).await?,
+    let connector = context.links.connector();
+    let answer = match connector {
+        Connector::Tonic | Connector::Sealed(_) => {
+            let line = line(seed, connector.seal(), Whom::AnyNode).await?;
+            AdminClient::new(line.channel).exchange_directory(request).await?
+        }
         Connector::Memory(memory) => {
             let services = memory.services(seed).ok_or("no node there")?;
             services.admin.exchange_directory(Request::new(request)).await?

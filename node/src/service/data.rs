@@ -149,12 +149,12 @@ impl DataService {
                     tracing::debug!(%error, "a router's stream broke");
                     break;
                 }
-                None if *self.stopping.borrow() => {
+                // Whoever ends its side, or is ended by the node's stop, is answered what it has sent.
+                None => {
                     let mut owed = connection.owed.subscribe();
                     drop(owed.wait_for(|owed| *owed == 0).await);
                     return connection.outbox.finish();
                 }
-                None => break,
             }
             while connection.outbox.bytes() > PAUSE_READING_BYTES {
                 tokio::time::sleep(LOOK_AGAIN).await;

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use wire::raft::raft_server::Raft;
 use wire::raft::snapshot_chunk::Part;
 use wire::raft::{Frame, FrameAnswer, SnapshotAnswer, SnapshotChunk, SnapshotHeader};
+use wire::seal::callers::Voice;
 
 use crate::directory::{Directory, DirectoryEntry};
 use crate::error::describe;
@@ -75,10 +76,12 @@ impl RaftService {
         self.options.node
     }
 
-    /// Until the sender's stream ends.
-    pub async fn receive(self, mut frames: Received<Frame>) -> Result<(), Status> {
+    /// Until the sender's stream ends, or says something in another node's name.
+    pub async fn receive(self, voice: Voice, mut frames: Received<Frame>) -> Result<(), Status> {
         while let Some(frame) = frames.next().await {
-            self.frame(frame?)?;
+            let frame = frame?;
+            voice.speaks_for(NodeId(frame.from_node))?;
+            self.frame(frame)?;
         }
         Ok(())
     }
@@ -121,10 +124,15 @@ impl RaftService {
     }
 
     /// Receives one snapshot: a place, a worker's consent, the files, then the worker is given them.
-    pub async fn receive_snapshot(self, mut chunks: Received<SnapshotChunk>) -> Result<SnapshotAnswer, Status> {
+    pub async fn receive_snapshot(
+        self,
+        voice: Voice,
+        mut chunks: Received<SnapshotChunk>,
+    ) -> Result<SnapshotAnswer, Status> {
         let Some(SnapshotChunk { part: Some(Part::Header(header)) }) = chunks.next().await.transpose()? else {
             return Err(Status::invalid_argument("a snapshot begins with its header"));
         };
+        voice.speaks_for(NodeId(header.from_node))?;
         let Ok(_place) = self.receiving.try_acquire() else {
             return Ok(refused("this node receives as many snapshots as it can"));
         };
@@ -194,9 +202,9 @@ impl Raft for RaftService {
     type ExchangeStream = Pin<Box<dyn Stream<Item = Result<FrameAnswer, Status>> + Send>>;
 
     async fn exchange(&self, request: Request<Streaming<Frame>>) -> Result<Response<Self::ExchangeStream>, Status> {
-        let service = self.clone();
+        let (service, voice) = (self.clone(), Voice::of(&request));
         let frames = request.into_inner().boxed();
-        let end = tokio::spawn(service.receive(frames));
+        let end = tokio::spawn(service.receive(voice, frames));
         let answers = stream::once(end).filter_map(|end| async move {
             match end {
                 Ok(Err(status)) => Some(Err(status)),
@@ -210,6 +218,7 @@ impl Raft for RaftService {
         &self,
         request: Request<Streaming<SnapshotChunk>>,
     ) -> Result<Response<SnapshotAnswer>, Status> {
-        self.clone().receive_snapshot(request.into_inner().boxed()).await.map(Response::new)
+        let voice = Voice::of(&request);
+        self.clone().receive_snapshot(voice, request.into_inner().boxed()).await.map(Response::new)
     }
 }

@@ -13,7 +13,7 @@ use wire::raft::{Frame, Heartbeat, Message};
 use crate::directory::{Directory, DirectoryEntry};
 use crate::metrics::{Metrics, count};
 use crate::room::{Room, RoomState};
-use crate::transport::connector::{Connector, LinkError};
+use crate::transport::connector::{Connector, Frames, LinkError, Standing};
 use crate::transport::outbox::{OUTBOX_BYTES, Outbox};
 
 /// The first and the longest pause between attempts to connect.
@@ -113,10 +113,10 @@ async fn keep_connected(inner: Arc<Inner>, node: NodeId, link: Arc<Link>) {
     while !link.outbox.is_closed() {
         let entry = options.directory.entry(node);
         match connect(Arc::clone(&inner), node, entry, Arc::clone(&link)).await {
-            Ok(end) => {
+            Ok(standing) => {
                 tracing::debug!(%node, "connected");
                 let begun = Instant::now();
-                let error = end.await;
+                let error = carry(&inner, node, &link, standing).await;
                 tracing::debug!(%node, %error, "connection lost");
                 // One that is refused as soon as it stands is no better than none.
                 pause = if begun.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
@@ -135,15 +135,35 @@ async fn keep_connected(inner: Arc<Inner>, node: NodeId, link: Arc<Link>) {
     }
 }
 
+/// Until the stream is lost. Where it is better to connect anew, a new stream takes over once it stands, and the old one ends when
+/// what it has taken has arrived.
+async fn carry(inner: &Arc<Inner>, node: NodeId, link: &Arc<Link>, mut standing: Standing) -> LinkError {
+    loop {
+        tokio::select! {
+            error = &mut standing.end => return error,
+            () = &mut standing.loosened => tracing::debug!(%node, "connects anew"),
+        }
+        let entry = inner.options.directory.entry(node);
+        match connect(Arc::clone(inner), node, entry, Arc::clone(link)).await {
+            Ok(new) => drop(tokio::spawn(std::mem::replace(&mut standing, new).end)),
+            Err(error) => {
+                tracing::debug!(%node, %error, "cannot connect anew");
+                standing.loosened = tokio::time::sleep(LONGEST_PAUSE).boxed();
+            }
+        }
+    }
+}
+
 async fn connect(
     inner: Arc<Inner>,
     node: NodeId,
     entry: Option<DirectoryEntry>,
     link: Arc<Link>,
-) -> Result<futures::future::BoxFuture<'static, LinkError>, LinkError> {
+) -> Result<Standing, LinkError> {
     let entry = entry.ok_or_else(|| LinkError::Nobody(node.to_string()))?;
-    let frames = Box::pin(frames(&inner.options, node, &link));
-    inner.options.connector.clone().exchange(entry.address, frames).boxed().await
+    let connector = inner.options.connector.clone();
+    let frames = move || -> Frames { Box::pin(frames(&inner.options, node, &link)) };
+    connector.exchange(entry.address, node, frames).boxed().await
 }
 
 /// Directory and heartbeat first, and again whenever they change; messages as they gather.

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tonic::Status;
 use wire::data::{RequestFrame, ResponseFrame};
 use wire::raft::{Frame, SnapshotAnswer, SnapshotChunk};
+use wire::seal::callers::Voice;
 
 use crate::service::Services;
 use crate::service::raft::Received;
@@ -87,7 +88,7 @@ impl Memory {
         let frames: Received<Frame> = frames.map(move |frame| Ok(over(way, frame))).boxed();
         let left = async move { while gone.changed().await.is_ok() {} };
         let frames = frames.take_until(left.boxed()).boxed();
-        let carry = services.raft.receive(frames).map(|result| {
+        let carry = services.raft.receive(Voice::Anybodys, frames).map(|result| {
             LinkError::Ended(match result {
                 Ok(()) => "it has stopped".to_owned(),
                 Err(status) => status.to_string(),
@@ -104,7 +105,7 @@ impl Memory {
         let (services, _gone) = self.place(address)?;
         let way = self.frames;
         let chunks: Received<SnapshotChunk> = chunks.map(move |chunk| Ok(over(way, chunk))).boxed();
-        Ok(services.raft.receive_snapshot(chunks).boxed())
+        Ok(services.raft.receive_snapshot(Voice::Anybodys, chunks).boxed())
     }
 
     fn place(&self, address: &str) -> Result<(Services, watch::Receiver<()>), LinkError> {

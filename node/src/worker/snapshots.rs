@@ -110,7 +110,7 @@ async fn transfer(context: Arc<Context>, node: NodeId, outgoing: Arc<Outgoing>) 
     });
     let stream = ReceiverStream::new(ahead).boxed();
     let connector = context.links.connector().clone();
-    let answer = connector.send_snapshot(entry.address, stream).boxed().await;
+    let answer = connector.send_snapshot(entry.address, entry.node, stream).boxed().await;
     let read = reader.await.map_err(|error| error.to_string())?;
     read.map_err(|error| describe(&error))?;
     let answer = answer.map_err(|error| describe(&error))?;

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use futures::StreamExt;
+use wire::data::data_client::DataClient;
 use wire::data::refused::Reason;
 use wire::data::response::Result as Outcome;
+use wire::data::{Request, RequestFrame};
 use wire::raft::{Entry, Frame, Message};
 
 use crate::world::{
@@ -216,4 +218,27 @@ async fn sixty_four_in_flight_share_frames_wakes_messages_and_syncs() {
         let per_round = (after - before).div_ceil(ROUNDS);
         assert!(per_round <= bound, "{per_round} {name} for {IN_FLIGHT} puts, {bound} allowed");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_that_ends_its_side_is_answered_what_it_has_sent() {
+    let world = World::start(Way::Tonic, 3);
+    let epoch = world.create().await.epoch;
+    let address = world.node(world.leader().await).address().to_owned();
+    let requests = (1..=100).map(|id| Request {
+        id,
+        partition: PARTITION.0,
+        epoch,
+        deadline_ms: 10_000,
+        operation: Some(put(&format!("key-{id}"), "text")),
+        ..Request::default()
+    });
+    let frame = RequestFrame { requests: requests.collect() };
+    let mut client = DataClient::new(node::transport::connector::channel(&address).await.unwrap());
+    let mut answers = client.exchange(tokio_stream::iter([frame])).await.unwrap().into_inner();
+    let mut applied = 0;
+    while let Some(frame) = answers.next().await {
+        applied += frame.unwrap().responses.into_iter().filter(|one| is_applied(one.result.as_ref().unwrap())).count();
+    }
+    assert_eq!(applied, 100);
 }

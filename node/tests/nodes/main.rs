@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics rather than return an error")]
 
+#[path = "../../../wire/tests/seal/authority.rs"]
+mod authority;
 mod blank;
 mod full_disk;
 mod group;
@@ -13,6 +15,7 @@ mod names;
 mod neighbours;
 mod recovery;
 mod repair;
+mod sealed;
 mod sleep;
 #[path = "../../../e2e/src/small_disk.rs"]
 mod small_disk;

@@ -62,6 +62,7 @@ pub fn config(folder: &TempDir, number: usize, seeds: Vec<String>) -> Config {
         zone: zone(number),
         listen: "127.0.0.1:0".parse().unwrap(),
         advertise: None,
+        tls: None,
         metrics_listen: None,
         memds: Vec::new(),
         seeds,

@@ -4,11 +4,13 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
+use super::sealed::sealed;
 use super::{
     CONTROL_PORT, MEMDS_PORT, METRICS_PORT, Process, ROUTER_PORT, container, labels, marked, mem_ds_addresses,
     node_selector, owner, pod_security, resources, zone_name,
 };
 use crate::crd::Cluster;
+use crate::seal::bearer::Bearer;
 
 /// The credentials' key in their Secret, and the folder where it is mounted.
 const CREDENTIALS: &str = "credentials";
@@ -44,7 +46,7 @@ pub fn routers(cluster: &Cluster, zone: &str) -> Deployment {
     let strategy = json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } });
     deployment(
         cluster,
-        Fleet { part: "router", zone, replicas: cluster.spec.routers.per_zone, strategy, container, volumes },
+        Fleet { bearer: Bearer::Router, zone, replicas: cluster.spec.routers.per_zone, strategy, container, volumes },
     )
 }
 
@@ -65,11 +67,11 @@ pub fn mem_ds(cluster: &Cluster, zone: &str) -> Deployment {
     );
     // Nodes tell the one that its name leads to: of two, one would never hear of anything.
     let strategy = json!({ "type": "Recreate" });
-    deployment(cluster, Fleet { part: "memds", zone, replicas: 1, strategy, container, volumes: json!([]) })
+    deployment(cluster, Fleet { bearer: Bearer::MemDs, zone, replicas: 1, strategy, container, volumes: json!([]) })
 }
 
 struct Fleet<'a> {
-    part: &'a str,
+    bearer: Bearer,
     zone: &'a str,
     replicas: u32,
     strategy: Value,
@@ -78,8 +80,19 @@ struct Fleet<'a> {
 }
 
 fn deployment(cluster: &Cluster, fleet: Fleet<'_>) -> Deployment {
-    let Fleet { part, zone, replicas, strategy, container, volumes } = fleet;
+    let Fleet { bearer, zone, replicas, strategy, container, volumes } = fleet;
+    let part = bearer.role();
     let labels = labels(cluster, part, Some(zone));
+    let spec = json!({
+        "serviceAccountName": format!("trivet-{part}"),
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "securityContext": pod_security(),
+        "nodeSelector": { ZONE_TOPOLOGY: zone },
+        "terminationGracePeriodSeconds": 30,
+        "containers": [container],
+        "volumes": volumes,
+    });
     marked(json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -93,16 +106,7 @@ fn deployment(cluster: &Cluster, fleet: Fleet<'_>) -> Deployment {
             "strategy": strategy,
             "template": {
                 "metadata": { "labels": labels },
-                "spec": {
-                    "serviceAccountName": format!("trivet-{part}"),
-                    "automountServiceAccountToken": false,
-                    "enableServiceLinks": false,
-                    "securityContext": pod_security(),
-                    "nodeSelector": node_selector(cluster, zone),
-                    "terminationGracePeriodSeconds": 30,
-                    "containers": [container],
-                    "volumes": volumes,
-                },
+                "spec": sealed(cluster, spec, &bearer.secret(&cluster.name_any())),
             },
         },
     }))

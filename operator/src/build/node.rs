@@ -6,6 +6,7 @@ use kube::ResourceExt as _;
 use model::NodeId;
 use serde_json::{Value, json};
 
+use super::sealed::sealed;
 use super::{
     CONTENT, METRICS_PORT, NODE_PORT, Process, container, hash, labels, mem_ds_addresses, node_selector, owner, parsed,
     pod_security, resources,
@@ -13,6 +14,7 @@ use super::{
 use crate::crd::Cluster;
 use crate::crd::cluster::ZoneMode;
 use crate::names::{self, NODE_LABEL};
+use crate::seal::bearer::Bearer;
 
 const MEMORY_LIMIT: &str = "2Gi";
 /// The smallest cache that a node is given.
@@ -38,7 +40,7 @@ pub fn claim(cluster: &Cluster, zone: &str, node: NodeId) -> PersistentVolumeCla
 
 /// What the Pods of a zone's nodes are made from: all are alike but for their names.
 pub fn content(cluster: &Cluster, zone: &str) -> String {
-    hash(&spec(cluster, zone, "").to_string())
+    hash(&spec(cluster, zone, None).to_string())
 }
 
 pub fn pod(cluster: &Cluster, zone: &str, node: NodeId) -> Pod {
@@ -50,11 +52,15 @@ pub fn pod(cluster: &Cluster, zone: &str, node: NodeId) -> Pod {
             "name": name, "namespace": cluster.namespace(), "labels": labels, "ownerReferences": [owner(cluster)],
             "annotations": { CONTENT: content(cluster, zone) },
         },
-        "spec": spec(cluster, zone, &name),
+        "spec": spec(cluster, zone, Some(node)),
     }))
 }
 
-fn spec(cluster: &Cluster, zone: &str, claim: &str) -> Value {
+/// `node`: none for what all of them have in common.
+fn spec(cluster: &Cluster, zone: &str, node: Option<NodeId>) -> Value {
+    let name = cluster.name_any();
+    let claim = node.map(|node| names::node(&name, node)).unwrap_or_default();
+    let secret = node.map(|node| Bearer::Node(node).secret(&name)).unwrap_or_default();
     let wished = cluster.spec.node.resources.as_ref();
     let mut container = container(
         cluster,
@@ -67,7 +73,7 @@ fn spec(cluster: &Cluster, zone: &str, claim: &str) -> Value {
     );
     container["env"] = json!([{ "name": "POD_IP", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } }]);
     container["volumeMounts"] = json!([{ "name": "data", "mountPath": "/data" }]);
-    json!({
+    let spec = json!({
         "serviceAccountName": "trivet-node",
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
@@ -77,7 +83,8 @@ fn spec(cluster: &Cluster, zone: &str, claim: &str) -> Value {
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "containers": [container],
         "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim } }],
-    })
+    });
+    sealed(cluster, spec, &secret)
 }
 
 /// Two nodes of one cluster never share a Kubernetes node, unless that was asked for, or there may be only one.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,14 @@ pub struct ClusterSpec {
     /// The Secret with the access keys that clients sign with: its key `credentials` is a file in the format of ~/.aws/credentials.
     #[x_kube(validation = Rule::new("size(self.name) > 0").message("name the Secret with the clients' credentials"))]
     pub credentials_secret: SecretReference,
+    /// How the processes of the cluster prove to each other who they are, and keep others from listening. Default: certificates of a CA
+    /// that the operator makes.
+    #[serde(default)]
+    #[x_kube(
+        validation = Rule::new("self.mode == oldSelf.mode").message("tls.mode never changes: processes with and without certificates do not understand each other; make another Cluster"),
+        validation = Rule::new("(self.mode == 'CertManager') == has(self.issuerRef)").message("tls.issuerRef goes with mode CertManager, which needs it"),
+    )]
+    pub tls: TlsSpec,
     /// The region that ARNs name and that clients sign for. Default: us-east-1.
     #[serde(default = "default_region")]
     pub region: String,
@@ -220,6 +229,52 @@ pub struct SecretReference {
     pub name: String,
 }
 
+/// How the processes prove to each other who they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsSpec {
+    /// Own: by a CA that the operator makes, keeps in a Secret and replaces; CertManager: by an issuer of cert-manager; None: not at all, and
+    /// whoever reaches a port may use it. It never changes. Default: Own.
+    #[serde(default)]
+    pub mode: TlsMode,
+    /// The issuer of cert-manager, with mode CertManager. It never changes: processes would not trust each other's new certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("tls.issuerRef never changes: processes would not trust each other's new certificates"))]
+    pub issuer_ref: Option<IssuerReference>,
+}
+
+/// Who signs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TlsMode {
+    #[default]
+    Own,
+    CertManager,
+    None,
+}
+
+/// An issuer of cert-manager. It must be one that has a CA (CA, Vault, Venafi and the like): processes trust what it writes into `ca.crt`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IssuerReference {
+    /// Its name.
+    #[x_kube(validation = Rule::new("size(self) > 0").message("name the issuer"))]
+    pub name: String,
+    /// Issuer or ClusterIssuer. Default: Issuer.
+    #[serde(default)]
+    pub kind: IssuerKind,
+    /// Its API group. Default: cert-manager.io.
+    #[serde(default = "default_issuer_group")]
+    pub group: String,
+}
+
+/// Whose namespace an issuer serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum IssuerKind {
+    #[default]
+    Issuer,
+    ClusterIssuer,
+}
+
 /// What the operator found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -252,6 +307,37 @@ pub struct ClusterStatus {
     /// Where clients inside Kubernetes reach DynamoDB's API.
     #[serde(default)]
     pub endpoint: String,
+    /// Its certificates; nothing with `tls.mode: None`.
+    #[serde(default)]
+    pub tls: Option<TlsStatus>,
+}
+
+/// The certificates of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsStatus {
+    /// When the CA ends; of several that are trusted, the first.
+    #[serde(default)]
+    pub ca_ends: Option<Time>,
+    /// When the first of the other certificates ends. They are renewed with 60 days left.
+    #[serde(default)]
+    pub leaves_end: Option<Time>,
+    /// What every process is to trust: the SHA-256 of `ca.crt`, in hexadecimal digits. Empty with mode CertManager.
+    #[serde(default)]
+    pub trust: String,
+    /// How far the CA's replacement has come: Settled, Distribute, Sign or Drop. Empty with mode CertManager.
+    #[serde(default)]
+    pub step: String,
+    /// Since when.
+    #[serde(default)]
+    pub since: Option<Time>,
+    /// Whom the step waits for; of many, the first ten.
+    #[serde(default)]
+    pub waits_for: Vec<String>,
+}
+
+fn default_issuer_group() -> String {
+    "cert-manager.io".to_owned()
 }
 
 fn default_region() -> String {

@@ -14,12 +14,14 @@ pub const DEGRADED: &str = "Degraded";
 pub const BLOCKED: &str = "Blocked";
 /// One failure takes no more than one copy.
 pub const SAFE: &str = "Safe";
+/// Certificates are in their time, and nobody is being brought others.
+pub const CERTIFICATES: &str = "CertificatesCurrent";
 
 /// One statement about a resource, with its reason, since when it holds and what would change it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// Ready, Progressing, Degraded, Blocked or Safe.
+    /// Ready, Progressing, Degraded, Blocked, Safe, or CertificatesCurrent.
     #[serde(rename = "type")]
     pub kind: String,
     /// True, False or Unknown.

@@ -1,7 +1,9 @@
 //! What a real API server makes of our resources: what it refuses, with which sentence, and what it fills in.
 #![expect(clippy::unwrap_used, reason = "a test says by panicking")]
 
+mod certificates;
 mod ground;
+mod mortal;
 mod people;
 mod refusals;
 #[expect(dead_code, reason = "the other test with an API server also stops it and sets it back")]
@@ -27,4 +29,11 @@ async fn what_the_api_server_makes_of_our_resources() {
     tables::an_orphaned_partition_is_removed(&server.client).await;
     people::a_cluster_is_removed_with_its_data(&server.client).await;
     people::a_bundle_tells_everything_but_secrets(&server.client).await;
+    certificates::every_bearer_gets_a_certificate_that_goes_with_its_owner(&server.client).await;
+    certificates::a_rotation_goes_on_wherever_it_was_killed(&server.client).await;
+    certificates::a_process_that_does_not_tell_stops_a_rotation_and_is_named(&server.client).await;
+    certificates::what_somebody_deletes_or_spoils_is_made_again(&server.client).await;
+    certificates::a_lost_authority_is_replaced_as_by_a_rotation(&server.client).await;
+    certificates::a_paused_cluster_gets_nothing(&server.client).await;
+    certificates::cert_manager_is_asked_for_the_same_certificates(&server.client).await;
 }

@@ -2,7 +2,7 @@
 
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use operator::crd::cluster::ZoneMode;
+use operator::crd::cluster::{TlsMode, TlsSpec, ZoneMode};
 use operator::crd::{Cluster, Table};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -69,6 +69,7 @@ pub async fn good_objects_are_taken_with_their_defaults(client: &Client) {
     assert_eq!(taken.spec.zones.iter().map(|zone| zone.nodes).collect::<Vec<_>>(), [1, 2, 1]);
     assert_eq!((taken.spec.region.as_str(), taken.spec.node.replace_after_seconds), ("us-east-1", 600));
     assert_eq!((taken.spec.zone_mode, taken.spec.storage.lost_after_seconds), (ZoneMode::Labelled, 900));
+    assert_eq!(taken.spec.tls, TlsSpec { mode: TlsMode::Own, issuer_ref: None });
     let taken: Table = typed(client, &table()).await;
     assert_eq!(taken.spec.billing_mode, operator::crd::table::BillingMode::PayPerRequest);
     assert_eq!(taken.spec.deletion_policy, operator::crd::table::DeletionPolicy::Retain);
@@ -93,6 +94,13 @@ pub async fn bad_objects_are_refused_with_a_sentence(client: &Client) {
         (
             with(cluster.clone(), "/spec/routers", json!({ "service": { "nodePort": 30000 } })),
             "nodePort goes with type NodePort",
+        ),
+        (with(cluster.clone(), "/spec/tls", json!({ "mode": "Vault" })), "Unsupported value"),
+        (with(cluster.clone(), "/spec/tls", json!({ "mode": "CertManager" })), "goes with mode CertManager"),
+        (with(cluster.clone(), "/spec/tls", json!({ "issuerRef": { "name": "house" } })), "goes with mode CertManager"),
+        (
+            with(cluster.clone(), "/spec/tls", json!({ "mode": "CertManager", "issuerRef": { "name": "" } })),
+            "name the issuer",
         ),
         (with(cluster, "/metadata/name", json!("a".repeat(31))), "at most 30 characters"),
         (named("ab"), "3 to 255 characters"),
@@ -142,6 +150,7 @@ pub async fn what_never_changes_is_kept(client: &Client) {
         (json!({ "storage": { "size": "9Gi" } }), "storage never shrinks"),
         (json!({ "zones": [{ "name": "zone-a" }, { "name": "zone-b", "nodes": 2 }] }), "name three zones or more"),
         (json!({ "zoneMode": "Simulated" }), "zoneMode never changes"),
+        (json!({ "tls": { "mode": "None" } }), "tls.mode never changes"),
     ] {
         let patch = Patch::Merge(json!({ "spec": spec }));
         refused(clusters.patch("trv", &PatchParams::default(), &patch).await.map(drop), sentence);

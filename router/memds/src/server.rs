@@ -9,16 +9,19 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, Stream, StreamExt};
-use model::TableId;
+use model::{NodeId, TableId};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
+use wire::door::Manner;
 use wire::health::Answering;
 use wire::memds::mem_ds_server::{MemDs, MemDsServer};
 use wire::memds::{
     Announcement, AnnouncementAnswer, ListPartitionsAnswer, ListPartitionsRequest, ListTablesAnswer, ListTablesRequest,
     LookupAnswerFrame, LookupFrame, PutTableAnswer, PutTableRequest, RemoveTableAnswer, RemoveTableRequest,
 };
+use wire::seal::callers::Voice;
+use wire::seal::{Role, Seal};
 
 use crate::config::Config;
 use crate::map::{Map, Patience};
@@ -127,6 +130,7 @@ impl Handle {
 /// Metrics and health of one server.
 struct Told {
     handle: Handle,
+    seal: Option<Seal>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -144,6 +148,10 @@ impl wire::health::Health for Told {
             (false, false) => Err("nodes have not told yet what they have".to_owned()),
             (false, true) => Ok(()),
         }
+    }
+
+    fn seal(&self) -> Option<&Seal> {
+        self.seal.as_ref()
     }
 }
 
@@ -171,10 +179,12 @@ impl MemDs for Service {
         &self,
         request: Request<Streaming<Announcement>>,
     ) -> Result<Response<Self::AnnounceStream>, Status> {
-        let handle = self.handle.clone();
+        let (handle, voice) = (self.handle.clone(), Voice::of(&request));
         let mut seen = 0;
         let answers = self.until_stopped(request.into_inner()).map(move |announcement| {
-            handle.announce(announcement?);
+            let announcement = announcement?;
+            voice.speaks_for(NodeId(announcement.node.as_ref().map_or(0, |node| node.node)))?;
+            handle.announce(announcement);
             Ok(handle.directory_since(&mut seen))
         });
         Ok(Response::new(Box::pin(answers)))
@@ -217,10 +227,15 @@ pub async fn run(config: Config, metrics: Metrics, shutdown: impl Future<Output 
 
 async fn run_with(config: Config, handle: Handle, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
     use anyhow::Context;
+    let seal = config.tls.as_deref().map(|folder| {
+        let seal = Seal::from_folder(folder).and_then(|seal| seal.demand("MemDS", |role| role == Role::MemDs));
+        seal.with_context(|| format!("use the certificate in {}", folder.display()))
+    });
+    let seal = seal.transpose()?;
     let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
     tracing::info!(address = %config.listen, "memds serves");
     let (stop, stopping) = watch::channel(false);
-    let told = Arc::new(Told { handle: handle.clone(), stopping });
+    let told = Arc::new(Told { handle: handle.clone(), seal: seal.clone(), stopping });
     let answering = config
         .metrics_listen
         .map(|address| Answering::start(address, told).with_context(|| format!("serve metrics on {address}")));
@@ -229,13 +244,14 @@ async fn run_with(config: Config, handle: Handle, shutdown: impl Future<Output =
         shutdown.await;
         stop.send_replace(true);
     };
-    serve(handle, listener, shutdown).await.context("serve the partition map")
+    serve(handle, listener, seal, shutdown).await.context("serve the partition map")
 }
 
-/// Serves what `handle` holds until `shutdown`; its streams are ended, its connections closed.
+/// Serves what `handle` holds until `shutdown`, to everybody where there is no seal; its streams are ended, its connections closed.
 pub async fn serve(
     handle: Handle,
     listener: TcpListener,
+    seal: Option<Seal>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
     let (stop, stopping) = watch::channel(false);
@@ -248,7 +264,7 @@ pub async fn serve(
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
         .add_service(service)
-        .serve_with_incoming_shutdown(wire::door::guests(listener), signal)
+        .serve_with_incoming_shutdown(wire::door::guests(listener, Manner::from(seal)), signal)
         .fuse();
     let shutdown = shutdown.fuse();
     tokio::pin!(server, shutdown);
@@ -295,7 +311,7 @@ mod tests {
         // All of 127/8 is this machine; another run of the tests has another address.
         let [high, low] = u16::try_from(std::process::id() % (1 << 16)).unwrap().to_be_bytes();
         let (listen, metrics) = ([7300, 7301].map(|port| SocketAddr::from(([127, high, low, 70], port)))).into();
-        let config = Config { listen, metrics_listen: Some(metrics) };
+        let config = Config { listen, tls: None, metrics_listen: Some(metrics) };
         let (stop, stopped) = oneshot::channel::<()>();
         let counters = Metrics::new(&prometheus::Registry::new()).unwrap();
         let (handle, stops) = (Handle::new(counters), async { drop(stopped.await) });

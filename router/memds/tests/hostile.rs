@@ -18,7 +18,7 @@ async fn start() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let handle = Handle::new(Metrics::new(&prometheus::Registry::new()).unwrap());
-    tokio::spawn(async move { memds::serve(handle, listener, std::future::pending()).await.unwrap() });
+    tokio::spawn(async move { memds::serve(handle, listener, None, std::future::pending()).await.unwrap() });
     address
 }
 

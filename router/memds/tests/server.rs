@@ -35,7 +35,7 @@ async fn start(address: &str) -> Server {
     let (stop, stopped) = oneshot::channel();
     let handle = Handle::new(Metrics::new(&prometheus::Registry::new()).unwrap());
     let serving = tokio::spawn(async move {
-        memds::serve(handle, listener, async { stopped.await.unwrap_or_default() }).await.unwrap();
+        memds::serve(handle, listener, None, async { stopped.await.unwrap_or_default() }).await.unwrap();
     });
     Server { address, stop, serving }
 }

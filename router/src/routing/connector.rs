@@ -4,6 +4,7 @@
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use model::NodeId;
 use tonic::Status;
 use wire::control::{CreateTableRequest, DeleteTableRequest, TableAnswer, UpdateTableRequest};
 use wire::data::{RequestFrame, ResponseFrame};
@@ -33,7 +34,12 @@ pub enum CallError {
 
 pub trait Connector: Send + Sync + 'static {
     /// Opens a stream of operations to a node.
-    fn exchange(&self, address: &str, requests: BoxStream<'static, RequestFrame>) -> Reply<Frames<ResponseFrame>>;
+    fn exchange(
+        &self,
+        address: &str,
+        node: NodeId,
+        requests: BoxStream<'static, RequestFrame>,
+    ) -> Reply<Frames<ResponseFrame>>;
 
     /// Opens a stream of look-ups to a MemDS server.
     fn lookup(&self, address: &str, frames: BoxStream<'static, LookupFrame>) -> Reply<Frames<LookupAnswerFrame>>;

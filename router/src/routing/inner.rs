@@ -58,7 +58,7 @@ impl Inner {
             return node.clone();
         }
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        let traffic = || NodeTraffic { connector: Arc::clone(&self.connector) };
+        let traffic = || NodeTraffic { node: id, connector: Arc::clone(&self.connector) };
         nodes.entry(id).or_insert_with(|| Pipe::new(traffic(), self.runtime.clone())).clone()
     }
 

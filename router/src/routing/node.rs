@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use model::NodeId;
 use tokio::sync::oneshot;
 use wire::data::request::Operation;
 use wire::data::response;
@@ -17,6 +18,7 @@ use super::pipe::{Lost, Pipe, Traffic};
 pub(super) type Node = Pipe<NodeTraffic>;
 
 pub(super) struct NodeTraffic {
+    pub node: NodeId,
     pub connector: Arc<dyn Connector>,
 }
 
@@ -62,7 +64,7 @@ impl Traffic for NodeTraffic {
     type Waiter = Waiter;
 
     fn open(&self, address: &str, asks: BoxStream<'static, RequestFrame>) -> Reply<Frames<ResponseFrame>> {
-        self.connector.exchange(address, asks)
+        self.connector.exchange(address, self.node, asks)
     }
 
     fn number(ask: &mut Request, id: u64) {

@@ -39,7 +39,7 @@ impl Server {
         let served = registry.clone();
         tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
-            router::server::serve(&config, Memory::default(), &served, listener, shutdown).await.unwrap();
+            router::server::serve(&config, Memory::default(), &served, listener, None, shutdown).await.unwrap();
         });
         let server = Server { address, registry, _stop: stop };
         let create = r#"{"TableName":"Music","KeySchema":[{"AttributeName":"Artist","KeyType":"HASH"}],

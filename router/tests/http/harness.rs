@@ -54,7 +54,7 @@ impl Server {
         let counted = registry.clone();
         tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
-            router::server::serve(&config, served, &counted, listener, shutdown).await.unwrap();
+            router::server::serve(&config, served, &counted, listener, None, shutdown).await.unwrap();
         });
         Server { backend, address, registry, _stop: stop }
     }

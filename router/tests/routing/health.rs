@@ -51,7 +51,7 @@ impl Router {
         let serving = tokio::spawn(async move {
             let registry = prometheus::Registry::new();
             let shutdown = async { drop(stopped.await) };
-            router::server::serve(&config, routing, &registry, listener, shutdown).await
+            router::server::serve(&config, routing, &registry, listener, None, shutdown).await
         });
         (Router { address, metrics }, Running { stop, serving })
     }

@@ -242,7 +242,7 @@ impl World {
         let handle = self.memds.clone();
         self.stop = Some(stop);
         self.serving = Some(tokio::spawn(async move {
-            memds::serve(handle, listener, async { stopped.await.unwrap_or_default() }).await.unwrap();
+            memds::serve(handle, listener, None, async { stopped.await.unwrap_or_default() }).await.unwrap();
         }));
     }
 

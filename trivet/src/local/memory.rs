@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, FutureExt, ready};
 use futures::stream::{BoxStream, StreamExt};
 use memds::server::Handle;
+use model::NodeId;
 use node::transport::memory::Memory;
 use router::routing::connector::{CallError, Connector, Frames, Reply, TonicConnector};
 use wire::control::{CreateTableRequest, DeleteTableRequest, TableAnswer, UpdateTableRequest};
@@ -21,7 +22,12 @@ pub struct InMemory {
 }
 
 impl Connector for InMemory {
-    fn exchange(&self, address: &str, requests: BoxStream<'static, RequestFrame>) -> Reply<Frames<ResponseFrame>> {
+    fn exchange(
+        &self,
+        address: &str,
+        _: NodeId,
+        requests: BoxStream<'static, RequestFrame>,
+    ) -> Reply<Frames<ResponseFrame>> {
         let (nodes, address) = (Arc::clone(&self.nodes), address.to_owned());
         async move {
             let answers = nodes.data(&address, requests);

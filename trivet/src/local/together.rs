@@ -20,7 +20,7 @@ use super::config::Config;
 use super::house::House;
 use super::memory::InMemory;
 use super::until;
-use crate::process::{MemDsArguments, NodeArguments, RouterArguments};
+use crate::process::{MemDsArguments, NodeArguments, Reach, RouterArguments};
 
 /// A subcommand's arguments without the subcommand.
 #[derive(Parser)]
@@ -35,7 +35,7 @@ pub async fn serve(house: Arc<House>, config: Config, stopped: watch::Receiver<b
     let address = parse::<MemDsArguments>(house.memds_arguments())?.config.listen;
     let listener = TcpListener::bind(address).await.context("listen for MemDS")?;
     let handle = Handle::new(Metrics::new(&prometheus::Registry::new()).context("register metrics")?);
-    let memds = tokio::spawn(memds::server::serve(handle.clone(), listener, until(memds_stopped)));
+    let memds = tokio::spawn(memds::server::serve(handle.clone(), listener, None, until(memds_stopped)));
     let memory = Memory::new(Frameway::AsIs);
     let nodes = start_nodes(&house, &memory)?;
     let connector = InMemory { nodes: memory, memds: handle, control: TonicConnector::default() };
@@ -70,7 +70,8 @@ async fn run_router(
         arguments.extend(keys.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.clone()]));
     }
     let RouterArguments { config, routing, .. } = parse(arguments)?;
-    crate::process::serve_router(config, routing, Arc::new(connector), until(stopped)).await
+    let reach = Reach { connector: Arc::new(connector), seal: None };
+    crate::process::serve_router(config, routing, reach, until(stopped)).await
 }
 
 fn parse<T: clap::Args>(arguments: Vec<String>) -> anyhow::Result<T> {

@@ -4,9 +4,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::FutureExt;
-use futures::stream::{BoxStream, Stream, StreamExt};
-use tonic::transport::{Channel, Endpoint};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{self, BoxStream, Stream, StreamExt};
+use model::NodeId;
+use tonic::Status;
+use tonic::transport::Endpoint;
 use wire::control::control_client::ControlClient;
 use wire::control::{CreateTableRequest, DeleteTableRequest, TableAnswer, UpdateTableRequest};
 use wire::data::data_client::DataClient;
@@ -15,6 +17,8 @@ use wire::memds::mem_ds_client::MemDsClient;
 use wire::memds::{
     ListPartitionsAnswer, ListPartitionsRequest, ListTablesAnswer, ListTablesRequest, LookupAnswerFrame, LookupFrame,
 };
+use wire::seal::Seal;
+use wire::seal::connect::{self, Line, Whom};
 
 use super::{CallError, Connector, Frames, Reply};
 
@@ -28,8 +32,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const FRAME_BYTES_MAX: usize = 64 << 20;
 
 /// Every call opens its own connection: streams live long, and unary calls are rare.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TonicConnector {}
+#[derive(Clone, Debug, Default)]
+pub struct TonicConnector {
+    /// None where everything is plain.
+    pub seal: Option<Seal>,
+}
 
 fn not_connected(address: &str, error: &tonic::transport::Error) -> CallError {
     let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
@@ -50,12 +57,24 @@ fn endpoint(address: &str) -> Result<Endpoint, CallError> {
 }
 
 /// Boxed: the compiler loses `Send` where this future lies within those of generated clients.
-fn connect(address: String) -> Reply<Channel> {
+fn connect(seal: Option<Seal>, address: String, whom: Whom) -> Reply<Line> {
     async move {
-        let connected = endpoint(&address)?.connect().await;
+        let connected = connect::connect(endpoint(&address)?, seal.as_ref(), whom).await;
         connected.map_err(|error| not_connected(&address, &error))
     }
     .boxed()
+}
+
+/// A node's answers. Where it is better to connect anew, that is said as a node says that it stops: nothing more leaves by this
+/// stream, and what has left is answered.
+fn until_loosened(
+    answers: impl Stream<Item = Result<ResponseFrame, Status>> + Send + 'static,
+    loosened: BoxFuture<'static, ()>,
+) -> Frames<ResponseFrame> {
+    let word = loosened.map(|()| Some(Ok(ResponseFrame { responses: Vec::new(), stopping: true })));
+    let answers = answers.map(Some).chain(stream::once(std::future::ready(None)));
+    let frames = stream::select(answers.boxed(), stream::once(word).boxed());
+    frames.scan((), |(), frame| std::future::ready(frame)).boxed()
 }
 
 /// A stream with a name: without one the compiler cannot prove the clients' futures `Send`.
@@ -69,69 +88,85 @@ impl<T> Stream for Outgoing<T> {
     }
 }
 
+impl TonicConnector {
+    fn line(&self, address: &str, whom: Whom) -> Reply<Line> {
+        connect(self.seal.clone(), address.to_owned(), whom)
+    }
+}
+
 impl Connector for TonicConnector {
-    fn exchange(&self, address: &str, requests: BoxStream<'static, RequestFrame>) -> Reply<Frames<ResponseFrame>> {
-        let address = address.to_owned();
+    fn exchange(
+        &self,
+        address: &str,
+        node: NodeId,
+        requests: BoxStream<'static, RequestFrame>,
+    ) -> Reply<Frames<ResponseFrame>> {
+        let line = self.line(address, Whom::Node(node));
         async move {
-            let mut client = DataClient::new(connect(address).await?)
+            let line = line.await?;
+            let loosened = line.loosened();
+            let mut client = DataClient::new(line.channel)
                 .max_decoding_message_size(FRAME_BYTES_MAX)
                 .max_encoding_message_size(FRAME_BYTES_MAX);
             let answers = client.exchange(Outgoing(requests)).await.map_err(CallError::Refused)?;
-            Ok(answers.into_inner().boxed())
+            Ok(until_loosened(answers.into_inner(), loosened))
         }
         .boxed()
     }
 
     fn lookup(&self, address: &str, frames: BoxStream<'static, LookupFrame>) -> Reply<Frames<LookupAnswerFrame>> {
-        let address = address.to_owned();
+        let line = self.line(address, Whom::MemDs);
         async move {
-            let mut client = MemDsClient::new(connect(address).await?).max_decoding_message_size(FRAME_BYTES_MAX);
+            let line = line.await?;
+            let loosened = line.loosened();
+            let mut client = MemDsClient::new(line.channel).max_decoding_message_size(FRAME_BYTES_MAX);
             let answers = client.lookup(Outgoing(frames)).await.map_err(CallError::Refused)?;
-            Ok(answers.into_inner().boxed())
+            // What is not answered by then is asked again.
+            Ok(answers.into_inner().take_until(loosened).boxed())
         }
         .boxed()
     }
 
     fn list_tables(&self, address: &str, request: ListTablesRequest) -> Reply<ListTablesAnswer> {
-        let address = address.to_owned();
+        let line = self.line(address, Whom::MemDs);
         async move {
-            let mut client = MemDsClient::new(connect(address).await?).max_decoding_message_size(FRAME_BYTES_MAX);
+            let mut client = MemDsClient::new(line.await?.channel).max_decoding_message_size(FRAME_BYTES_MAX);
             Ok(client.list_tables(request).await.map_err(CallError::Refused)?.into_inner())
         }
         .boxed()
     }
 
     fn list_partitions(&self, address: &str, request: ListPartitionsRequest) -> Reply<ListPartitionsAnswer> {
-        let address = address.to_owned();
+        let line = self.line(address, Whom::MemDs);
         async move {
-            let mut client = MemDsClient::new(connect(address).await?).max_decoding_message_size(FRAME_BYTES_MAX);
+            let mut client = MemDsClient::new(line.await?.channel).max_decoding_message_size(FRAME_BYTES_MAX);
             Ok(client.list_partitions(request).await.map_err(CallError::Refused)?.into_inner())
         }
         .boxed()
     }
 
     fn create_table(&self, address: &str, request: CreateTableRequest) -> Reply<TableAnswer> {
-        let address = address.to_owned();
+        let line = self.line(address, Whom::Control);
         async move {
-            let mut client = ControlClient::new(connect(address).await?);
+            let mut client = ControlClient::new(line.await?.channel);
             Ok(client.create_table(request).await.map_err(CallError::Refused)?.into_inner())
         }
         .boxed()
     }
 
     fn update_table(&self, address: &str, request: UpdateTableRequest) -> Reply<TableAnswer> {
-        let address = address.to_owned();
+        let line = self.line(address, Whom::Control);
         async move {
-            let mut client = ControlClient::new(connect(address).await?);
+            let mut client = ControlClient::new(line.await?.channel);
             Ok(client.update_table(request).await.map_err(CallError::Refused)?.into_inner())
         }
         .boxed()
     }
 
     fn delete_table(&self, address: &str, request: DeleteTableRequest) -> Reply<TableAnswer> {
-        let address = address.to_owned();
+        let line = self.line(address, Whom::Control);
         async move {
-            let mut client = ControlClient::new(connect(address).await?);
+            let mut client = ControlClient::new(line.await?.channel);
             Ok(client.delete_table(request).await.map_err(CallError::Refused)?.into_inner())
         }
         .boxed()
