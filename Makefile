@@ -31,8 +31,8 @@ local: setup
 	$(CARGO) build $(RELEASE) -p trivet
 	exec $(BIN)/trivet local --listen $(LISTEN) --data $(DATA)
 
-# Everything that must hold but `make e2e`, which starts a whole Kubernetes cluster. From cold it took 33 minutes on two cores before Kubernetes
-# was part of it, RocksDB's build most of them; the build of Kubernetes adds about ten.
+# Everything that must hold but `make e2e`, which starts a whole Kubernetes cluster (`make e2e STORY=--short` for four minutes of it). From cold it
+# took 33 minutes on two cores before Kubernetes was part of it, RocksDB's build most of them; the build of Kubernetes adds about ten.
 # The time of a take-over is `make crash`'s to judge: here other work may slow the machine.
 # The binaries are those that `unit` has built: building them alone would choose other features and build much again.
 test: setup setup-test setup-chaos setup-cluster lint unit

@@ -77,7 +77,7 @@ def a_bundle_tells_what_there_is(story):
     for component in (*DATA_PLANE, "operator"):
         for pod in story.trivet.pods(component):
             name = pod["metadata"]["name"]
-            expect("trivet_" in files[f"metrics/{name}.txt"], f"no metrics of {name}")
+            expect("# HELP " in files[f"metrics/{name}.txt"], f"no metrics of {name}")
             expect(any(file.startswith(f"logs/{name}/") for file in files), f"no log of {name}")
     _, secret = story.trivet.credentials()
     expect(not any(secret in text for text in files.values()), "credentials are in the bundle")

@@ -72,6 +72,8 @@ class Connections(unittest.TestCase):
     def test_an_answer_whose_question_is_forgotten_is_no_connection_of_its_own(self):
         late = "ipv4 2 udp 17 29 src=172.30.0.2 dst=10.244.0.4 sport=53 dport=37304 [UNREPLIED] src=10.244.0.4 dst=172.30.0.2 sport=37304 dport=53"
         self.assertEqual(traffic.parse(late), ("UDP", "10.244.0.4", "172.30.0.2", 53))
+        translated = late.replace("udp", "tcp").replace("=53", "=8000").replace("=37304", "=10592")
+        self.assertEqual(traffic.parse(translated), ("TCP", "10.244.0.4", "172.30.0.2", 8000))
 
     def test_other_protocols_are_nothing_to_policies(self):
         self.assertIsNone(traffic.parse("ipv4 2 icmp 1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=1 src=10.0.0.2 dst=10.0.0.1 type=0"))

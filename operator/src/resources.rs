@@ -258,11 +258,8 @@ impl KubeResources {
 
     /// Lets the object go.
     pub async fn release(&self, table: &Table) -> Result<(), ResourceError> {
-        let kept: Vec<&String> = table.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
-        let version = table.resource_version();
-        let patch = Patch::Merge(json!({ "metadata": { "finalizers": kept, "resourceVersion": version } }));
         let name = table.name_any();
-        let patched = self.tables().patch(&name, &PatchParams::default(), &patch).await;
+        let patched = self.tables().patch(&name, &PatchParams::default(), &letting_go(table)).await;
         patched.map(drop).map_err(|error| failed(&name, error))
     }
 }
@@ -270,6 +267,17 @@ impl KubeResources {
 /// Whether groups may be born of it.
 pub fn is_placed(table: &Table) -> bool {
     table.status.as_ref().is_some_and(|status| status.birth == Birth::Placed && !status.descriptor.is_empty())
+}
+
+/// Somebody who deletes the object has to wait.
+pub fn is_held(table: &Table) -> bool {
+    table.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+/// Nobody waits for its groups any more: of the object as it was read.
+pub fn letting_go(table: &Table) -> Patch<serde_json::Value> {
+    let kept: Vec<&String> = table.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
+    Patch::Merge(json!({ "metadata": { "finalizers": kept, "resourceVersion": table.resource_version() } }))
 }
 
 /// What is wished of a table that has no id yet.

@@ -7,7 +7,7 @@ use model::{TableDescriptor, TableStatus as Status};
 use crate::crd::Table;
 use crate::crd::condition::{BLOCKED, PROGRESSING, READY, Statement};
 use crate::crd::table::DeletionPolicy;
-use crate::resources::{FINALIZER, is_placed};
+use crate::resources::{is_held, is_placed};
 use crate::{names, wish};
 
 /// What is done with the object before the driver takes over, or after it has nothing to do any more.
@@ -59,7 +59,7 @@ pub fn decide(table: &Table, given: Option<&TableDescriptor>, observed: &Observe
     if spec.paused {
         return Ok(None);
     }
-    let held = table.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
+    let held = is_held(table);
     if table.metadata.deletion_timestamp.is_some() {
         return if held { decide_deletion(table, given) } else { Ok(None) };
     }
@@ -171,6 +171,7 @@ mod tests {
 
     use super::*;
     use crate::crd::table::{Birth, TableStatus};
+    use crate::resources::FINALIZER;
 
     fn descriptor(status: Status) -> TableDescriptor {
         TableDescriptor {

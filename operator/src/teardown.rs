@@ -12,14 +12,13 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use serde_json::json;
 
 use crate::crd::{Cluster, Partition, Table};
 use crate::names::CLUSTER_LABEL;
-use crate::resources::FINALIZER;
+use crate::resources::{is_held, letting_go};
 
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -179,13 +178,11 @@ impl Remains<'_> {
 
     /// There is no operator any more that would.
     async fn let_go(&self, table: &Table) -> anyhow::Result<()> {
-        if !table.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+        if !is_held(table) {
             return Ok(());
         }
-        let kept: Vec<&String> = table.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
-        let patch = json!({ "metadata": { "finalizers": kept, "resourceVersion": table.resource_version() } });
         let name = table.name_any();
-        match self.api::<Table>().patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        match self.api::<Table>().patch(&name, &PatchParams::default(), &letting_go(table)).await {
             Ok(_) => Ok(()),
             // Gone, or changed: the next round looks again.
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),

@@ -1,7 +1,7 @@
 //! What Kubernetes has, as far as it concerns us: watched, listed whole before anybody looks, and never acted upon while it is not.
 //!
 //! A watch that is cut goes on from the version that it has seen. Where etcd was set back to an older state, that version lies in the
-//! future, and the API server says nothing before it comes: so it is asked which version there is ([`Horizon`]), and everything is
+//! future, and the API server says nothing before it comes: so it is asked which version there is (`Horizon`), and everything is
 //! listed anew where that is an older one.
 
 use std::collections::BTreeSet;

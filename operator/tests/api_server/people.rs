@@ -102,8 +102,9 @@ pub async fn a_cluster_is_removed_with_its_data(client: &Client) {
     assert_eq!(names::<Partition>(client, "leaver").await.len(), 2);
     assert!(said.lock().unwrap().contains(&"1 tables in 2 partitions: kept".to_owned()), "{said:?}");
 
+    let confirmed = wish(Some("leaver"));
     tokio::select! {
-        removed = teardown::remove(client.clone(), &wish(Some("leaver")), say) => removed.unwrap(),
+        removed = teardown::remove(client.clone(), &confirmed, say) => removed.unwrap(),
         () = unused_claims_go(client) => {}
     }
     assert!(Api::<Cluster>::default_namespaced(client.clone()).get_opt("leaver").await.unwrap().is_none());

@@ -5,7 +5,7 @@ use model::ReplicaId;
 use crate::mutant::Mutant;
 use crate::replica::Replica;
 use crate::sleep::{self, Turn, Woken};
-use crate::{Effects, Envelope, Input, MessageBody};
+use crate::{Effects, Envelope, Health, Input, MessageBody};
 
 impl Replica {
     pub fn is_asleep(&self) -> bool {
@@ -47,7 +47,11 @@ impl Replica {
         let nobody_waits = self.tail.is_none() && self.installing.is_none() && self.unsettled.is_empty();
         let alone = match &self.leading {
             Some(leading) if self.core.flaw().sleeps_alone() => leading.is_idle(),
-            Some(leading) => leading.is_idle() && sleep::is_whole(&state.descriptor) && self.core.all_matched(),
+            Some(leading) => {
+                // What it has said of its group last is what it says all night.
+                let says_whole = leading.repair.health().is_none_or(|(health, _)| *health == Health::Whole);
+                leading.is_idle() && says_whole && sleep::is_whole(&state.descriptor) && self.core.all_matched()
+            }
             None => !self.removed,
         };
         (at_rest || careless) && nobody_waits && alone

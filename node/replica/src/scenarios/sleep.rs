@@ -6,7 +6,7 @@ use super::ZONES;
 use crate::cluster::Cluster;
 use crate::eraftpb::MessageType;
 use crate::fixture::put;
-use crate::{Answer, Change, Envelope, Input, MessageBody, Options, Refusal};
+use crate::{Answer, Change, Envelope, Health, Input, MessageBody, Options, Refusal};
 
 const SLEEP_TICKS: u64 = 5;
 /// Long enough for an idle group to fall asleep, too short for an election.
@@ -85,6 +85,25 @@ fn a_group_stays_awake_while_somebody_does_not_answer() {
     }
     assert_eq!(cluster.leader(), 1);
     written(&mut cluster, 1);
+}
+
+/// However the return of one that was away meets the leader's question: what a sleeping leader says of its group stays said.
+#[test]
+fn a_group_that_falls_asleep_says_that_it_is_whole() {
+    for away in 15..30 {
+        let mut cluster = led();
+        cluster.tick(1);
+        cluster.isolate(3);
+        for _ in 0..away {
+            cluster.tick_once(&[3]);
+            cluster.settle();
+        }
+        cluster.heal();
+        cluster.tick(6 * A_WHILE);
+        assert_eq!(sleepers(&cluster), [1, 2, 3], "away for {away} ticks");
+        let (health, _) = cluster.replica(1).health().unwrap();
+        assert_eq!(health, Health::Whole, "away for {away} ticks");
+    }
 }
 
 #[test]
