@@ -96,7 +96,7 @@ impl Tie {
         let ends = self.cut_at.set(Instant::now() + GRACE).is_ok();
         if ends {
             let (who, why) = (&self.counterpart, super::words::plainly(&error));
-            tracing::info!(%who, why, "a connection is to end: its counterpart is not trusted any more");
+            tracing::debug!(%who, why, "a connection is to end: its counterpart is not trusted any more");
         }
         ends
     }
