@@ -68,8 +68,12 @@ impl Tie {
     /// Fails once the counterpart has not been trusted for too long. Asked with every read, and pings see to it that there are some:
     /// no connection is silent for longer than ten seconds.
     pub(crate) fn holds(&self) -> io::Result<()> {
+        self.holds_at(Instant::now)
+    }
+
+    fn holds_at(&self, now: impl FnOnce() -> Instant) -> io::Result<()> {
         match self.cut_at.get() {
-            Some(at) if Instant::now() >= *at => Err(io::Error::new(
+            Some(at) if now() >= *at => Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 format!("{} is not trusted any more", self.counterpart),
             )),
