@@ -175,6 +175,8 @@ fn things_are_called_by_their_words() {
         if path.ends_with("reserved.rs") {
             continue;
         }
+        // What a library calls its own cannot be called by another name.
+        let text = text.replace("peer_certificates()", "");
         for (word, forms) in &banned {
             if forms.iter().any(|form| text.contains(form.as_str())) {
                 found.push((path.clone(), *word));

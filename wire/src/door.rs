@@ -79,8 +79,8 @@ async fn guest(listener: &TcpListener, room: &Arc<Semaphore>, manner: &Manner) -
                 let silent = Some(Silent { heard: 0, until: Box::pin(tokio::time::sleep(PATIENCE)) });
                 let way = match manner {
                     Manner::Plain => Way::Open(Wire::Plain(stream)),
-                    Manner::Sealed(seal) => Way::Entering(seal::enter(stream, seal.clone())),
-                    Manner::ByName(seals) => Way::Entering(seal::enter_by_name(stream, Arc::clone(seals))),
+                    Manner::Sealed(seal) => Way::Entering(seal::enter(stream, address, seal.clone())),
+                    Manner::ByName(seals) => Way::Entering(seal::enter_by_name(stream, address, Arc::clone(seals))),
                 };
                 let caller = Arc::new(match manner {
                     Manner::Plain => OnceLock::from(Caller::Plain),

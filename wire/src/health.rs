@@ -160,6 +160,7 @@ mod tests {
         assert_eq!(get(address, "/healthz"), "200 ok\n");
         assert_eq!(get(address, "/readyz"), "503 it waits\n");
         assert_eq!(get(address, "/health"), "404 not found\n");
+        assert_eq!(get(address, "/trust"), "404 not found\n", "it has no seal");
         drop(answering);
         assert!(std::net::TcpStream::connect(address).is_err());
     }

@@ -124,7 +124,11 @@ impl Seal {
         }
         let content = Arc::new(Content::new(material, self.version() + 1)?);
         *self.inner.content.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&content);
-        self.inner.counts.distrust(self.inner.ties.review(&content));
+        let distrusted = self.inner.ties.review(&content);
+        self.inner.counts.distrust(distrusted);
+        if distrusted > 0 {
+            tracing::info!(connections = distrusted, "connections are to end: who is at their ends is trusted no more");
+        }
         Ok(())
     }
 

@@ -56,7 +56,7 @@ fn open_seal(folder: &Path) -> anyhow::Result<Seal> {
 }
 
 /// The disk's identity is the certificate's, where there is one: neither takes another.
-fn open_disk(config: &Config, seal: Option<&Seal>) -> anyhow::Result<Disk> {
+pub fn open_disk(config: &Config, seal: Option<&Seal>) -> anyhow::Result<Disk> {
     let disk = Disk::open(&config.data).context("open the data folder")?;
     let certified = seal.and_then(|seal| seal.identity().role.node());
     match disk.identity() {

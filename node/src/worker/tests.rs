@@ -53,6 +53,7 @@ fn config(folder: &TempDir) -> Config {
         zone: "zone-a".to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),
         advertise: None,
+        tls: None,
         metrics_listen: None,
         memds: Vec::new(),
         seeds: Vec::new(),
@@ -79,7 +80,7 @@ fn opened(folder: &TempDir) -> Opened {
     let config = config(folder);
     let opening = Opening {
         config: &config,
-        disk: Arc::new(open_disk(&config).unwrap()),
+        disk: Arc::new(open_disk(&config, None).unwrap()),
         metrics: Arc::new(Metrics::new().unwrap()),
         address: "nowhere:1",
         connector: &Connector::Memory(Memory::new(Frameway::Encoded)),

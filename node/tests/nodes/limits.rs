@@ -7,6 +7,7 @@ use wire::data::refused::Reason;
 use wire::data::response::Result as Outcome;
 use wire::data::{Request, RequestFrame};
 use wire::raft::{Entry, Frame, Message};
+use wire::seal::callers::Voice;
 
 use crate::world::{
     PARTITION, Way, World, attributes, config, descriptor, eventual_get, eventually, get, is_applied, item_of, put,
@@ -144,12 +145,12 @@ async fn frames_of_garbage_are_refused_and_change_nothing() {
     ];
     let frame = Frame { from_node: 1, to_node: node.id().0, start_number: 1, messages, ..Default::default() };
     let raft = node.services().raft.clone();
-    raft.receive(futures::stream::iter([Ok(frame.clone())]).boxed()).await.unwrap();
+    raft.receive(Voice::Anybodys, futures::stream::iter([Ok(frame.clone())]).boxed()).await.unwrap();
     assert_eq!(garbage() - before, 3);
     // A frame for another node: its address was reused.
     let elsewhere = Frame { to_node: 12345, ..frame };
     let raft = node.services().raft.clone();
-    assert!(raft.receive(futures::stream::iter([Ok(elsewhere)]).boxed()).await.is_err());
+    assert!(raft.receive(Voice::Anybodys, futures::stream::iter([Ok(elsewhere)]).boxed()).await.is_err());
     let client = world.client(leader).await;
     assert!(is_applied(&client.one(epoch, put("key", "text")).await));
     assert_eq!(world.leader().await, leader);
@@ -164,7 +165,12 @@ async fn a_message_for_a_retired_replica_creates_nothing() {
         Frame { from_node: 1, to_node: node.id().0, start_number: 1, messages: vec![message], ..Default::default() }
     };
     let send = async |frame| {
-        node.services().raft.clone().receive(futures::stream::iter([Ok(frame)]).boxed()).await.unwrap();
+        node.services()
+            .raft
+            .clone()
+            .receive(Voice::Anybodys, futures::stream::iter([Ok(frame)]).boxed())
+            .await
+            .unwrap();
     };
     send(vote(7)).await;
     eventually(async || world.group(0).await.filter(|group| group.replica == 7)).await;
@@ -229,16 +235,17 @@ async fn a_router_that_ends_its_side_is_answered_what_it_has_sent() {
         id,
         partition: PARTITION.0,
         epoch,
-        deadline_ms: 10_000,
+        deadline_ms: 30_000,
+        table_version: 4,
         operation: Some(put(&format!("key-{id}"), "text")),
-        ..Request::default()
     });
     let frame = RequestFrame { requests: requests.collect() };
     let mut client = DataClient::new(node::transport::connector::channel(&address).await.unwrap());
     let mut answers = client.exchange(tokio_stream::iter([frame])).await.unwrap().into_inner();
-    let mut applied = 0;
+    let mut outcomes = Vec::new();
     while let Some(frame) = answers.next().await {
-        applied += frame.unwrap().responses.into_iter().filter(|one| is_applied(one.result.as_ref().unwrap())).count();
+        outcomes.extend(frame.unwrap().responses.into_iter().map(|response| response.result.unwrap()));
     }
-    assert_eq!(applied, 100);
+    assert!(outcomes.iter().all(is_applied), "{outcomes:?}");
+    assert_eq!(outcomes.len(), 100);
 }

@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use hyper_util::rt::TokioIo;
 use model::NodeId;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -144,7 +144,12 @@ impl Dialler {
         // No host name is verified: this is what a port of several clusters is called by.
         let name = ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let connector = TlsConnector::from(Arc::clone(&content.client));
-        let stream = connector.connect(name, stream).await.map_err(of_handshake)?;
+        let mut stream = connector.connect(name, stream).await.map_err(of_handshake)?;
+        // With TLS 1.3 a client has shaken hands before the server has seen its certificate. Servers of HTTP/2 speak first: whoever does
+        // so has taken it, and who does not says why.
+        if stream.fill_buf().await.map_err(explained)?.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other side ended the connection at once"));
+        }
         let chain = stream.get_ref().1.peer_certificates().and_then(Chain::of);
         let chain = chain.ok_or_else(|| io::Error::other("a handshake without a certificate"))?;
         let counterpart = identity_of(chain.leaf()).map_err(io::Error::other)?;
@@ -168,7 +173,6 @@ struct Sealed {
 impl AsyncRead for Sealed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.tie.holds()?;
-        // With TLS 1.3 a client hears only here that its certificate was refused.
         Pin::new(&mut self.stream).poll_read(cx, buffer).map_err(explained)
     }
 }

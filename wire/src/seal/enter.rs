@@ -18,6 +18,7 @@ use super::tie::{Known, Tie};
 use super::trust::Side;
 use super::words::{chain, explained};
 use super::{Refusal, Seal};
+use crate::door::Seals;
 
 /// The first byte of a connection that speaks TLS: a handshake's record.
 const HANDSHAKE: u8 = 22;
@@ -44,9 +45,8 @@ pub(crate) struct SealedGuest {
 }
 
 /// At a port where everybody is sealed.
-pub(crate) fn enter(stream: TcpStream, seal: Seal) -> Entering {
+pub(crate) fn enter(stream: TcpStream, address: SocketAddr, seal: Seal) -> Entering {
     Box::pin(async move {
-        let address = stream.peer_addr()?;
         if !speaks_tls(&stream).await? {
             seal.refuse(
                 Refusal::Connection,
@@ -62,9 +62,8 @@ pub(crate) fn enter(stream: TcpStream, seal: Seal) -> Entering {
 }
 
 /// At a port of several clusters: the name that is called says whose it is. Who speaks plainly comes in as such, and the service sees that.
-pub(crate) fn enter_by_name(stream: TcpStream, seals: crate::door::Seals) -> Entering {
+pub(crate) fn enter_by_name(stream: TcpStream, address: SocketAddr, seals: Seals) -> Entering {
     Box::pin(async move {
-        let address = stream.peer_addr()?;
         if !speaks_tls(&stream).await? {
             return Ok(Entered::Plain(stream));
         }

@@ -68,8 +68,12 @@ impl Tie {
     /// Fails once the counterpart has not been trusted for too long. Asked with every read, and pings see to it that there are some:
     /// no connection is silent for longer than ten seconds.
     pub(crate) fn holds(&self) -> io::Result<()> {
+        self.holds_at(Instant::now)
+    }
+
+    fn holds_at(&self, now: impl FnOnce() -> Instant) -> io::Result<()> {
         match self.cut_at.get() {
-            Some(at) if Instant::now() >= *at => Err(io::Error::new(
+            Some(at) if now() >= *at => Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 format!("{} is not trusted any more", self.counterpart),
             )),
@@ -96,7 +100,7 @@ impl Tie {
         let ends = self.cut_at.set(Instant::now() + GRACE).is_ok();
         if ends {
             let (who, why) = (&self.counterpart, super::words::plainly(&error));
-            tracing::info!(%who, why, "a connection is to end: its counterpart is not trusted any more");
+            tracing::debug!(%who, why, "a connection is to end: its counterpart is not trusted any more");
         }
         ends
     }
