@@ -20,7 +20,8 @@ LEAST_FREE_BYTES = 12 << 30
 RIGHTS = (
     ("trivet-operator", "create", "pods", True),
     ("trivet-operator", "patch", "partitions.trivet.dev/status", True),
-    ("trivet-operator", "get", "secrets", False),
+    ("trivet-operator", "get", "secrets", True),
+    ("trivet-operator", "delete", "secrets", False),
     ("trivet-operator", "list", "secrets", False),
     ("trivet-operator", "watch", "secrets", False),
     ("trivet-operator", "create", "pods/exec", False),

@@ -8,7 +8,7 @@ from trivet import DATA_PLANE, NAMESPACE, RELEASE, condition
 
 # Without these there would be nothing to judge.
 SEEN = {"outside → router:8000", "router → node:7400", "router → memds:7300", "router → operator:7200", "node → node:7400", "node → memds:7300",
-        "operator → node:7400", "operator → memds:7300", "node → kube-system:53", "router → kube-system:53"}
+        "operator → node:7400", "operator → memds:7300", "operator → node:9600", "admin → node:7400", "node → kube-system:53", "router → kube-system:53"}
 
 
 def the_chart_is_upgraded_and_its_definitions_too(story):

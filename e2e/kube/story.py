@@ -13,6 +13,7 @@ import changes
 import ending
 import faults
 import leaving
+import sealing
 import truth
 from kubernetes import Kubernetes
 from tools import Skipped, expect, run, say
@@ -26,11 +27,14 @@ CHAPTERS = (
     beginning.every_pod_is_where_it_should_be,
     beginning.every_pod_is_restricted,
     beginning.nobody_may_do_more_than_it_must,
+    sealing.everybody_has_a_certificate_of_his_own,
     beginning.a_table_is_made_by_kubectl,
     beginning.a_table_is_made_by_an_sdk,
     beginning.strangers_are_refused,
     truth.nonsense_is_refused_with_a_sentence,
     beginning.clients_write_and_read_from_now_on,
+    sealing.who_shows_no_certificate_is_refused,
+    sealing.the_ca_is_replaced_under_clients,
     faults.a_node_pod_is_deleted,
     faults.a_node_process_is_killed,
     faults.a_kubernetes_node_loses_power_and_comes_back,
@@ -52,6 +56,7 @@ CHAPTERS = (
     truth.a_deleted_table_is_retained_and_returns,
     truth.definitions_are_deleted_and_come_back,
     truth.etcd_goes_back_in_time,
+    sealing.an_operator_that_dies_goes_on_with_the_rotation,
     changes.three_nodes_become_six,
     changes.six_nodes_become_three,
     ending.the_chart_is_upgraded_and_its_definitions_too,
