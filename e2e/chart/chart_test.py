@@ -16,7 +16,7 @@ VARIANTS = {
     "as it comes": {},
     "nothing optional": {"priorityClass": {"create": False}, "networkPolicies": {"create": False}, "cluster": {"create": False}},
     "everything optional": {
-        "serviceMonitor": {"create": True, "labels": {"team": "storage"}},
+        "serviceMonitor": {"create": True, "labels": {"team": "storage"}}, "toolbox": {"create": True, "tolerations": [{"operator": "Exists"}]},
         "prometheusRule": {"create": True, "labels": {"team": "storage"}},
         "networkPolicies": {"alsoFor": [OTHER], "apiServer": {"cidrs": ["10.0.0.1/32"]}},
         "operator": {"nodeSelector": {"disk": "none"}, "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}}},
@@ -50,7 +50,8 @@ class WhatIsInIt(unittest.TestCase):
         self.assertEqual(cluster["spec"], {
             **SPEC, "storage": {**SPEC["storage"], "lostAfterSeconds": 900}, "zoneMode": "Labelled", "credentialsSecret": {"name": "mine"},
             "paused": True, "region": "us-east-1", "defaultPartitions": 1, "tls": {"mode": "Own"},
-            "image": "trivet:0.1.0", "imagePullPolicy": "IfNotPresent"})
+            "image": "trivet:0.1.0", "imagePullPolicy": "IfNotPresent", "priorityClassName": f"{NAMESPACE}-{RELEASE}"})
+        self.assertNotIn("priorityClassName", one(render({"priorityClass": {"create": False}}), "Cluster", RELEASE)["spec"])
 
     def test_the_schema_of_values_has_the_fields_of_the_cluster_s_spec(self):
         schema = json.loads((CHART / "values.schema.json").read_text())
@@ -137,6 +138,19 @@ class WhatIsInIt(unittest.TestCase):
         self.assertEqual(monitor["spec"]["endpoints"][0]["port"], service["spec"]["ports"][0]["name"])
         self.assertEqual(of_kind(render(), "ServiceMonitor"), [])
 
+    def test_the_toolbox_has_what_trivet_admin_needs(self):
+        for mode, tls in {"Own": True, "None": False}.items():
+            things = render({"toolbox": {"create": True}, "cluster": {"spec": {"tls": {"mode": mode}}}})
+            pod = one(things, "Deployment", f"{RELEASE}-toolbox")["spec"]["template"]
+            self.assertEqual(pod["metadata"]["labels"]["trivet.dev/cluster"], RELEASE)
+            container = pod["spec"]["containers"][0]
+            env = {each["name"]: each["value"] for each in container["env"]}
+            self.assertEqual(env["TRIVET_ADMIN_NODES"], f"{RELEASE}-nodes:7400")
+            self.assertEqual(env.get("TRIVET_ADMIN_TLS"), container["volumeMounts"][0]["mountPath"] if tls else None)
+            secrets = [volume["secret"]["secretName"] for volume in pod["spec"].get("volumes", [])]
+            self.assertEqual(secrets, [f"{RELEASE}-tls-admin"] if tls else [])
+        self.assertNotIn(f"{RELEASE}-toolbox", [each["metadata"]["name"] for each in of_kind(render(), "Deployment")])
+
     def test_an_alarm_tells_of_certificates_that_nobody_renews(self):
         rule = one(render({"prometheusRule": {"create": True}}), "PrometheusRule", RELEASE)["spec"]["groups"][0]["rules"][0]
         self.assertIn(f'trivet_certificate_days_left{{namespace="{NAMESPACE}"}}) < 30', rule["expr"])
@@ -148,15 +162,16 @@ class WhatPodsMayDo(unittest.TestCase):
     def test_every_pod_is_restricted(self):
         for name, values in VARIANTS.items():
             pods = pod_specs(render(values))
-            self.assertEqual(len(pods), 2, name)
+            self.assertEqual(len(pods), 3 if "toolbox" in values else 2, name)
             for who, spec in pods.items():
                 with self.subTest(name, who=who):
                     self.is_restricted(spec)
 
     def is_restricted(self, spec):
         """Pod Security "restricted", and a root file system that cannot be written."""
-        for field in ("hostNetwork", "hostPID", "hostIPC", "volumes", "initContainers", "ephemeralContainers"):
+        for field in ("hostNetwork", "hostPID", "hostIPC", "initContainers", "ephemeralContainers"):
             self.assertNotIn(field, spec)
+        self.assertEqual([volume["name"] for volume in spec.get("volumes", []) if "secret" not in volume], [])
         security = spec["securityContext"]
         self.assertIs(security["runAsNonRoot"], True)
         self.assertEqual(security["runAsUser"], 65532)

@@ -17,6 +17,8 @@ BY_SDK = "Orders"
 PARTITIONS = 4
 # What nodes want to have free, with what images and logs of the story take.
 LEAST_FREE_BYTES = 12 << 30
+# As the chart's values have it.
+PRIORITY = 1_000_000
 RIGHTS = (
     ("trivet-operator", "create", "pods", True),
     ("trivet-operator", "patch", "partitions.trivet.dev/status", True),
@@ -71,6 +73,7 @@ def every_pod_is_where_it_should_be(story):
             there = nodes[pod["spec"]["nodeName"]]["metadata"]["labels"]["topology.kubernetes.io/zone"]
             expect(zone == there, f"{pod['metadata']['name']} of {zone} runs in {there}")
             expect(pod["spec"].get("automountServiceAccountToken") is False, f"{pod['metadata']['name']} has a token")
+            expect(pod["spec"].get("priority") == PRIORITY, f"{pod['metadata']['name']} has priority {pod['spec'].get('priority')}")
 
 
 def every_pod_is_restricted(story):

@@ -3,6 +3,7 @@
 import threading
 
 from machine import HOUSE
+from planned import planned
 from tools import eventually, expect, run
 from trivet import DATA_PLANE, ZONES, table
 
@@ -10,6 +11,7 @@ NEXT_IMAGE = "trivet:e2e-next"
 WIDE = "wide"
 
 
+@planned
 def three_nodes_become_six(story):
     """What is made from then on stands on the new ones, too."""
     trivet = story.trivet
@@ -26,6 +28,7 @@ def nodes_with_replicas(trivet):
     return {replica["node"] for each in trivet.partitions() for replica in each.get("status", {}).get("replicas", [])}
 
 
+@planned
 def six_nodes_become_three(story):
     """The nodes that leave give their replicas away first; their claims go last."""
     trivet = story.trivet
@@ -37,6 +40,7 @@ def six_nodes_become_three(story):
     story.under_load()
 
 
+@planned
 def every_pod_gets_another_image(story):
     """At no time are two node Pods away at once."""
     run(HOUSE / "e2e" / "image", story.binary, NEXT_IMAGE)
@@ -76,6 +80,7 @@ class Watch:
             self.fewest = min(self.fewest, len(self.trivet.ready_node_pods()))
 
 
+@planned
 def two_kubernetes_nodes_are_drained_at_once(story):
     """The second eviction waits until the first node is back and its groups are whole."""
     first, second = story.kubernetes.in_zones()[:2]

@@ -3,6 +3,7 @@
 import json
 import tarfile
 
+from planned import planned
 from tools import eventually, expect, say
 from trivet import DATA_PLANE, NAMESPACE, RELEASE, condition
 
@@ -11,6 +12,7 @@ SEEN = {"outside → router:8000", "router → node:7400", "router → memds:730
         "operator → node:7400", "operator → memds:7300", "operator → node:9600", "admin → node:7400", "node → kube-system:53", "router → kube-system:53"}
 
 
+@planned
 def the_chart_is_upgraded_and_its_definitions_too(story):
     """Helm leaves alone what is in crds/; the Job does not."""
     name = "clusters.trivet.dev"
@@ -29,6 +31,7 @@ def short_names(story, definition):
     return story.kubernetes.get("crd", definition)["spec"]["names"]["shortNames"]
 
 
+@planned
 def an_uninstall_leaves_the_data_plane(story):
     trivet = story.trivet
     pods, claims, secret = trivet.pods_of_data_plane(), trivet.claims(), trivet.credentials()

@@ -1,6 +1,7 @@
 """The chapters in which Kubernetes nodes, volumes and zones go for good, or are asked to go and asked back."""
 
 from kubernetes import ZONE
+from planned import planned
 from tools import eventually, expect
 from trivet import LOST_AFTER_S, ZONES, claim_of, conditions
 
@@ -38,6 +39,7 @@ def a_kubernetes_node_is_gone_for_good(story):
     story.firewall.raise_on(used)
 
 
+@planned
 def a_drain_is_asked_for_and_taken_back(story):
     """There is no room for another node: it is said so, nothing goes, and all stays when the wish is taken back."""
     trivet, used, claims = story.trivet, home(story), story.trivet.claims()
@@ -53,6 +55,7 @@ def a_drain_is_asked_for_and_taken_back(story):
     story.under_load()
 
 
+@planned
 def a_kubernetes_node_is_emptied_by_annotation(story):
     """Leaders first, then replicas, then Pod and claim."""
     trivet, used = story.trivet, home(story)
@@ -71,6 +74,7 @@ def a_kubernetes_node_is_emptied_by_annotation(story):
     story.under_load()
 
 
+@planned
 def volumes_grow(story):
     trivet = story.trivet
     trivet.size = GROWN
@@ -80,6 +84,7 @@ def volumes_grow(story):
     story.under_load()
 
 
+@planned
 def a_zone_is_added_and_another_one_removed(story):
     """A zone that no Kubernetes node carries is named; replicas of one that goes move to the one that is free; and all the way back."""
     trivet, spare = story.trivet, idle(story)

@@ -70,6 +70,7 @@ CHAPTERS = (
 
 # The story in four minutes: it installs, it serves, it heals, and it goes.
 SHORT = (
+    sealing.who_shows_no_certificate_is_refused,
     faults.a_node_pod_is_deleted,
     faults.a_kubernetes_node_loses_power_and_comes_back,
     faults.a_claim_of_a_live_node_is_deleted,

@@ -4,6 +4,7 @@ import unittest
 
 import traffic
 from load import Load, Promise
+from planned import failures
 from tools import Failed
 from trivet import is_whole_group
 
@@ -38,6 +39,21 @@ class Groups(unittest.TestCase):
             "a leader that has not said": WHOLE.replace("    whole, for 3.1 s\n", ""),
         }.items():
             self.assertFalse(is_whole_group(group(text)), what)
+
+
+ANSWERS = """# HELP router_answers_total Answers by operation, table and outcome.
+# TYPE router_answers_total counter
+router_answers_total{operation="GetItem",outcome="service_error",table="music"} 2
+router_answers_total{operation="PutItem",outcome="customer_error",table="music"} 40
+router_answers_total{operation="PutItem",outcome="service_error",table="music"} 3
+router_answers_total{operation="PutItem",outcome="success",table="music"} 500
+"""
+
+
+class Routers(unittest.TestCase):
+    def test_what_they_failed_is_counted_and_nothing_else(self):
+        self.assertEqual(failures(ANSWERS), 5)
+        self.assertEqual(failures(""), 0)
 
 
 class Stored:

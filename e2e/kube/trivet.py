@@ -19,7 +19,7 @@ ZONES = ("zone-a", "zone-b", "zone-c")
 DATA_PLANE = ("node", "router", "memds")
 # Where every Pod has its certificates.
 FOLDER = "/etc/trivet/tls"
-ADMIN = f"{RELEASE}-admin"
+TOOLBOX = f"deployment/{RELEASE}-toolbox"
 # The shortest that is allowed: what is gone for good is to be replaced while the story is told.
 REPLACE_AFTER_S = 30
 LOST_AFTER_S = 60
@@ -40,7 +40,8 @@ class Trivet:
         label, part = OPERATOR_PART
         spec = "cluster.spec"
         values = {
-            "image.repository": repository, "image.tag": tag, "operator.nodeSelector." + label.replace(".", "\\."): part,
+            "image.repository": repository, "image.tag": tag, "toolbox.create": "true",
+            **{f"{who}.nodeSelector." + label.replace(".", "\\."): part for who in ("operator", "toolbox")},
             f"{spec}.storage.size": self.size, f"{spec}.storage.lostAfterSeconds": LOST_AFTER_S, f"{spec}.node.replaceAfterSeconds": REPLACE_AFTER_S,
             f"{spec}.node.shareKubernetesNodes": "true",
             f"{spec}.routers.service.type": "NodePort", f"{spec}.routers.service.nodePort": NODE_PORT, **more,
@@ -136,16 +137,12 @@ class Trivet:
         return groups and all(is_whole_group(lines) for lines in groups)
 
     def admin(self, *words):
-        """`trivet admin`, in a Pod of its own: from outside nobody reaches the nodes, and they listen to no one without its certificate."""
+        """`trivet admin`, in the toolbox: from outside nobody reaches the nodes, and they listen to no one without its certificate."""
         addresses = ",".join(f"{pod['status']['podIP']}:7400" for pod in self.ready_node_pods())
-        return self.kubectl("exec", self.admin_pod(), "--", "/usr/local/bin/trivet", "admin", f"--tls={FOLDER}", "--nodes", addresses, *words)
+        return self.in_toolbox("trivet", "admin", "--nodes", addresses, *words)
 
-    def admin_pod(self):
-        """Made when it is first asked for, where no chapter takes the power from."""
-        if not self.kubectl("get", "pod", ADMIN, "--ignore-not-found", "-o", "name"):
-            self.apply(admin_pod(self.image))
-            self.kubectl("wait", "--for=condition=Ready", f"pod/{ADMIN}", "--timeout=60s")
-        return ADMIN
+    def in_toolbox(self, *words):
+        return self.kubectl("exec", TOOLBOX, "--", *words)
 
     # Its API.
 
@@ -168,19 +165,6 @@ def is_whole_group(lines):
     replicas = [line for line in lines if line[0] == "replica" and line[2:4] == ["on", "node"]]
     zones = {line[line.index("in") + 1] for line in replicas}
     return len(replicas) == 3 and len(zones) == 3 and sum("leads," in line for line in replicas) == 1 and ["whole,"] in [line[:1] for line in lines]
-
-
-def admin_pod(image):
-    """As a person would make it."""
-    label, part = OPERATOR_PART
-    labels = {"app.kubernetes.io/name": "trivet", "app.kubernetes.io/component": "admin", "trivet.dev/cluster": RELEASE}
-    limits = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
-    container = {"name": "admin", "image": image, "imagePullPolicy": "Never", "command": ["sleep", "infinity"], "securityContext": limits,
-                 "volumeMounts": [{"name": "tls", "mountPath": FOLDER, "readOnly": True}]}
-    spec = {"nodeSelector": {label: part}, "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 0, "containers": [container],
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-            "volumes": [{"name": "tls", "secret": {"secretName": f"{RELEASE}-tls-admin"}}]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": ADMIN, "labels": labels}, "spec": spec}
 
 
 def conditions(thing):

@@ -2,7 +2,7 @@
 
 mod recover;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use wire::seal::Role;
 /// What people ask of running nodes.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// host:port of every node, separated by commas.
+    /// host:port of every node, separated by commas; a name stands for all addresses that it leads to.
     #[arg(long, env = "TRIVET_ADMIN_NODES", value_delimiter = ',', global = true)]
     nodes: Vec<String>,
     /// Instead of addresses: the data folder of a running `trivet local`.
@@ -105,12 +105,22 @@ async fn answer(arguments: Arguments) -> anyhow::Result<()> {
         Command::Dump(wish) => operator::bundle::run(&wish, say).await,
         Command::Teardown(wish) => operator::teardown::run(&wish, say).await,
         Command::OfNodes(command) => {
-            let nodes = if nodes.is_empty() { read_addresses(&data)? } else { nodes };
+            let nodes = if nodes.is_empty() { read_addresses(&data)? } else { addresses(&nodes).await? };
             let cluster = Cluster::sealed(crate::process::seal(tls.as_deref(), "admin", Role::Admin)?);
             cluster.set_nodes(&nodes, 0).context("name the nodes")?;
             ask_nodes(&cluster, &nodes, command).await
         }
     }
+}
+
+/// Each once, whatever it was called.
+async fn addresses(named: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut found = BTreeSet::new();
+    for name in named {
+        let led_to = tokio::net::lookup_host(name).await.with_context(|| format!("look up {name}"))?;
+        found.extend(led_to.map(|address| address.to_string()));
+    }
+    Ok(found.into_iter().collect())
 }
 
 async fn ask_nodes(cluster: &Cluster, nodes: &[String], command: OfNodes) -> anyhow::Result<()> {

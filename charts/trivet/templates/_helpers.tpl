@@ -44,5 +44,6 @@ capabilities: {drop: [ALL]}
 {{- define "trivet.clusterSpec" -}}
 {{- $filled := dict "image" (include "trivet.image" .) "imagePullPolicy" .Values.image.pullPolicy -}}
 {{- $_ := set $filled "credentialsSecret" (dict "name" (include "trivet.credentialsSecret" .)) -}}
+{{- if .Values.priorityClass.create }}{{ $_ := set $filled "priorityClassName" (include "trivet.priorityClass" .) }}{{ end -}}
 {{- toYaml (merge (deepCopy .Values.cluster.spec) $filled) }}
 {{- end }}

@@ -80,6 +80,7 @@ fn spec(cluster: &Cluster, zone: &str, node: Option<NodeId>) -> Value {
         "securityContext": pod_security(),
         "nodeSelector": node_selector(cluster, zone),
         "affinity": affinity(cluster),
+        "priorityClassName": cluster.spec.priority_class_name,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "containers": [container],
         "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim } }],

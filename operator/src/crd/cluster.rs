@@ -77,6 +77,9 @@ pub struct ClusterSpec {
         validation = Rule::new("(self.mode == 'CertManager') == has(self.issuerRef)").message("tls.issuerRef goes with mode CertManager, which needs it"),
     )]
     pub tls: TlsSpec,
+    /// The PriorityClass of every Pod of the cluster, so that others make room for those that hold data. Default: the Kubernetes cluster's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
     /// The region that ARNs name and that clients sign for. Default: us-east-1.
     #[serde(default = "default_region")]
     pub region: String,
