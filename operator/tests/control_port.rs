@@ -10,12 +10,11 @@ use control::service::Service;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
-use kube::runtime::reflector;
 use operator::front::{Admits, Front, remember_host};
 use operator::resources::KubeResources;
 use operator::seal::bearer::{Bearer, Place};
 use operator::seal::mint::{self, Pair};
-use operator::watch::Watched;
+use operator::watch;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tonic::Code;
@@ -44,22 +43,10 @@ fn seal(authority: &Pair, cluster: &str, bearer: Bearer) -> Seal {
 /// A cluster that has nothing: whoever is let in hears that there is no such table.
 fn nothing(cluster: &str) -> Arc<Service<KubeResources>> {
     let nowhere = tower::service_fn(|_: Request<Body>| async { Ok::<_, std::io::Error>(Response::new(Body::empty())) });
-    let watched = Watched {
-        clusters: reflector::store().0,
-        tables: reflector::store().0,
-        partitions: reflector::store().0,
-        pods: reflector::store().0,
-        claims: reflector::store().0,
-        deployments: reflector::store().0,
-        services: reflector::store().0,
-        budgets: reflector::store().0,
-    };
-    let resources = KubeResources {
-        client: Client::new(nowhere, "shop"),
-        namespace: "shop".to_owned(),
-        cluster: cluster.to_owned(),
-        watched,
-    };
+    let client = Client::new(nowhere, "shop");
+    // Which ends at once: nothing is ever listed.
+    let (watched, _) = watch::start(&client, "shop", &Arc::default());
+    let resources = KubeResources { client, namespace: "shop".to_owned(), cluster: cluster.to_owned(), watched };
     Arc::new(Service {
         settings: Settings::new(1),
         resources: Arc::new(resources),

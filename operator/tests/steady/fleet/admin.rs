@@ -9,6 +9,7 @@ use wire::admin::{
     ListGroupsAnswer, ListGroupsRequest, NodeStatus, RecoverGroupRequest, SetTableRequest, SplitGroupRequest,
     StatusRequest, TransferLeaderRequest,
 };
+use wire::door::Manner;
 
 use super::{Fleet, Group, World};
 
@@ -22,7 +23,11 @@ struct Node {
 
 pub async fn serve(fleet: Fleet, claim: String, listener: TcpListener) {
     let node = AdminServer::new(Node { fleet, claim });
-    wire::door::server().add_service(node).serve_with_incoming(wire::door::guests(listener)).await.unwrap();
+    wire::door::server()
+        .add_service(node)
+        .serve_with_incoming(wire::door::guests(listener, Manner::Plain))
+        .await
+        .unwrap();
 }
 
 fn table(bytes: bytes::Bytes) -> Result<TableDescriptor, Status> {
