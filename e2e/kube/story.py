@@ -68,7 +68,7 @@ CHAPTERS = (
     ending.a_teardown_removes_everything_and_nothing_else,
 )
 
-# The story in four minutes: it installs, it serves, it heals, and it goes.
+# What every change must pass (`make test`), in five minutes: it installs, it serves, it heals, and it goes.
 SHORT = (
     sealing.who_shows_no_certificate_is_refused,
     faults.a_node_pod_is_deleted,
@@ -155,7 +155,7 @@ def arguments():
     parser.add_argument("--logs", type=Path, required=True, help="where logs are kept when a chapter fails")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--only", nargs="+", metavar="CHAPTER", help="these chapters, and the first ones that all others stand on")
-    which.add_argument("--short", action="store_true", help="the story in four minutes")
+    which.add_argument("--short", action="store_true", help="the story in five minutes")
     parser.add_argument("--keep", action="store_true", help="leave the Kubernetes cluster for a look around")
     return parser.parse_args()
 
