@@ -7,6 +7,7 @@
 //! - Writes that are proposed when leadership is lost keep their answers until it is known what became of them (`unsettled`).
 
 mod repairs;
+mod resigning;
 mod rest;
 
 use std::cmp::Reverse;
@@ -103,6 +104,7 @@ impl Replica {
             }
         }
         self.propose(now, &mut effects);
+        self.go_on_resigning();
         self.pump(&mut effects);
         self.feed_log_replicas(&mut effects);
         self.persistence.finish(&mut self.core, &mut effects);
@@ -233,12 +235,7 @@ impl Replica {
         }
         match body {
             MessageBody::Raft(message) => self.raft_message(from, message),
-            MessageBody::TailAsked { question } => {
-                if self.core.leads() {
-                    self.core.probe_again(from);
-                }
-                effects.send.push(crate::tail::answer(&self.core, from, question));
-            }
+            MessageBody::TailAsked { question } => self.tail_asked(from, question, effects),
             MessageBody::Truncated { index } => self.truncation.told(index),
             MessageBody::TailTold { question, term, last_index, last_term, commit: _ } => {
                 let told = Told { question, term, last_term, last_index };
