@@ -56,6 +56,7 @@ pub struct Replica {
     announced: (Option<ReplicaId>, u64),
     removed: bool,
     pub(crate) sleep: Sleep,
+    call: Option<resigning::Call>,
     leftovers: Leftovers,
 }
 
@@ -86,6 +87,7 @@ impl Replica {
             announced: (None, 0),
             removed: false,
             sleep: Sleep::default(),
+            call: None,
             leftovers: Leftovers::default(),
             clock: Clock { options: prepared.options, ticks: 0, next_ticket: 1 },
         })
@@ -280,7 +282,7 @@ impl Replica {
             self.absences.heard(from, returns);
         }
         self.core.learn_commit(&message);
-        self.core.step(message);
+        self.follow(message);
     }
 
     /// Leadership is won and lost inside raft; here its consequences follow at once.
@@ -396,6 +398,7 @@ impl Replica {
         }
         self.applied = index;
         self.core.applied_to(index);
+        self.follow_call();
         self.settle_role(effects);
         self.unsettled.applied(index, self.core.leader(), effects);
         let commit_time_us = self.applier.mark.commit_time_us;

@@ -1,12 +1,12 @@
 //! A planned hand-over: it finds an heir that takes over, and waits for no tick.
 
-use model::ReplicaId;
+use model::{NodeId, ReplicaId, ReplicaKind, Zone};
 
 use super::ZONES;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Disk};
 use crate::eraftpb::MessageType;
 use crate::fixture::put;
-use crate::{Answer, Envelope, Input, MessageBody, Options, Token};
+use crate::{Answer, Change, Envelope, Input, MessageBody, Options, Token};
 
 /// From the step in which the leader takes no more writes to the one in which the next takes them. Five messages one after another (the
 /// heir is called, asks for votes, gets them, sends its first entry, hears of it), three syncs (its vote, another's, another's entry), and
@@ -63,6 +63,22 @@ fn a_group_that_sleeps_is_handed_over_as_fast() {
     cluster.tick(20);
     assert!((1..=3).all(|id| cluster.replica(id).is_asleep()));
     assert_eq!(turns_to_hand_over(&mut cluster), TURNS);
+}
+
+/// The change is not committed when the leader is asked to resign; it resigns with the step in which it is applied.
+#[test]
+fn a_change_under_way_is_waited_for_and_no_tick_after_it() {
+    let mut cluster = Cluster::led(&ZONES);
+    (2..=3).for_each(|id| cluster.host(id).hold.appends = true);
+    cluster.change(1, Change::add(NodeId(104), Zone(String::from("c")), ReplicaKind::Storage));
+    cluster.add(4, Disk::default());
+    cluster.settle();
+    cluster.host(1).inputs.push(Input::Resign);
+    cluster.settle();
+    assert_eq!(serving(&cluster), Some(1), "it waits");
+    (2..=3).for_each(|id| cluster.host(id).hold.appends = false);
+    cluster.settle();
+    assert!(serving(&cluster).is_some_and(|id| id != 1));
 }
 
 /// Replica 2 lost the end of its log, has got it back, and may not stand in the term after this one.
