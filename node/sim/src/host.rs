@@ -24,6 +24,7 @@ use crate::event::{Event, Group, Place, Process, Seat};
 use crate::faults::Fault;
 use crate::host::pairs::Pairs;
 use crate::invariant::Verdict;
+use crate::invariant::checked::Checked;
 use crate::invariant::queues;
 use crate::invariant::routing::Epochs;
 use crate::mutant::Mutant;
@@ -240,6 +241,7 @@ impl Node {
                 core.note(At::seat(self.place, group), "falls asleep (replica)", [running.id.0, 0, 0, 0]);
                 core.oracle.sleepers.falls_asleep(group, &running)?;
             }
+            core.oracle.checks.count(Checked::Queues);
             queues::check(group, &running, &core.plan.options)?;
             let removed = running.removed;
             self.running[group] = Some(running);

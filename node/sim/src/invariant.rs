@@ -1,5 +1,6 @@
 //! What must always hold: one file per invariant. Each sees facts and keeps only what it needs to judge the next one.
 
+pub mod checked;
 pub mod commitment;
 pub mod copies;
 pub mod durability;

@@ -20,6 +20,7 @@ pub mod event;
 pub mod faults;
 pub mod host;
 pub mod invariant;
+pub mod ledger;
 pub mod mover;
 pub mod mutant;
 pub mod network;

@@ -8,6 +8,7 @@ use crate::disk::log::LastBatch;
 use crate::event::{Event, Place};
 use crate::faults;
 use crate::host::{Node, start};
+use crate::invariant::checked::Checked;
 use crate::invariant::linearizability::History;
 use crate::invariant::{Broken, Verdict, liveness, majority, takeover};
 use crate::mover;
@@ -136,6 +137,8 @@ impl World {
             self.core.oracle.judge_claims(&self.nodes, &self.core.registry.places)?;
         }
         self.core.stats.simulated_us = self.core.now;
+        let operations = self.core.oracle.history.len() as u64;
+        self.core.oracle.checks.count_times(Checked::Linearizability, operations);
         self.core.oracle.history.check()
     }
 
@@ -234,7 +237,10 @@ impl World {
             Event::CheckMajority => self.check_majority()?,
             Event::CheckPeace => self.check_peace()?,
             Event::CheckSleep => self.check_sleep()?,
-            Event::CheckTakeOver { group, deaths } => takeover::check(core, nodes, group, deaths)?,
+            Event::CheckTakeOver { group, deaths } => {
+                core.oracle.checks.count(Checked::TakeOver);
+                takeover::check(core, nodes, group, deaths)?;
+            }
         }
         Ok(())
     }
@@ -275,6 +281,7 @@ impl World {
     /// As many serve as can; then the last node comes back, too.
     fn check_majority(&mut self) -> Verdict {
         let Some(away) = self.core.away else { return Ok(()) };
+        self.core.oracle.checks.count(Checked::Majority);
         let (core, nodes) = (&mut self.core, &self.nodes);
         let born = core.registry.born.iter().copied();
         let unserved = born.filter(|group| core.oracle.history.served_since_heal(*group).is_none());
@@ -312,6 +319,7 @@ impl World {
                 client.stopped = true;
             }
         }
+        self.core.oracle.checks.count_times(Checked::Liveness, groups.len() as u64);
         let trouble = groups.into_iter().find_map(|group| {
             let lack = liveness::lacks(&self.core, &self.nodes, group)?;
             let state = liveness::describe(&self.core, &self.nodes, group);
@@ -327,6 +335,7 @@ impl World {
     }
 
     fn check_sleep(&mut self) -> Verdict {
+        self.core.oracle.checks.count(Checked::Sleep);
         let mut sleepers = std::mem::take(&mut self.core.oracle.sleepers);
         let verdict = sleepers.judge(&self.core, &self.nodes);
         self.core.oracle.sleepers = sleepers;

@@ -16,6 +16,7 @@ use crate::disk::log::Operation;
 use crate::event::{Event, Frame, Group, Parcel, Place, Reply, Waiter};
 use crate::faults;
 use crate::host::{Asked, Node, Running};
+use crate::invariant::checked::Checked;
 use crate::invariant::truncation::Truncated;
 use crate::invariant::{Broken, Verdict, routing, truncation};
 use crate::mover;
@@ -351,6 +352,7 @@ fn answered(
             let at = At { key: core.oracle.history.key_of(operation), ..At::seat(place, group) };
             core.note(at, answer_name(&answer), [operation, client as u64, 0, 0]);
             if !matches!(answer, Answer::Refused(_)) {
+                core.oracle.checks.count(Checked::Routing);
                 routing::served(group, operation, epochs, running.epoch())?;
             }
             core.oracle.answered(operation, core.now, Outcome::of(&answer));
