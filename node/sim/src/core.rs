@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{NodeId, PartitionDescriptor, ReplicaId};
 
+use crate::directed::Director;
 use crate::event::{Event, Group, Place};
 use crate::mutant::Mutant;
 use crate::network::Network;
@@ -30,6 +31,10 @@ pub struct Core {
     pub healed: bool,
     /// But for this node, which is still away.
     pub away: Option<Place>,
+    /// Stays down until it is let go.
+    pub held: BTreeSet<Place>,
+    /// Of a directed world.
+    pub director: Option<Director>,
     /// Processes that have died.
     pub deaths: u64,
     /// Clients are at this group most of all, until then.

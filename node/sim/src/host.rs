@@ -107,6 +107,12 @@ impl Running {
         installing.or_else(|| self.expected.clone())
     }
 
+    /// A change that somebody asked for is in the log and not committed, or in its joint configuration.
+    pub fn has_change_under_way(&self) -> bool {
+        let asked = self.asked.values().any(|asked| matches!(asked, Asked::Admin));
+        asked && (self.status.last_index > self.status.committed || self.status.in_joint_change)
+    }
+
     pub fn in_transfer(&self) -> bool {
         self.asked.values().any(|asked| matches!(asked, Asked::Transfer))
     }

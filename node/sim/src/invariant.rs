@@ -17,6 +17,7 @@ pub mod queues;
 pub mod routing;
 pub mod sleep;
 pub mod splits;
+pub mod tail;
 pub mod takeover;
 pub mod truncation;
 pub mod zones;

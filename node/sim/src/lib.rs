@@ -15,6 +15,7 @@ pub mod birth;
 pub mod case;
 pub mod client;
 pub mod core;
+pub mod directed;
 pub mod disk;
 pub mod event;
 pub mod faults;

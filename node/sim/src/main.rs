@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::Parser;
 use sim::case::{Case, Smaller};
 use sim::core::Stats;
+use sim::directed::Row;
 use sim::ledger::Ledger;
 use sim::runner::{Many, Run, run, run_many, run_twice};
 use sim::shrink::shrink;
@@ -42,6 +43,9 @@ struct Config {
     /// Run this seed alone and tell its story if it fails, as it is.
     #[arg(long)]
     seed: Option<u64>,
+    /// Direct every world at what that row of the table of faults is about.
+    #[arg(long)]
+    row: Option<Row>,
     #[command(flatten)]
     smaller: Smaller,
     /// Lines of a story.
@@ -99,7 +103,7 @@ impl Config {
         let mutant = self.mutant;
         #[cfg(not(feature = "mutants"))]
         let mutant = None;
-        Case { seed: 0, mutant, smaller: self.smaller.clone() }
+        Case { seed: 0, mutant, row: self.row, smaller: self.smaller.clone() }
     }
 
     /// All that decides which worlds are run, in a line.

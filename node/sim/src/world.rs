@@ -1,9 +1,12 @@
 //! The world: takes the next event, lets the one it concerns deal with it, asks the oracle.
 
+use std::collections::BTreeSet;
+
 use crate::birth;
 use crate::case::Case;
 use crate::client::Client;
 use crate::core::{Core, Registry, Stats};
+use crate::directed::{self, Director};
 use crate::disk::log::LastBatch;
 use crate::event::{Event, Place};
 use crate::faults;
@@ -66,6 +69,8 @@ impl World {
             stats: Stats { seeds: 1, ..Stats::default() },
             healed: false,
             away: None,
+            held: BTreeSet::new(),
+            director: Director::of(&plan),
             deaths: 0,
             pressed: None,
             wanted: Vec::new(),
@@ -116,7 +121,7 @@ impl World {
         if core.plan.options.sleep_ticks > 0 {
             core.queue.at(SECOND, Event::CheckSleep);
         }
-        if core.plan.splits > 0 {
+        if core.plan.splits > 0 && core.plan.row.is_none() {
             core.queue.at(core.plan.splitter_us.max(SECOND), Event::SplitterTurn);
         }
     }
@@ -164,6 +169,7 @@ impl World {
             | Event::MoverTurn
             | Event::SplitterTurn
             | Event::Provoke
+            | Event::Direct
             | Event::Fault(_)
             | Event::Heal
             | Event::CheckMajority
@@ -231,6 +237,7 @@ impl World {
             Event::Provoke => mover::provoke(core, nodes),
             Event::Admin { place, group, epoch, command } => nodes[place].admin(core, group, epoch, command),
             Event::Gossip { place, group } => nodes[place].gossip(core, group),
+            Event::Direct => directed::turn(core, nodes)?,
             Event::Fault(fault) => faults::strike(core, nodes, fault)?,
             Event::Heal if core.plan.straggler => self.heal_but_one()?,
             Event::Heal => self.heal()?,
@@ -266,6 +273,7 @@ impl World {
     fn end_trouble(&mut self, away: Option<Place>) -> Verdict {
         self.core.healed = true;
         self.core.away = away;
+        self.core.held.clear();
         self.healed_at = self.core.now;
         self.core.network.heal();
         self.core.plan.disk.read_failure_permille = 0;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use model::{NodeId, ReplicaId};
+use model::{NodeId, ReplicaId, ReplicaKind};
 use replica::eraftpb::MessageType;
 use replica::{
     Answer, Append, AppliedMark, ApplyBatch, Effects, Envelope, Event as Change, FetchRequest, GroupState, Input,
@@ -291,8 +291,11 @@ impl Node {
         core.note(At::seat(self.place, group), "truncate (index)", [index, 0, 0, 0]);
         core.stats.count("log truncations");
         let term = self.log.current[group].term(index);
+        let own = running.descriptor.as_ref().and_then(|descriptor| descriptor.replica(running.id));
+        let alone = own.is_some_and(|own| own.kind == ReplicaKind::Log)
+            && running.descriptor.as_ref() == Some(&core.registry.descriptors[group]);
         let leads = running.status.leader == Some(running.id);
-        if let (Some(term), Some(descriptor), true) = (term, &running.descriptor, leads) {
+        if let (Some(term), Some(descriptor), true) = (term, &running.descriptor, leads || alone) {
             core.oracle.truncated(Truncated { group, index, term, descriptor: descriptor.clone() });
         }
         self.log.submit(group, Operation::Truncate(index), false, None);

@@ -20,12 +20,13 @@ pub enum Checked {
     Routing,
     Sleep,
     Splits,
+    Tail,
     TakeOver,
     Truncation,
     Zones,
 }
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "checks: at most once, conditional writes",
     "checks: commitment",
     "checks: copies",
@@ -43,6 +44,7 @@ const NAMES: [&str; 20] = [
     "checks: stale routers",
     "checks: sleep",
     "checks: splits",
+    "checks: tail",
     "checks: take-over",
     "checks: truncation",
     "checks: zones",
