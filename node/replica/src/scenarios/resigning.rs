@@ -115,11 +115,8 @@ fn an_heir_that_must_abstain_is_better_than_none() {
 }
 
 fn is_call(envelope: &Envelope, to: u64) -> bool {
-    let kind = match &envelope.body {
-        MessageBody::Raft(message) => message.get_msg_type(),
-        _ => return false,
-    };
-    envelope.to == ReplicaId(to) && kind == MessageType::MsgTimeoutNow
+    let MessageBody::Raft(message) = &envelope.body else { return false };
+    envelope.to == ReplicaId(to) && message.get_msg_type() == MessageType::MsgTimeoutNow
 }
 
 /// It answers as ever, and what calls it to lead is lost, again and again.
