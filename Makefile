@@ -68,7 +68,7 @@ sdk: setup-test
 	$(CARGO) build $(RELEASE) -p trivet
 	e2e/sdk/run $(BIN)/trivet
 
-# Many seeds of the simulated world: `make sim SEEDS=2000`.
+# Many seeds of the simulated world: `make sim SEEDS=100000` for a night. Interrupted, the same command goes on where it was.
 sim: setup
 	$(CARGO) run $(RELEASE) -p sim -- --seeds $(SEEDS)
 

@@ -17,7 +17,7 @@ use crate::leading::{Desk, Leading};
 use crate::membership::storage_voters;
 use crate::raft_core::Core;
 use crate::state::{AppliedMark, GroupState};
-use crate::{Effects, Health, Replica, SnapshotContent, snapshot};
+use crate::{Effects, Health, Mutant, Replica, SnapshotContent, snapshot};
 
 impl Replica {
     /// Log replicas that raft wants to send a snapshot to get it at once: the host has nothing to add.
@@ -56,7 +56,8 @@ impl Leading {
     /// term (its log lost its tail, and perhaps a vote): after the last one that could, an election brings a newer term.
     pub(crate) fn hand_over(&mut self, desk: &Desk<'_>, core: &mut Core) {
         let Some(state) = desk.state else { return };
-        if core.change_pending() || core.transferring_to().is_some() {
+        let clings = core.flaw().is(Mutant::LogReplicaClings);
+        if clings || core.change_pending() || core.transferring_to().is_some() {
             return;
         }
         let (last, ticks, patience) = (core.last_index(), desk.clock.ticks, desk.clock.patience());

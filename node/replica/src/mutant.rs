@@ -55,6 +55,8 @@ pub enum Mutant {
     OneCopyEnough,
     /// A sleeping follower drops pre-votes, in the lease of a leader that is gone (and silence wakes only the preferred one).
     SleepersDropVotes,
+    /// A log replica that leads does not hand over.
+    LogReplicaClings,
 }
 
 /// The mistake built into a replica, if any.

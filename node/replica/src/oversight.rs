@@ -1,6 +1,6 @@
 //! What a leader watches by its ticks: a second zone that answers, a transfer under way, a wish to resign.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{PartitionDescriptor, ReplicaId};
 
@@ -15,6 +15,9 @@ pub(crate) struct Oversight {
     handing_over: Option<u64>,
     transfer: Option<(ReplicaId, Vec<Token>)>,
     resigning_until: Option<u64>,
+    /// Leadership was sent there once, or they are not sure of their log's end and may not stand in the next term (`tail`): whoever
+    /// else there is goes before them.
+    doubtful_heirs: BTreeSet<ReplicaId>,
     /// What each replica was last told to be committed.
     told: BTreeMap<ReplicaId, u64>,
 }
@@ -29,6 +32,7 @@ impl Oversight {
             handing_over: None,
             transfer: None,
             resigning_until: None,
+            doubtful_heirs: BTreeSet::new(),
             told: BTreeMap::new(),
         }
     }
@@ -48,6 +52,11 @@ impl Oversight {
         self.end_failed_transfer(core, effects);
         self.guard_zones(watch, core);
         self.go_on_resigning(watch, core);
+    }
+
+    /// Better not to that one.
+    pub(crate) fn doubt_heir(&mut self, id: ReplicaId) {
+        self.doubtful_heirs.insert(id);
     }
 
     /// A message to that replica says how far the log is committed.
@@ -89,13 +98,13 @@ impl Oversight {
         }
     }
 
-    /// The voter with items that answers and has the longest log.
+    /// The voter with items that answers, is likely to take over, and has the longest log.
     fn heir(&self, watch: &Watch<'_>, core: &Core) -> Option<ReplicaId> {
         let own = core.id();
         let candidates = storage_voters(watch.descriptor)
             .map(|voter| voter.id)
             .filter(|&id| id != own && core.is_voter(id) && !self.is_silent(id, watch.ticks, watch.patience));
-        candidates.max_by_key(|&id| (core.matched(id), std::cmp::Reverse(id)))
+        candidates.max_by_key(|&id| (!self.doubtful_heirs.contains(&id), core.matched(id), std::cmp::Reverse(id)))
     }
 
     pub(crate) fn resign(&mut self, watch: &Watch<'_>, core: &mut Core) {
@@ -103,7 +112,8 @@ impl Oversight {
         self.go_on_resigning(watch, core);
     }
 
-    fn go_on_resigning(&mut self, watch: &Watch<'_>, core: &mut Core) {
+    /// With every step, not only with ticks: what was in the way may be gone.
+    pub(crate) fn go_on_resigning(&mut self, watch: &Watch<'_>, core: &mut Core) {
         let Some(until) = self.resigning_until else { return };
         if watch.ticks > until {
             self.resigning_until = None;
@@ -114,6 +124,7 @@ impl Oversight {
             && core.transferring_to().is_none()
             && let Some(heir) = self.heir(watch, core)
         {
+            self.doubtful_heirs.insert(heir);
             core.transfer(heir);
         }
     }

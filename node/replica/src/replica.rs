@@ -7,6 +7,7 @@
 //! - Writes that are proposed when leadership is lost keep their answers until it is known what became of them (`unsettled`).
 
 mod repairs;
+mod resigning;
 mod rest;
 
 use std::cmp::Reverse;
@@ -55,6 +56,7 @@ pub struct Replica {
     announced: (Option<ReplicaId>, u64),
     removed: bool,
     pub(crate) sleep: Sleep,
+    call: Option<resigning::Call>,
     leftovers: Leftovers,
 }
 
@@ -85,6 +87,7 @@ impl Replica {
             announced: (None, 0),
             removed: false,
             sleep: Sleep::default(),
+            call: None,
             leftovers: Leftovers::default(),
             clock: Clock { options: prepared.options, ticks: 0, next_ticket: 1 },
         })
@@ -103,6 +106,7 @@ impl Replica {
             }
         }
         self.propose(now, &mut effects);
+        self.go_on_resigning();
         self.pump(&mut effects);
         self.feed_log_replicas(&mut effects);
         self.persistence.finish(&mut self.core, &mut effects);
@@ -233,12 +237,7 @@ impl Replica {
         }
         match body {
             MessageBody::Raft(message) => self.raft_message(from, message),
-            MessageBody::TailAsked { question } => {
-                if self.core.leads() {
-                    self.core.probe_again(from);
-                }
-                effects.send.push(crate::tail::answer(&self.core, from, question));
-            }
+            MessageBody::TailAsked { question } => self.tail_asked(from, question, effects),
             MessageBody::Truncated { index } => self.truncation.told(index),
             MessageBody::TailTold { question, term, last_index, last_term, commit: _ } => {
                 let told = Told { question, term, last_term, last_index };
@@ -283,7 +282,7 @@ impl Replica {
             self.absences.heard(from, returns);
         }
         self.core.learn_commit(&message);
-        self.core.step(message);
+        self.follow(message);
     }
 
     /// Leadership is won and lost inside raft; here its consequences follow at once.
@@ -399,6 +398,7 @@ impl Replica {
         }
         self.applied = index;
         self.core.applied_to(index);
+        self.follow_call();
         self.settle_role(effects);
         self.unsettled.applied(index, self.core.leader(), effects);
         let commit_time_us = self.applier.mark.commit_time_us;

@@ -9,6 +9,7 @@ mod membership;
 mod reads;
 mod recovery;
 mod repair;
+mod resigning;
 mod sleep;
 mod splits;
 mod writes;

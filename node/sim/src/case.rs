@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::directed::Row;
 use crate::mutant::Mutant;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Case {
     pub seed: u64,
     pub mutant: Option<Mutant>,
+    /// Directed at what that row is about; else by the seed.
+    pub row: Option<Row>,
     pub smaller: Smaller,
 }
 
@@ -52,12 +55,15 @@ impl Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Case { seed, mutant, smaller } = self;
+        let Case { seed, mutant, row, smaller } = self;
         let Smaller { milliseconds, clients, groups, faults, no_moves, no_splits, salt } = smaller;
         let features = if mutant.is_some() { " --features mutants" } else { "" };
         write!(f, "cargo run --release -p sim{features} -- --seed {seed}")?;
         if let Some(mutant) = mutant {
             write!(f, " --mutant {}", mutant.name())?;
+        }
+        if let Some(row) = row {
+            write!(f, " --row {}", row.number())?;
         }
         if let Some(milliseconds) = milliseconds {
             write!(f, " --milliseconds {milliseconds}")?;

@@ -1,9 +1,11 @@
 //! What every part of the world shares: time, chance, the network, what is known of the groups, and the oracle.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{NodeId, PartitionDescriptor, ReplicaId};
 
+use crate::directed::Director;
 use crate::event::{Event, Group, Place};
 use crate::mutant::Mutant;
 use crate::network::Network;
@@ -29,6 +31,10 @@ pub struct Core {
     pub healed: bool,
     /// But for this node, which is still away.
     pub away: Option<Place>,
+    /// Stays down until it is let go.
+    pub held: BTreeSet<Place>,
+    /// Of a directed world.
+    pub director: Option<Director>,
     /// Processes that have died.
     pub deaths: u64,
     /// Clients are at this group most of all, until then.
@@ -126,17 +132,21 @@ impl Registry {
 }
 
 /// What the summary counts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     pub seeds: u64,
     pub simulated_us: u64,
     pub events: u64,
-    pub counts: BTreeMap<&'static str, u64>,
+    pub counts: BTreeMap<Cow<'static, str>, u64>,
 }
 
 impl Stats {
     pub fn count(&mut self, what: &'static str) {
-        *self.counts.entry(what).or_default() += 1;
+        self.count_times(what, 1);
+    }
+
+    pub fn count_times(&mut self, what: impl Into<Cow<'static, str>>, times: u64) {
+        *self.counts.entry(what.into()).or_default() += times;
     }
 
     pub fn add(&mut self, other: &Stats) {
@@ -144,7 +154,7 @@ impl Stats {
         self.simulated_us += other.simulated_us;
         self.events += other.events;
         for (what, count) in &other.counts {
-            *self.counts.entry(what).or_default() += count;
+            *self.counts.entry(what.clone()).or_default() += count;
         }
     }
 }

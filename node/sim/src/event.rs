@@ -97,6 +97,8 @@ pub enum Event {
     SplitterTurn,
     /// Something is moved, shortly before a misfortune.
     Provoke,
+    /// The director of a directed world looks.
+    Direct,
     Admin {
         place: Place,
         group: Group,

@@ -6,6 +6,7 @@ use model::{PartitionDescriptor, ReplicaDescriptor, ReplicaKind, ReplicaRole};
 
 use crate::birth;
 use crate::core::Core;
+use crate::directed;
 use crate::disk::log::LastBatch;
 use crate::event::{Command, Event, Place};
 use crate::host::{Node, Running};
@@ -14,6 +15,7 @@ use crate::mutant::Mutant;
 use crate::plan::{MILLISECOND, SECOND};
 use crate::trace::At;
 
+pub mod aimed;
 pub mod rot;
 
 /// Attempts in a world where a batch may rot; the first that succeeds is the last.
@@ -64,6 +66,11 @@ pub enum Fault {
 /// Spreads the plan's misfortunes over its troubled time.
 pub fn schedule(core: &mut Core) {
     let plan = core.plan.clone();
+    core.queue.at(plan.troubled_us, Event::Heal);
+    if plan.row.is_some() {
+        core.queue.at(directed::FIRST_US, Event::Direct);
+        return;
+    }
     let kinds = [
         (Fault::Crash, plan.crashes),
         (Fault::PlannedRestart, plan.crashes / 4),
@@ -93,7 +100,6 @@ pub fn schedule(core: &mut Core) {
             core.queue.at(when, Event::Fault(fault.clone()));
         }
     }
-    core.queue.at(plan.troubled_us, Event::Heal);
 }
 
 pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
@@ -143,7 +149,7 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
                 crash(core, node);
             }
         }
-        Fault::Restart(place) if core.away == Some(place) => {}
+        Fault::Restart(place) if core.away == Some(place) || core.held.contains(&place) => {}
         Fault::Restart(place) => nodes[place].start(core)?,
         Fault::Partition => partition(core, nodes.len()),
         Fault::CutOff(place) => {
@@ -163,7 +169,7 @@ pub fn strike(core: &mut Core, nodes: &mut [Node], fault: Fault) -> Verdict {
         Fault::NothingLossy => core.network.lossy = None,
         Fault::DyingDisk(place) => nodes[place].disk_factor = 100,
         Fault::ClockJump => jump(core, &mut nodes[place]),
-        Fault::Wipe => wipe(core, nodes, place),
+        Fault::Wipe => drop(wipe(core, nodes, place)),
     }
     Ok(())
 }
@@ -285,8 +291,12 @@ fn jump(core: &mut Core, node: &mut Node) {
 
 /// Blocks some directions between nodes for a while, in one of the usual shapes.
 fn partition(core: &mut Core, nodes: usize) {
-    let mut blocked: BTreeSet<(Place, Place)> = BTreeSet::new();
     let one = core.rng.index(nodes);
+    partition_around(core, nodes, one);
+}
+
+fn partition_around(core: &mut Core, nodes: usize, one: Place) {
+    let mut blocked: BTreeSet<(Place, Place)> = BTreeSet::new();
     let shape = core.rng.range(0, 5);
     for other in 0..nodes {
         let beyond = core.rng.permille(500);
@@ -328,7 +338,11 @@ fn partition(core: &mut Core, nodes: usize) {
 /// with it alone, and must not be lost.
 pub fn strike_beside_a_log_replica(core: &mut Core, leader: Place, descriptor: &PartitionDescriptor) {
     let voters = || descriptor.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter);
-    if core.healed || !voters().any(|voter| voter.kind == ReplicaKind::Log) || !core.rng.permille(300) {
+    if core.healed
+        || core.plan.row.is_some()
+        || !voters().any(|voter| voter.kind == ReplicaKind::Log)
+        || !core.rng.permille(300)
+    {
         return;
     }
     let places = voters().filter(|voter| voter.kind == ReplicaKind::Storage);
@@ -347,7 +361,7 @@ pub fn strike_beside_a_log_replica(core: &mut Core, leader: Place, descriptor: &
 }
 
 /// Only where the loss of the disk before has been repaired everywhere: two losses at once are not survivable.
-fn wipe(core: &mut Core, nodes: &mut [Node], place: Place) {
+fn wipe(core: &mut Core, nodes: &mut [Node], place: Place) -> bool {
     let lives = |replica: &ReplicaDescriptor| core.registry.places.contains_key(&replica.node);
     let copies = |descriptor: &PartitionDescriptor| {
         let with_items =
@@ -359,7 +373,7 @@ fn wipe(core: &mut Core, nodes: &mut [Node], place: Place) {
     if unborn
         || !core.registry.standing().all(|descriptor| descriptor.replicas.iter().all(lives) && copies(descriptor) >= 3)
     {
-        return;
+        return false;
     }
     let was_up = nodes[place].up;
     if was_up {
@@ -377,4 +391,5 @@ fn wipe(core: &mut Core, nodes: &mut [Node], place: Place) {
     core.registry.places.remove(&old.id);
     core.registry.places.insert(fresh.id, place);
     nodes[place] = fresh;
+    true
 }

@@ -24,6 +24,7 @@ use crate::event::{Event, Group, Place, Process, Seat};
 use crate::faults::Fault;
 use crate::host::pairs::Pairs;
 use crate::invariant::Verdict;
+use crate::invariant::checked::Checked;
 use crate::invariant::queues;
 use crate::invariant::routing::Epochs;
 use crate::mutant::Mutant;
@@ -104,6 +105,12 @@ impl Running {
     fn range_to_come(&self) -> Option<KeyRange> {
         let installing = self.installing.as_ref().map(|received| received.install.descriptor.range.clone());
         installing.or_else(|| self.expected.clone())
+    }
+
+    /// A change that somebody asked for is in the log and not committed, or in its joint configuration.
+    pub fn has_change_under_way(&self) -> bool {
+        let asked = self.asked.values().any(|asked| matches!(asked, Asked::Admin));
+        asked && (self.status.last_index > self.status.committed || self.status.in_joint_change)
     }
 
     pub fn in_transfer(&self) -> bool {
@@ -240,6 +247,7 @@ impl Node {
                 core.note(At::seat(self.place, group), "falls asleep (replica)", [running.id.0, 0, 0, 0]);
                 core.oracle.sleepers.falls_asleep(group, &running)?;
             }
+            core.oracle.checks.count(Checked::Queues);
             queues::check(group, &running, &core.plan.options)?;
             let removed = running.removed;
             self.running[group] = Some(running);

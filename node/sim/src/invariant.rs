@@ -1,5 +1,6 @@
 //! What must always hold: one file per invariant. Each sees facts and keeps only what it needs to judge the next one.
 
+pub mod checked;
 pub mod commitment;
 pub mod copies;
 pub mod durability;
@@ -16,6 +17,7 @@ pub mod queues;
 pub mod routing;
 pub mod sleep;
 pub mod splits;
+pub mod tail;
 pub mod takeover;
 pub mod truncation;
 pub mod zones;

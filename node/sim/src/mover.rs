@@ -19,14 +19,33 @@ use crate::splitter;
 /// Plans something for one group, or for all that need it.
 pub fn turn(core: &mut Core, nodes: &[Node]) {
     let groups: Vec<Group> = match (core.healed, core.away) {
+        // It is directed who moves.
+        (false, _) if core.plan.row.is_some() => Vec::new(),
         (false, _) => core.rng.pick(&core.registry.born).copied().into_iter().collect(),
         (true, None) => core.registry.born.clone(),
         // The others are to serve as they stand.
         (true, Some(_)) => Vec::new(),
     };
     groups.into_iter().for_each(|group| step(core, nodes, group));
-    let pause = if core.healed { 300 * MILLISECOND } else { core.around(core.plan.mover_us.max(MILLISECOND)) };
+    let pause = if core.healed || core.plan.row.is_some() {
+        300 * MILLISECOND
+    } else {
+        core.around(core.plan.mover_us.max(MILLISECOND))
+    };
     core.after(pause, Event::MoverTurn);
+}
+
+/// A step towards a whole group, if it is not its leader's.
+pub fn tidy(core: &mut Core, nodes: &[Node], group: Group) {
+    gossip(core, nodes, group);
+    let descriptor = core.registry.descriptors[group].clone();
+    if core.plan.repairs() && is_its_leaders(core, &descriptor) {
+        return;
+    }
+    let Some(command) = repair(core, nodes, group, &descriptor) else { return };
+    let place = leader(core, nodes, group);
+    let delay = core.network.delay(&mut core.rng);
+    core.after(delay, Event::Admin { place, group, epoch: descriptor.epoch, command });
 }
 
 /// Several groups at once begin to move.

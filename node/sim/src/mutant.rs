@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::case::Case;
+use crate::directed::Row;
 use crate::runner::{Failure, run};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -49,6 +50,7 @@ pub enum Mutant {
     SleepsInChange,
     AgreesBehind,
     SleepersDropVotes,
+    LogReplicaClings,
 }
 
 /// What is known of a mistake.
@@ -59,13 +61,19 @@ pub struct Known {
     pub found_by: &'static [&'static str],
     /// So many seeds may pass before one fails.
     pub seeds: u64,
+    /// Of worlds directed at it, where chance takes long.
+    pub row: Option<Row>,
 }
 
 const fn known(mutant: Mutant, seeds: u64, found_by: &'static [&'static str], mistake: &'static str) -> Known {
-    Known { mutant, mistake, found_by, seeds }
+    Known { mutant, mistake, found_by, seeds, row: None }
 }
 
-pub const KNOWN: [Known; 38] = [
+const fn directed(row: Row, known: Known) -> Known {
+    Known { row: Some(row), ..known }
+}
+
+pub const KNOWN: [Known; 39] = [
     known(Mutant::AckUnsynced, 20, &["durability"], "the log answers before it has synced"),
     known(Mutant::EmptySync, 20, &["durability"], "the log's sync does nothing, as raft-engine's `sync()`"),
     known(
@@ -180,6 +188,10 @@ pub const KNOWN: [Known; 38] = [
         &["take-over"],
         "woken followers drop each other's pre-votes, in the lease of a leader that is gone",
     ),
+    directed(
+        Row::Tail,
+        known(Mutant::LogReplicaClings, 20, &["tail"], "a log replica that leads keeps the lead as long as it can"),
+    ),
 ];
 
 impl Mutant {
@@ -215,6 +227,7 @@ impl Mutant {
             Mutant::SleepsInChange => Inside::SleepsInChange,
             Mutant::AgreesBehind => Inside::AgreesBehind,
             Mutant::SleepersDropVotes => Inside::SleepersDropVotes,
+            Mutant::LogReplicaClings => Inside::LogReplicaClings,
             Mutant::AckUnsynced
             | Mutant::EmptySync
             | Mutant::MarkBeforeItems
@@ -243,7 +256,8 @@ impl Mutant {
 impl Known {
     /// The first seed that fails, if one of those allowed does.
     pub fn find(&self) -> Option<Failure> {
-        (1..=self.seeds).find_map(|seed| run(&Case { mutant: Some(self.mutant), ..Case::of(seed) }, 0).failure)
+        let case = |seed| Case { mutant: Some(self.mutant), row: self.row, ..Case::of(seed) };
+        (1..=self.seeds).find_map(|seed| run(&case(seed), 0).failure)
     }
 
     pub fn expects(&self, failure: &Failure) -> bool {

@@ -10,6 +10,7 @@ use crate::disk::engine::Contents;
 use crate::disk::log::GroupLog;
 use crate::event::{Group, Place};
 use crate::host::Node;
+use crate::invariant::checked::{Checked, Checks};
 use crate::invariant::commitment::Committed;
 use crate::invariant::durability::Claim;
 use crate::invariant::election::Elections;
@@ -29,6 +30,7 @@ pub use crate::invariant::linearizability::Outcome;
 pub struct Oracle {
     pub history: History,
     pub elections: Elections,
+    pub checks: Checks,
     matching: LogMatching,
     epochs: Epochs,
     identities: Identities,
@@ -59,6 +61,7 @@ impl Oracle {
         Oracle {
             history,
             elections: Elections::default(),
+            checks: Checks::default(),
             matching: LogMatching::default(),
             epochs: Epochs::default(),
             identities: Identities::default(),
@@ -72,16 +75,21 @@ impl Oracle {
     }
 
     pub fn appended(&mut self, group: Group, replica: ReplicaId, entries: &[Entry]) -> Verdict {
+        self.checks.count(Checked::LogMatching);
         self.matching.appended(group, replica, entries)
     }
 
     pub fn stepped(&mut self, seen: &Seen<'_>) -> Verdict {
         let Seen { now: _, group, place: _, before, status, descriptor_before, descriptor, log, installing } = *seen;
+        self.checks.count(Checked::Progress);
         progress::check(group, before, status, log, installing)?;
         copies::serves(group, status, descriptor)?;
         if descriptor_before != descriptor {
+            self.checks.count(Checked::Epochs);
             self.epochs.seen(group, descriptor_before, descriptor)?;
             if let Some(descriptor) = descriptor {
+                self.checks.count(Checked::Zones);
+                self.checks.count(Checked::Copies);
                 zones::check(group, descriptor)?;
                 copies::check(group, descriptor)?;
             }
@@ -93,6 +101,7 @@ impl Oracle {
             return Ok(());
         }
         if before.leader != status.leader || before.term != status.term {
+            self.checks.count(Checked::Election);
             self.elections.leads(group, status.term, status.replica, log, &self.committed[group])?;
         }
         if status.committed > before.committed
@@ -106,11 +115,14 @@ impl Oracle {
     }
 
     fn learn(&mut self, group: Group, log: &GroupLog, from: u64, status: &Status) -> Verdict {
+        self.checks.count(Checked::Commitment);
         let fresh = self.committed[group].learn(group, log, from, status.committed, status.term)?;
         for entry in fresh {
             self.references[group].apply(entry.index, entry.term, entry.entry.as_ref());
             let Some(decoded) = &entry.entry else { continue };
+            self.checks.count(Checked::AtMostOnce);
             self.history.committed(group, entry.index, entry.term, decoded)?;
+            self.checks.count(Checked::Splits);
             if let Some(Cut { child, at }) = self.ranges.committed(group, entry.index, entry.term, decoded)? {
                 self.references[child] = self.references[group].cut(&at);
                 self.committed[child].goes_on_from(decoded.commit_time_us);
@@ -128,9 +140,11 @@ impl Oracle {
     /// Judges what leaders claimed since the last event, by the disks of all nodes.
     pub fn judge_claims(&mut self, nodes: &[Node], places: &BTreeMap<NodeId, Place>) -> Verdict {
         for claim in std::mem::take(&mut self.claims) {
+            self.checks.count(Checked::Durability);
             claim.check(nodes, places)?;
         }
         for truncated in std::mem::take(&mut self.truncations) {
+            self.checks.count(Checked::Truncation);
             truncated.check(nodes, places)?;
         }
         Ok(())
@@ -142,6 +156,7 @@ impl Oracle {
     }
 
     pub fn sent(&mut self, group: Group, _place: Place, replica: ReplicaId, message: &Message) -> Verdict {
+        self.checks.count(Checked::Identity);
         self.identities.sent(group, replica, message)
     }
 
@@ -155,7 +170,8 @@ impl Oracle {
     }
 
     /// An engine has just changed.
-    pub fn contents(&self, group: Group, replica: ReplicaId, contents: &Contents) -> Verdict {
+    pub fn contents(&mut self, group: Group, replica: ReplicaId, contents: &Contents) -> Verdict {
+        self.checks.count(Checked::Equality);
         self.references[group].check(group, replica, contents)
     }
 

@@ -3,6 +3,7 @@
 use replica::Options;
 
 use crate::case::{Case, Numbers, Smaller};
+use crate::directed::{ROUNDS, Row};
 use crate::faults::CRUEL_ROTS;
 use crate::mutant::Mutant;
 use crate::rng::{Rng, mix};
@@ -18,6 +19,8 @@ const TROUBLED_US: u64 = 60 * SECOND;
 pub struct Plan {
     pub seed: u64,
     pub mutant: Option<Mutant>,
+    /// Directed: chance has no other misfortunes.
+    pub row: Option<Row>,
     pub nodes: usize,
     /// In the beginning.
     pub groups: usize,
@@ -86,6 +89,11 @@ impl Plan {
     /// The plan of that world, and the chances that it takes from here on.
     pub fn of(case: &Case) -> (Plan, Rng) {
         let (mut plan, mut rng) = Plan::draw(case.seed, case.mutant);
+        // Known mistakes are found by chance, where none is directed at them.
+        let row = case.row.or_else(|| case.mutant.is_none().then(|| Row::of_seed(case.seed)).flatten());
+        if let Some(row) = row {
+            plan = row.direct(plan);
+        }
         let Smaller { milliseconds, clients, groups, faults, no_moves, no_splits, salt } = &case.smaller;
         plan.troubled_us = milliseconds.map_or(plan.troubled_us, |most| plan.troubled_us.min(most * MILLISECOND));
         plan.clients = clients.map_or(plan.clients, |most| plan.clients.min(most));
@@ -122,6 +130,11 @@ impl Plan {
         self.options.suspect_ticks > 0
     }
 
+    /// Nothing goes wrong but what is directed: times are judged.
+    pub fn judges_times(&self) -> bool {
+        self.row == Some(Row::Tail)
+    }
+
     /// A batch may rot at any time.
     pub fn rots_anywhere(&self) -> bool {
         self.rot && !self.cruel_rot
@@ -129,6 +142,9 @@ impl Plan {
 
     /// How many misfortunes are drawn.
     pub fn misfortunes(&self) -> usize {
+        if self.row.is_some() {
+            return ROUNDS;
+        }
         let Plan { crashes, power_cuts, partitions, pauses, slow_disks, lossy_nodes, .. } = self;
         let Plan { clock_jumps, wipes, rot, cruel_rot, .. } = self;
         let all = crashes + crashes / 4 + power_cuts + partitions + pauses + slow_disks + lossy_nodes;
@@ -152,6 +168,7 @@ impl Plan {
         let plan = Plan {
             seed,
             mutant,
+            row: None,
             nodes,
             groups,
             clients: usize::try_from(r.range(3, 13)).expect("a few clients"),
@@ -231,7 +248,7 @@ fn calm(drawn: Plan, r: &mut Rng) -> Plan {
     }
 }
 
-fn without_trouble(drawn: Plan) -> Plan {
+pub(crate) fn without_trouble(drawn: Plan) -> Plan {
     Plan {
         crashes: 0,
         power_cuts: 0,
@@ -246,7 +263,7 @@ fn without_trouble(drawn: Plan) -> Plan {
     }
 }
 
-fn smooth_network() -> NetworkPlan {
+pub(crate) fn smooth_network() -> NetworkPlan {
     NetworkPlan {
         loss_permille: 0,
         twice_permille: 0,
@@ -257,7 +274,7 @@ fn smooth_network() -> NetworkPlan {
     }
 }
 
-fn smooth_disk(drawn: &DiskPlan) -> DiskPlan {
+pub(crate) fn smooth_disk(drawn: &DiskPlan) -> DiskPlan {
     DiskPlan { sync_us: 500, apply_us: 500, read_us: 200, read_failure_permille: 0, torn: false, ..drawn.clone() }
 }
 

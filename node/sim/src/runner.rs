@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::case::Case;
 use crate::core::Stats;
 use crate::invariant::Broken;
+use crate::ledger::Done;
 use crate::oracle::Outcome;
 use crate::queue::Time;
 use crate::story;
@@ -70,6 +71,9 @@ pub fn run(case: &Case, story: usize) -> Run {
     for outcome in world.core.oracle.history.outcomes() {
         stats.count(outcome_name(outcome));
     }
+    for (name, times) in world.core.oracle.checks.named() {
+        stats.count_times(name, times);
+    }
     let plan = &world.core.plan;
     let failure = broken.map(|broken| Failure {
         case: case.clone(),
@@ -131,12 +135,13 @@ pub struct Many {
     pub like: Case,
     /// Enough.
     pub most_failures: usize,
+    /// Not again.
+    pub done: Done,
 }
 
-/// Tells `progress` after each seed how many are done.
-pub fn run_many(many: &Many, progress: &(dyn Fn(u64, &Run) + Sync)) -> Summary {
+/// Tells `progress` of each seed that is done.
+pub fn run_many(many: &Many, progress: &(dyn Fn(&Run) + Sync)) -> Summary {
     let next = AtomicU64::new(many.first);
-    let done = AtomicU64::new(0);
     let summary = Mutex::new(Summary::default());
     let work = || {
         let mut failed = 0;
@@ -145,8 +150,11 @@ pub fn run_many(many: &Many, progress: &(dyn Fn(u64, &Run) + Sync)) -> Summary {
             if seed >= many.first + many.seeds {
                 return;
             }
+            if many.done.has(seed) {
+                continue;
+            }
             let run = run(&Case { seed, ..many.like.clone() }, 0);
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, &run);
+            progress(&run);
             let mut summary = summary.lock().expect("no thread panics while it holds the summary");
             summary.stats.add(&run.stats);
             summary.failures.extend(run.failure);

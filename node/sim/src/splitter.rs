@@ -23,7 +23,7 @@ pub fn turn(core: &mut Core) {
 
 /// Something has just happened to the group, or is about to: now and then it is cut at once.
 pub fn perhaps(core: &mut Core, group: Group, permille: u64) {
-    if core.plan.splits == 0 || core.healed || !core.rng.permille(permille) {
+    if core.plan.splits == 0 || core.plan.row.is_some() || core.healed || !core.rng.permille(permille) {
         return;
     }
     let soon = core.rng.range(0, 100 * MILLISECOND);
@@ -31,22 +31,28 @@ pub fn perhaps(core: &mut Core, group: Group, permille: u64) {
 }
 
 fn split(core: &mut Core, group: Group, later: u64) {
+    let Some(place) = leader(core, group) else { return };
+    let epoch = core.registry.descriptors[group].epoch;
+    let Some(command) = command(core, group) else { return };
+    let delay = core.network.delay(&mut core.rng);
+    core.after(later + delay, Event::Admin { place, group, epoch, command });
+}
+
+/// Cut between two keys; none where there are no two, or there is no place for a child.
+pub fn command(core: &mut Core, group: Group) -> Option<Command> {
     let keys = core.registry.keys_of(group, &core.keys);
     // Both halves keep a key, so that clients can tell whether they serve.
-    let Some(key) = keys.get(1..).and_then(|inner| core.rng.pick(inner)).copied() else { return };
+    let key = keys.get(1..).and_then(|inner| core.rng.pick(inner)).copied()?;
     let descriptor = &core.registry.descriptors[group];
     let whole = descriptor.replicas.iter().all(|replica| replica.role == ReplicaRole::Voter);
-    let epoch = descriptor.epoch;
     // What must be refused is asked for seldom.
     if !whole && !core.rng.permille(100) {
-        return;
+        return None;
     }
-    let Some(place) = leader(core, group) else { return };
     let at = core.keys[core.registry.roots[group]][key].clone();
-    let Some(child) = core.registry.reserve_child(group) else { return };
+    let child = core.registry.reserve_child(group)?;
     core.stats.count("splits asked for");
-    let delay = core.network.delay(&mut core.rng);
-    core.after(later + delay, Event::Admin { place, group, epoch, command: Command::Split { at, child } });
+    Some(Command::Split { at, child })
 }
 
 fn leader(core: &Core, group: Group) -> Option<Place> {

@@ -1,13 +1,17 @@
 //! The world: takes the next event, lets the one it concerns deal with it, asks the oracle.
 
+use std::collections::BTreeSet;
+
 use crate::birth;
 use crate::case::Case;
 use crate::client::Client;
 use crate::core::{Core, Registry, Stats};
+use crate::directed::{self, Director};
 use crate::disk::log::LastBatch;
 use crate::event::{Event, Place};
 use crate::faults;
 use crate::host::{Node, start};
+use crate::invariant::checked::Checked;
 use crate::invariant::linearizability::History;
 use crate::invariant::{Broken, Verdict, liveness, majority, takeover};
 use crate::mover;
@@ -65,6 +69,8 @@ impl World {
             stats: Stats { seeds: 1, ..Stats::default() },
             healed: false,
             away: None,
+            held: BTreeSet::new(),
+            director: Director::of(&plan),
             deaths: 0,
             pressed: None,
             wanted: Vec::new(),
@@ -115,7 +121,7 @@ impl World {
         if core.plan.options.sleep_ticks > 0 {
             core.queue.at(SECOND, Event::CheckSleep);
         }
-        if core.plan.splits > 0 {
+        if core.plan.splits > 0 && core.plan.row.is_none() {
             core.queue.at(core.plan.splitter_us.max(SECOND), Event::SplitterTurn);
         }
     }
@@ -136,6 +142,8 @@ impl World {
             self.core.oracle.judge_claims(&self.nodes, &self.core.registry.places)?;
         }
         self.core.stats.simulated_us = self.core.now;
+        let operations = self.core.oracle.history.len() as u64;
+        self.core.oracle.checks.count_times(Checked::Linearizability, operations);
         self.core.oracle.history.check()
     }
 
@@ -161,6 +169,7 @@ impl World {
             | Event::MoverTurn
             | Event::SplitterTurn
             | Event::Provoke
+            | Event::Direct
             | Event::Fault(_)
             | Event::Heal
             | Event::CheckMajority
@@ -228,13 +237,17 @@ impl World {
             Event::Provoke => mover::provoke(core, nodes),
             Event::Admin { place, group, epoch, command } => nodes[place].admin(core, group, epoch, command),
             Event::Gossip { place, group } => nodes[place].gossip(core, group),
+            Event::Direct => directed::turn(core, nodes)?,
             Event::Fault(fault) => faults::strike(core, nodes, fault)?,
             Event::Heal if core.plan.straggler => self.heal_but_one()?,
             Event::Heal => self.heal()?,
             Event::CheckMajority => self.check_majority()?,
             Event::CheckPeace => self.check_peace()?,
             Event::CheckSleep => self.check_sleep()?,
-            Event::CheckTakeOver { group, deaths } => takeover::check(core, nodes, group, deaths)?,
+            Event::CheckTakeOver { group, deaths } => {
+                core.oracle.checks.count(Checked::TakeOver);
+                takeover::check(core, nodes, group, deaths)?;
+            }
         }
         Ok(())
     }
@@ -260,6 +273,7 @@ impl World {
     fn end_trouble(&mut self, away: Option<Place>) -> Verdict {
         self.core.healed = true;
         self.core.away = away;
+        self.core.held.clear();
         self.healed_at = self.core.now;
         self.core.network.heal();
         self.core.plan.disk.read_failure_permille = 0;
@@ -275,6 +289,7 @@ impl World {
     /// As many serve as can; then the last node comes back, too.
     fn check_majority(&mut self) -> Verdict {
         let Some(away) = self.core.away else { return Ok(()) };
+        self.core.oracle.checks.count(Checked::Majority);
         let (core, nodes) = (&mut self.core, &self.nodes);
         let born = core.registry.born.iter().copied();
         let unserved = born.filter(|group| core.oracle.history.served_since_heal(*group).is_none());
@@ -312,6 +327,7 @@ impl World {
                 client.stopped = true;
             }
         }
+        self.core.oracle.checks.count_times(Checked::Liveness, groups.len() as u64);
         let trouble = groups.into_iter().find_map(|group| {
             let lack = liveness::lacks(&self.core, &self.nodes, group)?;
             let state = liveness::describe(&self.core, &self.nodes, group);
@@ -327,6 +343,7 @@ impl World {
     }
 
     fn check_sleep(&mut self) -> Verdict {
+        self.core.oracle.checks.count(Checked::Sleep);
         let mut sleepers = std::mem::take(&mut self.core.oracle.sleepers);
         let verdict = sleepers.judge(&self.core, &self.nodes);
         self.core.oracle.sleepers = sleepers;

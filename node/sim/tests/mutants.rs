@@ -216,6 +216,11 @@ fn sleepers_that_drop_votes_are_found() {
 }
 
 #[test]
+fn a_log_replica_that_clings_to_the_lead_is_found() {
+    bitten(Mutant::LogReplicaClings);
+}
+
+#[test]
 fn a_failing_world_is_made_smaller_and_its_story_told() {
     quiet();
     let known = KNOWN.iter().find(|known| known.mutant == Mutant::ApplySkips).expect("it is known");

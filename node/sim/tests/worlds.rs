@@ -3,6 +3,7 @@
 use sim::case::Case;
 use sim::event::Event;
 use sim::faults::Fault;
+use sim::ledger::Done;
 use sim::plan::{self, SECOND};
 use sim::runner::{Many, run_many, run_twice};
 use sim::shrink::shrink;
@@ -18,8 +19,8 @@ fn quiet() {
 /// Panics with the story of the first failing seed.
 fn hold(first: u64, seeds: u64) {
     quiet();
-    let many = Many { first, seeds, jobs: JOBS, like: Case::default(), most_failures: 1 };
-    let summary = run_many(&many, &|_, _| {});
+    let many = Many { first, seeds, jobs: JOBS, like: Case::default(), most_failures: 1, done: Done::default() };
+    let summary = run_many(&many, &|_| {});
     if let Some(failure) = summary.failures.into_iter().next() {
         let failure = shrink(failure, 100, 80);
         drop(std::panic::take_hook());

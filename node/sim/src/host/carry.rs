@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use model::{NodeId, ReplicaId};
+use model::{NodeId, ReplicaId, ReplicaKind};
 use replica::eraftpb::MessageType;
 use replica::{
     Answer, Append, AppliedMark, ApplyBatch, Effects, Envelope, Event as Change, FetchRequest, GroupState, Input,
@@ -16,6 +16,7 @@ use crate::disk::log::Operation;
 use crate::event::{Event, Frame, Group, Parcel, Place, Reply, Waiter};
 use crate::faults;
 use crate::host::{Asked, Node, Running};
+use crate::invariant::checked::Checked;
 use crate::invariant::truncation::Truncated;
 use crate::invariant::{Broken, Verdict, routing, truncation};
 use crate::mover;
@@ -290,8 +291,11 @@ impl Node {
         core.note(At::seat(self.place, group), "truncate (index)", [index, 0, 0, 0]);
         core.stats.count("log truncations");
         let term = self.log.current[group].term(index);
+        let own = running.descriptor.as_ref().and_then(|descriptor| descriptor.replica(running.id));
+        let alone = own.is_some_and(|own| own.kind == ReplicaKind::Log)
+            && running.descriptor.as_ref() == Some(&core.registry.descriptors[group]);
         let leads = running.status.leader == Some(running.id);
-        if let (Some(term), Some(descriptor), true) = (term, &running.descriptor, leads) {
+        if let (Some(term), Some(descriptor), true) = (term, &running.descriptor, leads || alone) {
             core.oracle.truncated(Truncated { group, index, term, descriptor: descriptor.clone() });
         }
         self.log.submit(group, Operation::Truncate(index), false, None);
@@ -351,6 +355,7 @@ fn answered(
             let at = At { key: core.oracle.history.key_of(operation), ..At::seat(place, group) };
             core.note(at, answer_name(&answer), [operation, client as u64, 0, 0]);
             if !matches!(answer, Answer::Refused(_)) {
+                core.oracle.checks.count(Checked::Routing);
                 routing::served(group, operation, epochs, running.epoch())?;
             }
             core.oracle.answered(operation, core.now, Outcome::of(&answer));

@@ -10,6 +10,7 @@ use crate::event::{Event, Group, Reply, Seat, Waiter};
 use crate::faults::Fault;
 use crate::host::carry::reply;
 use crate::host::{Asked, Node};
+use crate::invariant::checked::Checked;
 use crate::invariant::{Broken, Verdict, routing};
 use crate::mutant::Mutant;
 use crate::oracle::Outcome;
@@ -161,6 +162,7 @@ impl Node {
         let found = record.as_ref().map(|record| record.attributes.clone());
         let at = At { key: core.oracle.history.key_of(operation), ..At::seat(self.place, group) };
         core.note(at, "answers: read (op client position)", [operation, client as u64, position, 0]);
+        core.oracle.checks.count(Checked::Routing);
         routing::served(group, operation, epochs, epoch)?;
         core.oracle.answered(operation, core.now, Outcome::Read { position, found });
         reply(core, client, attempt, Reply::Value(record));

@@ -21,7 +21,7 @@ pub fn check(group: Group, index: u64, flushed: u64) -> Verdict {
     Err(Broken::new("truncation", group, what))
 }
 
-/// A leader has just truncated its log behind this entry.
+/// A leader, or a log replica, has just truncated its log behind this entry.
 pub struct Truncated {
     pub group: Group,
     pub index: u64,
@@ -43,8 +43,7 @@ impl Truncated {
         if copies >= COPIES {
             return Ok(());
         }
-        let what =
-            format!("a leader truncates its log at {}, which {copies} of {:?} hold", self.index, self.descriptor);
+        let what = format!("a log is truncated at {}, which {copies} of {:?} hold", self.index, self.descriptor);
         Err(Broken::new("truncation", self.group, what))
     }
 }
