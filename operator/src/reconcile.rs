@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::{EventType, Recorder};
 use kube::{Client, ResourceExt as _};
-use model::{NodeId, TableDescriptor};
+use model::{NodeId, TableDescriptor, TableId};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
@@ -36,7 +36,7 @@ use crate::rest::Rest;
 use crate::seal::sealing::Sealing;
 use crate::served::{name_everybody, resources, settings};
 use crate::status::{ClusterTold, Told};
-use crate::tables::{self, Deed, Hindrance};
+use crate::tables::{self, Deed, Hindrance, Led};
 use crate::unseen::Unseen;
 use crate::watch::Watched;
 use crate::{observe, orphans, plan, status, wish};
@@ -87,7 +87,9 @@ impl Drop for Running {
 struct Look<'a> {
     cluster: &'a Cluster,
     hands: Hands<'a>,
-    observed: Observed,
+    observed: Arc<Observed>,
+    /// By table.
+    led: BTreeMap<TableId, Led>,
     now: Time,
     /// The first thing that could not be done.
     failure: Option<String>,
@@ -172,6 +174,7 @@ impl Running {
         let removals = self.leaving.told(cluster, &seen, &next, &look.now);
         self.tell_of_certificates(&look, &mut steps).await;
         if !cluster.spec.paused {
+            led: status::led(&observed),
             self.act(&mut look, &seen, &steps).await;
             self.leaving.go_on(&next, &seen, &self.nodes, &self.around.changed);
         }
@@ -294,7 +297,7 @@ impl Running {
     ) {
         look.hindered += usize::from(hindrance.is_some());
         let mode = look.cluster.spec.zone_mode;
-        let told = Told { observed: &look.observed, hindrance, mode, now: &look.now };
+        let told = Told { led: &look.led, hindrance, mode, now: &look.now };
         let next = status::table(table, given, &told);
         if table.status.as_ref() == Some(&next) {
             return;
