@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use control::cluster::Cluster as Nodes;
 use control::driver::Driver;
+use control::heard::Heard;
 use control::plan::Observed;
 use control::service::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -64,6 +65,8 @@ pub struct Running {
     service: Service<KubeResources>,
     /// Wakes the driver.
     wake: Arc<Notify>,
+    /// What the nodes told the look, for the driver beside it.
+    heard: Heard,
     /// What hinders tables, by name.
     blocked: watch::Receiver<Arc<BTreeMap<String, String>>>,
     driver: JoinHandle<()>,
@@ -120,12 +123,21 @@ impl Running {
             wake: Arc::clone(&wake),
         };
         let (blocked, blocked_now) = watch::channel(Arc::default());
-        let driver = Driver { settings, resources, cluster: Arc::clone(&nodes), wake: Arc::clone(&wake), blocked };
+        let heard = Heard::default();
+        let driver = Driver {
+            settings,
+            resources,
+            cluster: Arc::clone(&nodes),
+            wake: Arc::clone(&wake),
+            heard: heard.clone(),
+            blocked,
+        };
         Running {
             around: around.clone(),
             nodes,
             service,
             wake,
+            heard,
             blocked: blocked_now,
             driver: tokio::spawn(driver.run()),
             sealing: Sealing::new(around.client.clone(), cluster),
@@ -154,13 +166,15 @@ impl Running {
         let seen = observe::nodes(cluster, &self.around.watched, &mut self.leaving.troubles, now.as_second());
         let own = &self.sealing.own;
         let address_failure = name_everybody(&self.nodes, &self.around, own, cluster, &seen).err();
+        let asked = Instant::now();
         let mut reached = self.nodes.ask_all(true).await;
-        let observed = control::observe::told(&mut reached);
+        let observed = Arc::new(control::observe::told(&mut reached));
         let seen = observe::complete(seen, &reached, &observed);
         let (client, recorder) = (&self.around.client, &self.around.recorder);
         let mut look = Look {
             cluster,
             hands: Hands { client, recorder, cluster, nodes: &self.nodes, watched: &self.around.watched },
+            led: status::led(&observed),
             observed,
             now: Time(now),
             failure: address_failure.map(|error| error.to_string()),
@@ -174,7 +188,6 @@ impl Running {
         let removals = self.leaving.told(cluster, &seen, &next, &look.now);
         self.tell_of_certificates(&look, &mut steps).await;
         if !cluster.spec.paused {
-            led: status::led(&observed),
             self.act(&mut look, &seen, &steps).await;
             self.leaving.go_on(&next, &seen, &self.nodes, &self.around.changed);
         }
@@ -187,6 +200,7 @@ impl Running {
         self.around.metrics.looked(&cluster.name_any(), counts(&look, &seen));
         self.allowance = look.allowance;
         self.rest.begin(look.failure.is_some(), self.around.pace.look, Instant::now());
+        self.heard.tell(asked, look.observed);
         self.wake.notify_one();
     }
 
