@@ -22,7 +22,11 @@ struct Node {
 
 pub async fn serve(fleet: Fleet, claim: String, listener: TcpListener) {
     let node = AdminServer::new(Node { fleet, claim });
-    wire::door::server().add_service(node).serve_with_incoming(wire::door::guests(listener)).await.unwrap();
+    wire::door::server()
+        .add_service(node)
+        .serve_with_incoming(wire::door::guests(listener, wire::door::Manner::Plain))
+        .await
+        .unwrap();
 }
 
 fn table(bytes: bytes::Bytes) -> Result<TableDescriptor, Status> {

@@ -17,7 +17,11 @@ struct Server {
 
 pub async fn serve(fleet: Fleet, listener: TcpListener) {
     let server = MemDsServer::new(Server { fleet });
-    wire::door::server().add_service(server).serve_with_incoming(wire::door::guests(listener)).await.unwrap();
+    wire::door::server()
+        .add_service(server)
+        .serve_with_incoming(wire::door::guests(listener, wire::door::Manner::Plain))
+        .await
+        .unwrap();
 }
 
 #[tonic::async_trait]
