@@ -23,7 +23,7 @@ DATA ?= ./trivet-data
 PORCUPINE := $(CARGO_TARGET_DIR)/porcupine/porcupine
 DYNALITE_FOLDER := $(CARGO_TARGET_DIR)/dynalite
 
-.PHONY: crds kills local test verify fix lint unit sdk sim mutants fuzz crash chaos bench bench-failures profile deny advisories setup setup-test setup-profile \
+.PHONY: crds kills local test verify fix lint unit sdk sim mutants fuzz crash chaos bench bench-failures bench-operator profile deny advisories setup setup-test setup-profile \
 	setup-chaos setup-dynalite setup-cluster image cluster cluster-test chart e2e
 
 # Starts Trivet: three zones, DynamoDB's API on LISTEN, data in DATA.
@@ -110,6 +110,13 @@ bench: setup $(if $(DYNALITE),setup-dynalite)
 bench-failures: setup
 	$(CARGO) build $(RELEASE) -p trivet -p e2e
 	$(BIN)/failures --trivet $(BIN)/trivet $(FAILURES)
+
+# What the operator costs at ten thousand partitions: the real API server, nodes in memory, in ten minutes; then what is promised in seconds
+# of a small cluster, on a real one, which needs root: `make bench-operator OPERATOR="--partitions 500"`.
+bench-operator: setup setup-test setup-cluster
+	$(CARGO) build $(RELEASE) -p trivet
+	$(CARGO) bench --profile release -p operator --bench size -- --trivet $(BIN)/trivet $(OPERATOR)
+	e2e/kube/run $(BIN)/trivet $(CARGO_TARGET_DIR)/kube-logs --numbers
 
 # Where the servers' time goes: flame graphs and a table of functions in ./profile: `make profile LOAD="--scenario strong-get"`.
 profile: setup setup-profile

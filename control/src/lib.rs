@@ -13,6 +13,7 @@
 pub mod cluster;
 pub mod config;
 pub mod driver;
+pub mod heard;
 pub mod moves;
 pub mod observe;
 pub mod plan;

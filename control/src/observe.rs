@@ -15,9 +15,18 @@ const PARTITION_BYTES: u64 = 10 << 30;
 
 /// Nodes that answered, as `placement` sees them.
 pub async fn node_views(cluster: &Cluster) -> Vec<NodeView> {
-    let reached = cluster.ask_all(false).await;
-    let named = reached.into_iter().flatten().filter(|node| node.status.node != 0);
-    let views = named.map(|node| view(&node));
+    views(cluster, &cluster.ask_all(false).await)
+}
+
+/// The same, and everything they have: by one question.
+pub async fn nodes_and_groups(cluster: &Cluster) -> (Vec<NodeView>, Observed) {
+    let mut reached = cluster.ask_all(true).await;
+    (views(cluster, &reached), told(&mut reached))
+}
+
+fn views(cluster: &Cluster, reached: &[Option<Reached>]) -> Vec<NodeView> {
+    let named = reached.iter().flatten().filter(|node| node.status.node != 0);
+    let views = named.map(view);
     views.map(|view| NodeView { accepts: view.accepts && !cluster.is_closed(view.id), ..view }).collect()
 }
 

@@ -35,6 +35,31 @@ pub struct Observed {
     pub groups: BTreeMap<PartitionId, Vec<ReplicaReport>>,
 }
 
+/// The groups of each table, in the order of their ids.
+pub type ByTable<'a> = BTreeMap<TableId, Vec<(PartitionId, &'a [ReplicaReport])>>;
+
+impl Observed {
+    /// Whether a table may be there of which nobody has told. One silent node hides none: its groups have replicas elsewhere, and those
+    /// who have them have answered.
+    pub fn may_hide_a_table(&self) -> bool {
+        self.reached.is_empty() || self.silent > 1
+    }
+
+    /// Each table's groups: asked for once, whoever goes through all tables.
+    pub fn by_table(&self) -> ByTable<'_> {
+        let mut groups = ByTable::new();
+        for (partition, reports) in &self.groups {
+            for table in reports.iter().filter_map(|report| report.table.as_ref()) {
+                let ours = groups.entry(table.id).or_default();
+                if ours.last().is_none_or(|(last, _)| last != partition) {
+                    ours.push((*partition, reports.as_slice()));
+                }
+            }
+        }
+        groups
+    }
+}
+
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -71,15 +96,24 @@ pub enum Step {
     },
 }
 
+/// What was observed, and which groups of it are one table's.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    observed: &'a Observed,
+    groups: &'a [(PartitionId, &'a [ReplicaReport])],
+}
+
 /// All next steps of all tables.
 pub fn plan(wished: &Snapshot, observed: &Observed) -> Vec<Step> {
-    let mut steps = Vec::new();
+    let (by_table, mut steps) = (observed.by_table(), Vec::new());
     for (name, resource) in wished.tables.iter().filter(|(name, _)| !wished.paused.contains(*name)) {
+        let groups = by_table.get(&resource.table.id).map_or(&[][..], Vec::as_slice);
+        let seen = Seen { observed, groups };
         match resource.table.status {
             TableStatus::Creating => plan_creating(name, resource, observed, &mut steps),
-            TableStatus::Active | TableStatus::Updating => plan_active(name, resource, observed, &mut steps),
-            TableStatus::Deleting => plan_deleting(name, resource, observed, &mut steps),
-            TableStatus::Retained => plan_retained(name, resource, observed, &mut steps),
+            TableStatus::Active | TableStatus::Updating => plan_active(name, resource, seen, &mut steps),
+            TableStatus::Deleting => plan_deleting(name, resource, seen, &mut steps),
+            TableStatus::Retained => plan_retained(name, resource, seen, &mut steps),
         }
     }
     if observed.complete {
@@ -114,11 +148,10 @@ fn plan_creating(name: &str, resource: &TableResource, observed: &Observed, step
     }
 }
 
-fn plan_active(name: &str, resource: &TableResource, observed: &Observed, steps: &mut Vec<Step>) {
+fn plan_active(name: &str, resource: &TableResource, seen: Seen<'_>, steps: &mut Vec<Step>) {
     let mut behind = false;
-    let mut found = false;
-    for (partition, reports) in groups_of(observed, resource.table.id) {
-        found = true;
+    let found = !seen.groups.is_empty();
+    for &(partition, reports) in seen.groups {
         let newest = reports.iter().filter_map(|report| report.table.as_ref()).map(|table| table.version).max();
         if newest.is_some_and(|newest| newest > resource.table.version) {
             let reason = "Diverged: its groups hold a newer descriptor than the resource; confirm which one is right";
@@ -127,20 +160,25 @@ fn plan_active(name: &str, resource: &TableResource, observed: &Observed, steps:
         }
         behind |= plan_set_table(partition, reports, &resource.table, steps);
     }
-    if !found && observed.complete {
+    if !found && seen.observed.complete {
         let reason = "DataMissing: no node has a group of this table; it is never created empty";
         steps.push(Step::Blocked { table: name.to_owned(), reason: reason.to_owned() });
     } else if found && !behind && resource.table.status == TableStatus::Updating {
         steps.push(advance(name, resource, TableStatus::Active));
     }
-    plan_partitions(name, resource, observed, steps);
+    plan_partitions(name, resource, seen.groups, steps);
 }
 
 /// After a split a table has more partitions than were planned for it: the resource follows the nodes. Nothing is taken out of it
 /// because it was not seen.
-fn plan_partitions(name: &str, resource: &TableResource, observed: &Observed, steps: &mut Vec<Step>) {
+fn plan_partitions(
+    name: &str,
+    resource: &TableResource,
+    groups: &[(PartitionId, &[ReplicaReport])],
+    steps: &mut Vec<Step>,
+) {
     let mut next = resource.clone();
-    for (_, reports) in groups_of(observed, resource.table.id) {
+    for (_, reports) in groups {
         let newest = reports.iter().filter_map(|report| report.descriptor.as_ref()).max_by_key(|d| d.epoch);
         let Some(newest) = newest else { continue };
         match next.partitions.iter_mut().find(|known| known.id == newest.id) {
@@ -172,11 +210,9 @@ fn plan_set_table(
     behind
 }
 
-fn plan_deleting(name: &str, resource: &TableResource, observed: &Observed, steps: &mut Vec<Step>) {
+fn plan_deleting(name: &str, resource: &TableResource, seen: Seen<'_>, steps: &mut Vec<Step>) {
     steps.push(Step::PushTable(resource.table.clone()));
-    let mut left = false;
-    for (partition, reports) in groups_of(observed, resource.table.id) {
-        left = true;
+    for &(partition, reports) in seen.groups {
         let told = |report: &ReplicaReport| report.table.as_ref().is_some_and(|t| t.status == TableStatus::Deleting);
         // A leader that is destroyed first could never tell its followers; a group without a leader has lost some already.
         let leads = reports.iter().any(|report| report.serving);
@@ -184,29 +220,28 @@ fn plan_deleting(name: &str, resource: &TableResource, observed: &Observed, step
             plan_set_table(partition, reports, &resource.table, steps);
             continue;
         }
-        if !leads && !reports.iter().any(told) && !observed.complete {
+        if !leads && !reports.iter().any(told) && !seen.observed.complete {
             continue;
         }
         for report in reports {
             steps.push(Step::DestroyGroup { node: report.node, partition, table: resource.table.clone() });
         }
     }
-    if !left && observed.complete {
+    if seen.groups.is_empty() && seen.observed.complete {
         steps.push(Step::RemoveTable(resource.table.id));
         steps.push(Step::WriteResource { name: name.to_owned(), resource: None });
     }
 }
 
 /// Its groups are told; then the resource goes, and what nodes have is all that is left.
-fn plan_retained(name: &str, resource: &TableResource, observed: &Observed, steps: &mut Vec<Step>) {
-    let (mut found, mut behind) = (false, false);
-    for (partition, reports) in groups_of(observed, resource.table.id) {
-        found = true;
+fn plan_retained(name: &str, resource: &TableResource, seen: Seen<'_>, steps: &mut Vec<Step>) {
+    let (found, mut behind) = (!seen.groups.is_empty(), false);
+    for &(partition, reports) in seen.groups {
         behind |= plan_set_table(partition, reports, &resource.table, steps);
     }
     // Each group has replicas on three nodes: with one silent, all groups are seen.
-    let told = found && !behind && observed.silent <= 1;
-    let missing = !found && observed.complete;
+    let told = found && !behind && seen.observed.silent <= 1;
+    let missing = !found && seen.observed.complete;
     if told {
         steps.push(Step::PushTable(resource.table.clone()));
     } else if missing {
@@ -219,10 +254,11 @@ fn plan_retained(name: &str, resource: &TableResource, observed: &Observed, step
 
 /// Groups without their resource are adopted: nodes hold the truth.
 fn plan_adoption(wished: &Snapshot, observed: &Observed, steps: &mut Vec<Step>) {
+    let known: BTreeSet<TableId> = wished.tables.values().map(|resource| resource.table.id).collect();
     let mut orphans: BTreeMap<TableId, TableResource> = BTreeMap::new();
     for report in observed.groups.values().flatten() {
         let (Some(descriptor), Some(table)) = (&report.descriptor, &report.table) else { continue };
-        if wished.by_id(table.id).is_some() {
+        if known.contains(&table.id) {
             continue;
         }
         let orphan =
@@ -276,13 +312,6 @@ fn advance(name: &str, resource: &TableResource, status: TableStatus) -> Step {
 
 fn reports_of(observed: &Observed, partition: PartitionId) -> &[ReplicaReport] {
     observed.groups.get(&partition).map_or(&[], Vec::as_slice)
-}
-
-fn groups_of(observed: &Observed, table: TableId) -> impl Iterator<Item = (PartitionId, &[ReplicaReport])> {
-    observed.groups.iter().filter_map(move |(partition, reports)| {
-        let ours = reports.iter().any(|report| report.table.as_ref().is_some_and(|t| t.id == table));
-        ours.then_some((*partition, reports.as_slice()))
-    })
 }
 
 #[cfg(test)]

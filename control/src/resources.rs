@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
-use model::{KeySchema, PartitionDescriptor, TableDescriptor, TableId};
+use model::{KeySchema, PartitionDescriptor, TableDescriptor};
 
 pub mod file;
 
@@ -31,12 +31,6 @@ pub struct Snapshot {
     /// The keys of tables that are wished for and have no id yet: one that nodes retain under that name returns.
     pub unborn: BTreeMap<String, KeySchema>,
     pub tables: BTreeMap<String, TableResource>,
-}
-
-impl Snapshot {
-    pub fn by_id(&self, id: TableId) -> Option<&TableResource> {
-        self.tables.values().find(|resource| resource.table.id == id)
-    }
 }
 
 #[derive(Debug, thiserror::Error)]

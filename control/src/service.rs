@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use model::{
     BillingMode, KeyRange, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus, Throughput,
 };
+use placement::NodeView;
 use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
 use wire::control::control_server::Control;
@@ -14,6 +15,7 @@ use wire::control::{CreateTableRequest, DeleteTableRequest, TableAnswer, UpdateT
 use crate::cluster::Cluster;
 use crate::config::Settings;
 use crate::observe;
+use crate::plan::Observed;
 use crate::resources::{ResourceError, Resources, Snapshot, TableResource};
 
 /// How often an operation reads and decides again when somebody else wrote first.
@@ -58,8 +60,9 @@ impl<R: Resources> Service<R> {
             if wished.tables.contains_key(&wish.name) || wished.versions.contains_key(&wish.name) {
                 return Err(Status::already_exists(format!("Table already exists: {}", wish.name)));
             }
-            self.refuse_retained(&wish.name).await?;
-            if let Some(table) = self.try_birth(&wished, self.named(wish.clone())?).await? {
+            let (nodes, observed) = observe::nodes_and_groups(&self.cluster).await;
+            refuse_retained(&wish.name, &observed)?;
+            if let Some(table) = self.try_birth(&wished, self.named(wish.clone())?, &nodes).await? {
                 return Ok(table);
             }
         }
@@ -71,7 +74,8 @@ impl<R: Resources> Service<R> {
     pub async fn give_birth(&self, table: TableDescriptor) -> Result<(), Status> {
         let wished = self.read().await?;
         let table = if table.id == TableId(0) { self.named(table)? } else { table };
-        if self.try_birth(&wished, table.clone()).await?.is_some() {
+        let nodes = observe::node_views(&self.cluster).await;
+        if self.try_birth(&wished, table.clone(), &nodes).await?.is_some() {
             self.cluster.put_table(&table).await;
         }
         Ok(())
@@ -111,22 +115,14 @@ impl<R: Resources> Service<R> {
         Ok(())
     }
 
-    /// A retained table bears its name as long as nodes have it; whether it returns is not an SDK's to say.
-    async fn refuse_retained(&self, name: &str) -> Result<(), Status> {
-        let observed = observe::groups(&self.cluster).await;
-        let is_retained = |table: &TableDescriptor| table.name == name && table.status == TableStatus::Retained;
-        let reports = observed.groups.values().flatten();
-        if reports.filter_map(|report| report.table.as_ref()).any(is_retained) {
-            return Err(Status::already_exists(format!(
-                "Table already exists: {name}, out of service; its items were retained when its resource was deleted"
-            )));
-        }
-        Ok(())
-    }
-
     /// None where another was faster.
-    async fn try_birth(&self, wished: &Snapshot, table: TableDescriptor) -> Result<Option<TableDescriptor>, Status> {
-        let resource = self.plan_birth(table.clone()).await?;
+    async fn try_birth(
+        &self,
+        wished: &Snapshot,
+        table: TableDescriptor,
+        nodes: &[NodeView],
+    ) -> Result<Option<TableDescriptor>, Status> {
+        let resource = plan_birth(table.clone(), nodes)?;
         let written = self.written(wished, &table.name, resource).await?;
         Ok(written.then_some(table))
     }
@@ -146,17 +142,6 @@ impl<R: Resources> Service<R> {
             initial_partitions: count,
             ..wish
         })
-    }
-
-    /// Ids, ranges and places of a new table's partitions.
-    async fn plan_birth(&self, table: TableDescriptor) -> Result<TableResource, Status> {
-        let count = table.initial_partitions;
-        let ids: Vec<PartitionId> = (0..count).map(|number| partition_id(table.id, number)).collect();
-        let nodes = observe::node_views(&self.cluster).await;
-        let places = placement::place_new(&nodes, &ids).map_err(|blocked| Status::unavailable(blocked.to_string()))?;
-        let partitions = ids.into_iter().zip(KeyRange::even(count)).zip(places);
-        let partitions = partitions.map(|((id, range), places)| birth(&table, id, range, &places)).collect();
-        Ok(TableResource { table, partitions })
     }
 
     async fn change(
@@ -193,6 +178,35 @@ impl<R: Resources> Service<R> {
             Err(error) => Err(unavailable(error)),
         }
     }
+}
+
+/// A retained table bears its name as long as nodes have it; whether it returns is not an SDK's to say. Where one may go unseen the name
+/// is given to nobody.
+fn refuse_retained(name: &str, observed: &Observed) -> Result<(), Status> {
+    let is_retained = |table: &TableDescriptor| table.name == name && table.status == TableStatus::Retained;
+    let reports = observed.groups.values().flatten();
+    if reports.filter_map(|report| report.table.as_ref()).any(is_retained) {
+        return Err(Status::already_exists(format!(
+            "Table already exists: {name}, out of service; its items were retained when its resource was deleted"
+        )));
+    }
+    if observed.may_hide_a_table() {
+        let silent = observed.silent;
+        return Err(Status::unavailable(format!(
+            "{silent} nodes do not answer: whether one of them retains a table {name} is not known"
+        )));
+    }
+    Ok(())
+}
+
+/// Ids, ranges and places of a new table's partitions.
+fn plan_birth(table: TableDescriptor, nodes: &[NodeView]) -> Result<TableResource, Status> {
+    let count = table.initial_partitions;
+    let ids: Vec<PartitionId> = (0..count).map(|number| partition_id(table.id, number)).collect();
+    let places = placement::place_new(nodes, &ids).map_err(|blocked| Status::unavailable(blocked.to_string()))?;
+    let partitions = ids.into_iter().zip(KeyRange::even(count)).zip(places);
+    let partitions = partitions.map(|((id, range), places)| birth(&table, id, range, &places)).collect();
+    Ok(TableResource { table, partitions })
 }
 
 /// The partitions that a table is born with: the same ones whoever plans its birth, and however often, so that two who do meet at the same
@@ -333,6 +347,35 @@ mod tests {
         assert_eq!(ids(7), ids(7));
         let all: std::collections::BTreeSet<_> = [7, 8, u64::MAX].into_iter().flat_map(ids).collect();
         assert_eq!(all.len(), 3 * 1024);
+    }
+
+    #[test]
+    fn the_name_of_a_retained_table_is_given_to_nobody() {
+        let reached: std::collections::BTreeSet<_> = [1, 2, 3].map(model::NodeId).into();
+        let mut seen = Observed { reached, complete: true, ..Observed::default() };
+        assert!(refuse_retained("music", &seen).is_ok());
+        // Its groups have replicas on two nodes more.
+        (seen.silent, seen.complete) = (1, false);
+        assert!(refuse_retained("music", &seen).is_ok());
+        let retained = TableDescriptor { status: TableStatus::Retained, ..table("music") };
+        let report = crate::plan::ReplicaReport {
+            node: model::NodeId(1),
+            descriptor: None,
+            table: Some(retained),
+            serving: true,
+            health: None,
+        };
+        seen.groups.insert(PartitionId(1), vec![report]);
+        assert_eq!(refuse_retained("music", &seen).unwrap_err().code(), tonic::Code::AlreadyExists);
+        assert!(refuse_retained("songs", &seen).is_ok());
+    }
+
+    #[test]
+    fn where_a_retained_table_may_go_unseen_its_name_is_asked_for_again_later() {
+        let silent = Observed { reached: [model::NodeId(1)].into(), silent: 2, ..Observed::default() };
+        for seen in [silent, Observed::default()] {
+            assert_eq!(refuse_retained("music", &seen).unwrap_err().code(), tonic::Code::Unavailable);
+        }
     }
 
     #[test]

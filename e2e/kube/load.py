@@ -42,6 +42,8 @@ class Load:
     errors: list = field(default_factory=list)
     answered: int = 0
     longest_wait_s: float = 0.0
+    # Of each writer, since somebody began anew.
+    waits: dict = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def begin(self):
@@ -76,7 +78,8 @@ class Load:
             except (BotoCoreError, ClientError) as failure:
                 self.errors.append(f"{key}: {failure}")
             now = time.monotonic()
-            self.longest_wait_s, last = max(self.longest_wait_s, now - last), now
+            self.longest_wait_s = max(self.longest_wait_s, now - last)
+            self.waits[writer], last = max(self.waits.get(writer, 0.0), now - last), now
 
     def put(self, dynamodb, key, number):
         """Upwards only: a try that the SDK gave up waiting for may arrive late, and must not undo the next write. It may also have been

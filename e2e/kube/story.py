@@ -13,6 +13,7 @@ import changes
 import ending
 import faults
 import leaving
+import measures
 import sealing
 import truth
 from kubernetes import Kubernetes
@@ -68,6 +69,16 @@ CHAPTERS = (
     ending.a_teardown_removes_everything_and_nothing_else,
 )
 
+# What is promised in seconds.
+NUMBERS = (
+    beginning.a_cluster_of_three_zones_is_made,
+    measures.an_item_is_put_after_the_installation,
+    measures.twelve_partitions_become_ready,
+    beginning.a_table_is_made_by_kubectl,
+    beginning.clients_write_and_read_from_now_on,
+    measures.node_processes_are_killed_in_turn,
+)
+
 # What every change must pass (`make test`), in five minutes: it installs, it serves, it heals, and it goes.
 SHORT = (
     sealing.who_shows_no_certificate_is_refused,
@@ -94,6 +105,8 @@ class Story:
         self.firewall = None
         self.traffic = None
         self.load = None
+        # What was measured: of what, seconds, and how many are promised at most.
+        self.figures = []
 
     def admin(self, *words, check=True):
         """`trivet admin` as a person with a kubeconfig runs it."""
@@ -156,12 +169,15 @@ def arguments():
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--only", nargs="+", metavar="CHAPTER", help="these chapters, and the first ones that all others stand on")
     which.add_argument("--short", action="store_true", help="the story in five minutes")
+    which.add_argument("--numbers", action="store_true", help="the chapters that measure, and what they need")
     parser.add_argument("--keep", action="store_true", help="leave the Kubernetes cluster for a look around")
     return parser.parse_args()
 
 
-def chosen(only, short):
+def chosen(only, short, numbers):
     """Chapters up to the first clients are what the others stand on."""
+    if numbers:
+        return NUMBERS
     if not only and not short:
         return CHAPTERS
     begun = CHAPTERS.index(beginning.clients_write_and_read_from_now_on) + 1
@@ -178,15 +194,17 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         story = Story(options.trivet, Path(folder))
         try:
-            passed, failed, skipped = tell(story, chosen(options.only, options.short), options.logs)
+            passed, failed, skipped = tell(story, chosen(options.only, options.short, options.numbers), options.logs)
         finally:
             for running in filter(None, (story.load, story.traffic)):
                 running.end()
             # One that was there before is somebody else's.
             if story.kubernetes.is_ours and not options.keep:
                 story.kubernetes.delete()
+    if story.figures:
+        print(measures.verdicts(story.figures))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
-    sys.exit(1 if failed else 0)
+    sys.exit(0 if not failed and measures.are_held(story.figures) else 1)
 
 
 if __name__ == "__main__":

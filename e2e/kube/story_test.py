@@ -2,6 +2,7 @@
 
 import unittest
 
+import measures
 import traffic
 from load import Load, Promise
 from planned import failures
@@ -54,6 +55,20 @@ class Routers(unittest.TestCase):
     def test_what_they_failed_is_counted_and_nothing_else(self):
         self.assertEqual(failures(ANSWERS), 5)
         self.assertEqual(failures(""), 0)
+
+
+class Figures(unittest.TestCase):
+    def test_one_in_a_hundred_may_wait_longer(self):
+        self.assertEqual(measures.percentile([3, 1, 2], 99), 3)
+        self.assertEqual(measures.percentile(range(100), 99), 98)
+        self.assertEqual(measures.percentile([7], 99), 7)
+        self.assertRaises(Failed, measures.percentile, [], 99)
+
+    def test_a_broken_promise_is_said(self):
+        figures = [("quick", 2.04, 3), ("slow", 3.14, 3)]
+        self.assertEqual(measures.verdicts(figures), "held   quick: 2.0 s, at most 3 s\nBROKEN slow: 3.1 s, at most 3 s")
+        self.assertFalse(measures.are_held(figures))
+        self.assertTrue(measures.are_held([]))
 
 
 class Stored:

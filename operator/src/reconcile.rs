@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use control::cluster::Cluster as Nodes;
 use control::driver::Driver;
+use control::heard::Heard;
 use control::plan::Observed;
 use control::service::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::{EventType, Recorder};
 use kube::{Client, ResourceExt as _};
-use model::{NodeId, TableDescriptor};
+use model::{NodeId, TableDescriptor, TableId};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
@@ -36,7 +37,7 @@ use crate::rest::Rest;
 use crate::seal::sealing::Sealing;
 use crate::served::{name_everybody, resources, settings};
 use crate::status::{ClusterTold, Told};
-use crate::tables::{self, Deed, Hindrance};
+use crate::tables::{self, Deed, Hindrance, Led};
 use crate::unseen::Unseen;
 use crate::watch::Watched;
 use crate::{observe, orphans, plan, status, wish};
@@ -64,6 +65,8 @@ pub struct Running {
     service: Service<KubeResources>,
     /// Wakes the driver.
     wake: Arc<Notify>,
+    /// What the nodes told the look, for the driver beside it.
+    heard: Heard,
     /// What hinders tables, by name.
     blocked: watch::Receiver<Arc<BTreeMap<String, String>>>,
     driver: JoinHandle<()>,
@@ -87,7 +90,9 @@ impl Drop for Running {
 struct Look<'a> {
     cluster: &'a Cluster,
     hands: Hands<'a>,
-    observed: Observed,
+    observed: Arc<Observed>,
+    /// By table.
+    led: BTreeMap<TableId, Led>,
     now: Time,
     /// The first thing that could not be done.
     failure: Option<String>,
@@ -118,12 +123,21 @@ impl Running {
             wake: Arc::clone(&wake),
         };
         let (blocked, blocked_now) = watch::channel(Arc::default());
-        let driver = Driver { settings, resources, cluster: Arc::clone(&nodes), wake: Arc::clone(&wake), blocked };
+        let heard = Heard::default();
+        let driver = Driver {
+            settings,
+            resources,
+            cluster: Arc::clone(&nodes),
+            wake: Arc::clone(&wake),
+            heard: heard.clone(),
+            blocked,
+        };
         Running {
             around: around.clone(),
             nodes,
             service,
             wake,
+            heard,
             blocked: blocked_now,
             driver: tokio::spawn(driver.run()),
             sealing: Sealing::new(around.client.clone(), cluster),
@@ -152,13 +166,15 @@ impl Running {
         let seen = observe::nodes(cluster, &self.around.watched, &mut self.leaving.troubles, now.as_second());
         let own = &self.sealing.own;
         let address_failure = name_everybody(&self.nodes, &self.around, own, cluster, &seen).err();
+        let asked = Instant::now();
         let mut reached = self.nodes.ask_all(true).await;
-        let observed = control::observe::told(&mut reached);
+        let observed = Arc::new(control::observe::told(&mut reached));
         let seen = observe::complete(seen, &reached, &observed);
         let (client, recorder) = (&self.around.client, &self.around.recorder);
         let mut look = Look {
             cluster,
             hands: Hands { client, recorder, cluster, nodes: &self.nodes, watched: &self.around.watched },
+            led: status::led(&observed),
             observed,
             now: Time(now),
             failure: address_failure.map(|error| error.to_string()),
@@ -184,6 +200,7 @@ impl Running {
         self.around.metrics.looked(&cluster.name_any(), counts(&look, &seen));
         self.allowance = look.allowance;
         self.rest.begin(look.failure.is_some(), self.around.pace.look, Instant::now());
+        self.heard.tell(asked, look.observed);
         self.wake.notify_one();
     }
 
@@ -294,7 +311,7 @@ impl Running {
     ) {
         look.hindered += usize::from(hindrance.is_some());
         let mode = look.cluster.spec.zone_mode;
-        let told = Told { observed: &look.observed, hindrance, mode, now: &look.now };
+        let told = Told { led: &look.led, hindrance, mode, now: &look.now };
         let next = status::table(table, given, &told);
         if table.status.as_ref() == Some(&next) {
             return;

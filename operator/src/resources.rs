@@ -11,6 +11,7 @@
 //! annotation), and the ids of its partitions follow from that, so that both make the same.
 //! Must not touch nodes. Nothing here removes a group because an object is missing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -53,7 +54,14 @@ impl Resources for KubeResources {
             return Err(ResourceError::Unavailable("not everything is listed yet".to_owned()));
         }
         let mut snapshot = Snapshot::default();
-        for table in self.watched.tables.state_filter(|table| table.spec.cluster_ref == self.cluster) {
+        let tables = self.watched.tables.state_filter(|table| table.spec.cluster_ref == self.cluster);
+        // After the tables: a table that is placed has its Partitions.
+        let objects = self.watched.partitions.state();
+        let mut of_table: BTreeMap<&str, Vec<&Partition>> = BTreeMap::new();
+        for object in &objects {
+            of_table.entry(object.spec.table_id.as_str()).or_default().push(object);
+        }
+        for table in tables {
             let name = table.spec.table_name.clone();
             snapshot.versions.insert(name.clone(), table.resource_version().unwrap_or_default());
             if table.spec.paused {
@@ -62,7 +70,8 @@ impl Resources for KubeResources {
             if is_placed(&table)
                 && let Some(descriptor) = descriptor(&table)?
             {
-                let partitions = self.partitions(&descriptor);
+                let objects = of_table.get(descriptor.id.to_string().as_str()).map_or(&[][..], Vec::as_slice);
+                let partitions = in_key_order(&descriptor, objects);
                 snapshot.tables.insert(name, TableResource { table: descriptor, partitions });
             } else if let Some(wish) = unborn(&table) {
                 snapshot.unborn.insert(name, wish.schema);
@@ -101,16 +110,6 @@ impl KubeResources {
 
     fn partition_objects(&self) -> Api<Partition> {
         Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    /// In key order. While the table is being made as they are to be born, later as nodes have last told.
-    fn partitions(&self, table: &TableDescriptor) -> Vec<PartitionDescriptor> {
-        let id = table.id.to_string();
-        let objects = self.watched.partitions.state_filter(|partition| partition.spec.table_id == id);
-        let born = table.status != Status::Creating;
-        let mut found: Vec<_> = objects.iter().filter_map(|object| partition_descriptor(object, born)).collect();
-        found.sort_by(|a, b| a.range.cmp(&b.range));
-        found
     }
 
     async fn create(&self, table: &TableDescriptor) -> Result<Table, ResourceError> {
@@ -293,6 +292,14 @@ pub fn descriptor(table: &Table) -> Result<Option<TableDescriptor>, ResourceErro
     let malformed = |why: String| ResourceError::Malformed(format!("descriptor of {}: {why}", table.name_any()));
     let bytes = BASE64.decode(text).map_err(|error| malformed(error.to_string()))?;
     TableDescriptor::decode(Bytes::from(bytes)).map(Some).map_err(|error| malformed(error.to_string()))
+}
+
+/// The table's Partitions. While the table is being made as they are to be born, later as nodes have last told.
+fn in_key_order(table: &TableDescriptor, objects: &[&Partition]) -> Vec<PartitionDescriptor> {
+    let born = table.status != Status::Creating;
+    let mut found: Vec<_> = objects.iter().filter_map(|object| partition_descriptor(object, born)).collect();
+    found.sort_by(|a, b| a.range.cmp(&b.range));
+    found
 }
 
 /// None where somebody has written what cannot be read.

@@ -1,6 +1,6 @@
 //! What is written back for people to see: pure, from what was observed; written where it has changed, and at no other time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control::plan::{Observed, ReplicaReport};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -120,7 +120,7 @@ fn replica(replica: &model::ReplicaDescriptor) -> ReplicaStatus {
 
 /// What is said of a Table; the fields that its resource is read from are left as they are.
 pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told<'_>) -> TableStatus {
-    let led = given.map(|given| led(given.id, told.observed)).unwrap_or_default();
+    let led = given.and_then(|given| told.led.get(&given.id)).copied().unwrap_or_default();
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
     let mut said = tables::statements(given, led, told.hindrance);
@@ -136,22 +136,23 @@ pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told
 
 /// What a Table's status is made from.
 pub struct Told<'a> {
-    pub observed: &'a Observed,
+    /// Of every table.
+    pub led: &'a BTreeMap<TableId, Led>,
     pub hindrance: Option<&'a Hindrance>,
     pub mode: ZoneMode,
     pub now: &'a Time,
 }
 
-fn led(table: TableId, observed: &Observed) -> Led {
-    let ours = observed.groups.values().filter(|reports| {
-        reports.iter().any(|report| report.descriptor.as_ref().is_some_and(|descriptor| descriptor.table == table))
-    });
-    let (mut partitions, mut led) = (0, 0);
-    for reports in ours {
-        partitions += 1;
-        led += usize::from(reports.iter().any(|report| report.serving));
+/// By one walk over all groups, whoever tells of all tables.
+pub fn led(observed: &Observed) -> BTreeMap<TableId, Led> {
+    let mut all: BTreeMap<TableId, Led> = BTreeMap::new();
+    for reports in observed.groups.values() {
+        let Some(descriptor) = reports.iter().find_map(|report| report.descriptor.as_ref()) else { continue };
+        let led = all.entry(descriptor.table).or_default();
+        led.partitions += 1;
+        led.led += usize::from(reports.iter().any(|report| report.serving));
     }
-    Led { partitions, led }
+    all
 }
 
 /// What a Cluster's status is made from.
@@ -343,7 +344,7 @@ mod tests {
         let descriptor = model::TableDescriptor::wish("music", model::KeySchema::simple("artist", model::KeyType::S));
         let object = Table::new("music", crate::wish::spec("trv", &descriptor));
         let observed = Observed::default();
-        let told = Told { observed: &observed, hindrance: None, mode: ZoneMode::Simulated, now: &at(1) };
+        let told = Told { led: &led(&observed), hindrance: None, mode: ZoneMode::Simulated, now: &at(1) };
         assert_eq!(is_safe(&table(&object, None, &told).conditions), (no, "SimulatedZones".to_owned()));
         let mut shared = super::tests::descriptor();
         shared.replicas[1].zone = shared.replicas[0].zone.clone();

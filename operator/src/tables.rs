@@ -93,7 +93,7 @@ fn decide_birth(
             format!("nodes have table {name} already: it is adopted as soon as every node answers"),
         );
     }
-    if observed.reached.is_empty() || observed.silent > 1 {
+    if observed.may_hide_a_table() {
         let message =
             format!("{} nodes do not answer: whether one of them has table {name} is not known", observed.silent);
         return hindered("NodesSilent", message);

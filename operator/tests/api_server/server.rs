@@ -11,7 +11,7 @@ use kube::{Client, Config};
 /// How long an API server may take to begin on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(200);
-const TOKEN: &str = "of-this-test-alone";
+pub const TOKEN: &str = "of-this-test-alone";
 /// etcd's folder, and what was set aside of it.
 const ETCD: &str = "etcd";
 const SAVED: &str = "etcd-saved";

@@ -234,6 +234,7 @@ async fn listener(port: u16) -> TcpListener {
     }
 }
 
-pub async fn control_listener() -> SocketAddr {
+/// Nobody listens there.
+pub async fn free_address() -> SocketAddr {
     listener(operator::build::CONTROL_PORT).await.local_addr().unwrap()
 }

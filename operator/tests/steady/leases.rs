@@ -40,7 +40,7 @@ pub async fn one_acts_and_another_takes_over(client: &Client, server: &kube::Con
     let one = Operator::logged(&told(&stage, "one", stage.told.listen), &log);
     scenarios::has_one_table(&stage).await;
     assert_eq!(holder(&stage).await, "one");
-    let two = Operator::logged(&told(&stage, "two", crate::fleet::control_listener().await), &log);
+    let two = Operator::logged(&told(&stage, "two", crate::fleet::free_address().await), &log);
     stage.eventually("two waits", || asked_for_the_lease(&log, "two") >= 3).await;
 
     // The holder stops in the middle of its work, as a process that gets no processor, and wakes up when all is done.
@@ -74,7 +74,7 @@ pub async fn one_that_waits_makes_tables(client: &Client, server: &kube::Config)
     let one = Operator::start(&told(&stage, "one", stage.told.listen), None);
     scenarios::has_one_table(&stage).await;
     let log: Log = Arc::new(Mutex::default());
-    stage.told.listen = crate::fleet::control_listener().await;
+    stage.told.listen = crate::fleet::free_address().await;
     let two = Operator::logged(&told(&stage, "two", stage.told.listen), &log);
     stage.create_table(scenarios::BY_SDK).await;
     stage.until("both tables", scenarios::is_installed).await;

@@ -4,12 +4,14 @@
 #![expect(clippy::print_stdout, reason = "how many runs there were is of interest where it is asked for")]
 
 mod back;
+mod changes;
 mod fleet;
 mod idle;
 mod kills;
 mod leases;
 mod luck;
 mod machines;
+mod metrics;
 mod picture;
 mod process;
 mod scenarios;
@@ -47,6 +49,8 @@ async fn one_operator_acts_and_bad_luck_stops_none() {
     leases::one_acts_and_another_takes_over(&server.client, &server.config).await;
     leases::one_that_waits_makes_tables(&server.client, &server.config).await;
     idle::looks_cost_no_calls(&server.client, &server.config).await;
+    idle::a_look_asks_each_node_once(&server.client, &server.config).await;
+    idle::a_change_costs_one_write(&server.client, &server.config).await;
     idle::bad_luck_changes_nothing(&server.client, &server.config).await;
     idle::nothing_is_done_before_everything_is_listed(&server.client, &server.config).await;
 }

@@ -25,6 +25,8 @@ pub struct Told {
     /// Between it and the API server.
     pub luck: Option<Arc<Luck>>,
     pub listen: SocketAddr,
+    /// Where it tells what it counts.
+    pub metrics: Option<SocketAddr>,
     pub memds: BTreeMap<String, SocketAddr>,
     pub fleet: Fleet,
 }
@@ -130,7 +132,7 @@ fn run(told: &Told, toll: &Arc<Toll>, stopped: &mut oneshot::Receiver<Stop>) -> 
             namespace: told.namespace.clone(),
             listen: told.listen,
             identity: Some(told.identity.clone()),
-            metrics_listen: None,
+            metrics_listen: told.metrics,
         };
         let (end_it, ends) = oneshot::channel::<()>();
         let shutdown = async { drop(ends.await) };
@@ -158,5 +160,5 @@ fn pace() -> Pace {
         renew_within: Duration::from_millis(1500),
         pace: Duration::from_millis(100),
     };
-    Pace { look: quick, burst: Duration::from_millis(2), busy: quick, idle: quick, lease }
+    Pace { look: quick, burst: Duration::from_millis(2), busy: quick, lease, ..Pace::default() }
 }

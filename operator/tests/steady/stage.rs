@@ -13,7 +13,7 @@ use tonic::Code;
 use wire::control::control_client::ControlClient;
 use wire::control::{CreateTableRequest, DeleteTableRequest};
 
-use crate::fleet::{Fleet, control_listener};
+use crate::fleet::{Fleet, free_address};
 use crate::machines::Machines;
 use crate::picture::Picture;
 use crate::process::Told;
@@ -64,7 +64,8 @@ impl Stage {
             namespace: namespace.clone(),
             identity: "operator-0".to_owned(),
             luck: None,
-            listen: control_listener().await,
+            listen: free_address().await,
+            metrics: None,
             memds: ZONES.map(named).into(),
             fleet: fleet.clone(),
         };

@@ -1,0 +1,72 @@
+//! What the operator costs at the size that is promised for (`make bench-operator`): the real binary beside a real API server with its etcd,
+//! and nodes in memory that speak the real protocols and tell of ten thousand partitions.
+//!
+//! ```text
+//!  stock ──Tables, Partitions──► API server ◄──calls── trivet operator ──asks──► nodes in memory ◄──changes── phases
+//!                                    └───────counts───────┐   └─counts, memory, CPU─┐
+//!                                                         └──► report ◄─────────────┘
+//! ```
+//! Calls are counted twice, by the operator and by the API server: each checks the other.
+#![expect(clippy::unwrap_used, reason = "a bench says by panicking, as a test does")]
+#![expect(clippy::print_stdout, reason = "it is started by people, who wait for it")]
+#![expect(dead_code, reason = "what stands in for the rest of the world is shared with the tests, which use all of it")]
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+mod counts;
+mod phases;
+mod report;
+mod stock;
+mod subject;
+
+#[path = "../../tests/api_server/server.rs"]
+mod server;
+#[path = "../../tests/steady"]
+mod steady {
+    pub mod changes;
+    pub mod fleet;
+    pub mod luck;
+    pub mod machines;
+    pub mod metrics;
+    pub mod picture;
+    pub mod process;
+    pub mod stage;
+    pub mod toll;
+}
+
+// They name each other so.
+use steady::{changes, fleet, luck, machines, metrics, picture, process, stage, toll};
+
+#[derive(Parser)]
+pub struct Arguments {
+    /// The binary whose operator is measured.
+    #[arg(long)]
+    trivet: PathBuf,
+    /// Partition objects in all.
+    #[arg(long, default_value_t = 10_000)]
+    partitions: u32,
+    /// Table objects that they are shared among.
+    #[arg(long, default_value_t = 200)]
+    tables: u32,
+    /// Partitions whose leader changes.
+    #[arg(long, default_value_t = 1_000)]
+    changes: u32,
+    /// How long nothing happens, and how long a zone is looked at that is lost.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// cargo says so of every bench.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let arguments = Arguments::parse();
+    let rows = phases::all(&arguments).await;
+    let promises = report::promises(&rows, &arguments);
+    println!("{}", report::table(&rows));
+    println!("{}", report::verdicts(&promises));
+    assert!(promises.iter().all(report::Promise::is_held), "a promise is broken");
+}
