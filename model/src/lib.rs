@@ -12,6 +12,7 @@ pub mod item;
 pub mod key;
 pub mod limits;
 pub mod number;
+pub mod size;
 pub mod units;
 pub mod value;
 
@@ -22,4 +23,5 @@ pub use descriptor::{
 pub use id::{NodeId, PartitionId, ReplicaId, TableId, Zone};
 pub use key::{ItemKey, KeyRange};
 pub use number::Number;
+pub use size::Size;
 pub use value::{Item, Value};

@@ -104,7 +104,6 @@ async fn tell(
     loop {
         // What changed before is in the full announcement.
         context.registry.changed(listener);
-        measure(context);
         for frame in full(context) {
             frames.send(frame).await?;
         }
@@ -141,7 +140,7 @@ fn full(context: &Context) -> Vec<Announcement> {
     let mut frames: Vec<Announcement> = groups
         .chunks(GROUPS_PER_FRAME)
         .map(|groups| Announcement {
-            partitions: groups.iter().filter_map(|(_, summary)| report(summary)).collect(),
+            partitions: groups.iter().filter_map(|(partition, summary)| report(context, *partition, summary)).collect(),
             tables: tables(groups.iter().map(|(_, summary)| summary)),
             ..base(context)
         })
@@ -161,10 +160,10 @@ fn full(context: &Context) -> Vec<Announcement> {
 
 fn partial(context: &Context, groups: Vec<(PartitionId, Option<Summary>)>) -> Announcement {
     let gone = groups.iter().filter(|(_, summary)| summary.is_none()).map(|(partition, _)| partition.0).collect();
-    let present: Vec<&Summary> = groups.iter().filter_map(|(_, summary)| summary.as_ref()).collect();
+    let present = || groups.iter().filter_map(|(partition, summary)| Some((*partition, summary.as_ref()?)));
     Announcement {
-        partitions: present.iter().filter_map(|summary| report(summary)).collect(),
-        tables: tables(present.iter().copied()),
+        partitions: present().filter_map(|(partition, summary)| report(context, partition, summary)).collect(),
+        tables: tables(present().map(|(_, summary)| summary)),
         gone,
         directory: everyone(context),
         ..base(context)
@@ -172,15 +171,15 @@ fn partial(context: &Context, groups: Vec<(PartitionId, Option<Summary>)>) -> An
 }
 
 /// None before the group has a descriptor.
-fn report(summary: &Summary) -> Option<PartitionReport> {
+fn report(context: &Context, partition: PartitionId, summary: &Summary) -> Option<PartitionReport> {
     let descriptor = summary.descriptor.as_ref()?.encode();
-    let leads = summary.leader == Some(summary.replica);
+    let size = context.tally.size(partition).filter(|_| summary.leads());
     Some(PartitionReport {
         descriptor,
         leader: summary.leader_node().map_or(0, |node| node.0),
         term: summary.term,
-        items: if leads { summary.estimate.items } else { 0 },
-        bytes: if leads { summary.estimate.bytes } else { 0 },
+        items: size.map(|size| size.items),
+        bytes: size.map(|size| size.bytes),
     })
 }
 
@@ -194,22 +193,4 @@ fn tables<'a>(summaries: impl Iterator<Item = &'a Summary>) -> Vec<Bytes> {
         }
     }
     newest.into_values().map(|table| table.encode()).collect()
-}
-
-/// Sizes of the groups that lead, measured on the pool: the next announcement tells them.
-fn measure(context: &Arc<Context>) {
-    let measured = Arc::clone(context);
-    let work = move || {
-        for (partition, summary) in measured.registry.all() {
-            let Some(descriptor) = summary.descriptor.filter(|_| summary.leader == Some(summary.replica)) else {
-                continue;
-            };
-            match measured.items.estimate(descriptor.table, &descriptor.range) {
-                Ok(estimate) => measured.registry.measured(partition, estimate),
-                Err(error) => tracing::warn!(%partition, error = describe(&error), "failed to estimate a size"),
-            }
-        }
-    };
-    // A busy pool measures with the next announcement.
-    context.background.submit_unless_busy(work);
 }

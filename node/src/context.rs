@@ -15,6 +15,7 @@ use crate::pool::Pool;
 use crate::registry::Registry;
 use crate::room::Room;
 use crate::snapshot::Budget;
+use crate::tally::Tally;
 use crate::transport::Links;
 use crate::worker::inbox::Inboxes;
 
@@ -40,6 +41,8 @@ pub struct Context {
     pub budget: Arc<Budget>,
     pub replica_options: Options,
     pub room: Arc<Room>,
+    /// How much the groups hold that are led here.
+    pub tally: Tally,
     /// The other nodes: who lives, and what they told.
     pub neighbours: Arc<Neighbours>,
 }

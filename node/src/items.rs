@@ -4,6 +4,7 @@
 //! written. Ingest and file deletion break that: a flush precedes each. Must not know Raft, nor evaluate anything but
 //! filters and projections.
 
+mod count;
 mod engine;
 mod ingest;
 mod keys;
@@ -25,6 +26,7 @@ use replica::entry::SPACE_ITEMS;
 use replica::{AppliedMark, ApplyBatch, Child};
 use rocksdb::{DB, DBPinnableSlice, ErrorKind, ReadOptions, ReadTier, WriteOptions};
 
+pub use count::Counted;
 pub use ingest::{SnapshotFiles, SnapshotView};
 use keys::{RecordKind, item_key, record_key};
 
@@ -187,13 +189,6 @@ pub struct ScanRequest {
     pub filter: Option<Condition>,
     pub projection: Option<Projection>,
     pub count_only: bool,
-}
-
-/// About how much a range holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Estimate {
-    pub items: u64,
-    pub bytes: u64,
 }
 
 impl ItemsOptions {

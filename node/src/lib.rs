@@ -26,6 +26,7 @@ pub mod room;
 pub mod server;
 pub mod service;
 pub mod snapshot;
+pub mod tally;
 pub mod transport;
 pub mod worker;
 

@@ -65,6 +65,10 @@ pub struct Metrics {
     pub leaders: IntGauge,
     /// Groups by how whole they are: as this node's leaders see them, and those here that miss a leader.
     pub groups_by_health: IntGaugeVec,
+    /// Items of the partitions that this node leads, by table, as last counted.
+    pub table_items: IntGaugeVec,
+    /// Their sizes as DynamoDB measures them, by table.
+    pub table_bytes: IntGaugeVec,
     /// Free bytes of the node's disk.
     pub free_bytes: IntGauge,
 }
@@ -82,9 +86,12 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
-        let help = "Groups that this node leads by how whole they are, and those here that miss a leader";
-        let groups_by_health = IntGaugeVec::new(Opts::new("node_groups_by_health", help), &["health"])?;
-        registry.register(Box::new(groups_by_health.clone()))?;
+        let gauges = |name: &str, label: &str, help: &str| -> Result<IntGaugeVec, prometheus::Error> {
+            let gauges = IntGaugeVec::new(Opts::new(format!("node_{name}"), help), &[label])?;
+            registry.register(Box::new(gauges.clone()))?;
+            Ok(gauges)
+        };
+        let by_health = "Groups that this node leads by how whole they are, and those here that miss a leader";
         Ok(Metrics {
             turns: counter("turns", "Turns that workers took")?,
             wakes: counter("wakes", "Pushes that had to wake a worker")?,
@@ -114,7 +121,9 @@ impl Metrics {
             asleep: gauge("groups_asleep", "Replicas on this node that sleep")?,
             groups: gauge("groups", "Replicas on this node")?,
             leaders: gauge("leaders", "Replicas on this node that lead")?,
-            groups_by_health,
+            groups_by_health: gauges("groups_by_health", "health", by_health)?,
+            table_items: gauges("table_items", "table", "Items of the partitions that this node leads")?,
+            table_bytes: gauges("table_bytes", "table", "Sizes of those items as DynamoDB measures them")?,
             free_bytes: gauge("disk_free_bytes", "Free bytes of the node's disk")?,
             registry,
         })

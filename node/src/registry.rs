@@ -10,8 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use model::{KeyRange, NodeId, PartitionDescriptor, PartitionId, ReplicaId, ReplicaKind, TableDescriptor, TableId};
 use tokio::sync::watch;
 
-use crate::items::Estimate;
-
 /// One group, as its replica here last told.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -25,8 +23,6 @@ pub struct Summary {
     pub serving: bool,
     /// Its items are whole: it neither installs a snapshot nor retires.
     pub readable: bool,
-    /// Measured now and then, where it leads.
-    pub estimate: Estimate,
 }
 
 impl Summary {
@@ -121,13 +117,6 @@ impl Registry {
 
     pub fn remove(&self, partition: PartitionId) {
         self.change(partition, None);
-    }
-
-    /// Not told to anyone: it rides along with the next announcement.
-    pub fn measured(&self, partition: PartitionId, estimate: Estimate) {
-        if let Some(summary) = self.lock().groups.get_mut(&partition) {
-            summary.estimate = estimate;
-        }
     }
 
     fn change(&self, partition: PartitionId, summary: Option<Summary>) {

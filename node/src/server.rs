@@ -119,6 +119,7 @@ impl Node {
             }
         };
         let context = opened.context;
+        context.tally.start(context.items.clone()).context("start the counting thread")?;
         let tick = config.tick.duration();
         let mut joins = Vec::new();
         for (worker, (thread, groups)) in threads.into_iter().zip(opened.groups).enumerate() {
@@ -246,6 +247,7 @@ impl Node {
         self.context.reads.close();
         self.context.background.close();
         self.context.births.close();
+        self.context.tally.close();
     }
 }
 

@@ -13,6 +13,7 @@ pub mod children;
 pub mod clients;
 pub mod command;
 pub mod corrupt;
+pub mod counting;
 pub mod desk;
 pub mod effects;
 pub mod group;

@@ -51,7 +51,7 @@ enum Command {
 enum OfNodes {
     /// The nodes: id, zone, free disk, groups, leaders.
     Nodes,
-    /// The groups: range, epoch, leader, replicas and how far each has applied.
+    /// The groups: range, epoch, leader, replicas and how far each has applied; how much each holds, as its leader last counted.
     Groups,
     /// Unsafe recovery: bring a group back whose majority is gone for good.
     Recover(recover::Arguments),
@@ -209,6 +209,8 @@ async fn print_groups(cluster: &Cluster) -> anyhow::Result<()> {
             );
             let lines = lines.entry((place.0, place.1, group.partition)).or_default();
             lines.push(line);
+            let size = group.items.zip(group.bytes);
+            lines.extend(size.map(|(items, bytes)| format!("    holds {items} items, {bytes} bytes")));
             lines.extend(group.health.map(|health| format!("    {}", describe(&health))));
         }
     }

@@ -92,6 +92,30 @@ async fn what_was_written_is_there_after_an_orderly_stop() {
 }
 
 #[tokio::test]
+async fn a_table_tells_how_much_it_holds() {
+    let house = house(Mode::OneProcess);
+    let running = house.local.start().await.unwrap();
+    create_table(&house.client, 3).await;
+    for number in 0..50 {
+        put(&house.client, number).await;
+    }
+    // Names and values: "key", "song-0" or "song-10"; "number", and one or two digits in two bytes, but for 0.
+    let bytes = 50 * (3 + 6 + 6 + 2) + 40 - 1;
+    let deadline = Instant::now() + 2 * WITHIN;
+    loop {
+        let described = house.client.describe_table().table_name("songs").send().await.unwrap();
+        let table = described.table().unwrap();
+        let told = (table.item_count(), table.table_size_bytes());
+        if told == (Some(50), Some(bytes)) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{told:?}, not 50 items of {bytes} bytes");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_was_written_is_there_after_a_kill_of_everything() {
     let house = house(Mode::Processes);
     let running = house.local.start().await.unwrap();

@@ -108,6 +108,13 @@ pub fn iterate_options(bounds: (Vec<u8>, Vec<u8>)) -> ReadOptions {
     options
 }
 
+/// The same, for what is read once: the cache keeps what others read.
+pub fn passing_options(bounds: (Vec<u8>, Vec<u8>)) -> ReadOptions {
+    let mut options = iterate_options(bounds);
+    options.fill_cache(false);
+    options
+}
+
 pub fn exists(dir: &Path) -> bool {
     dir.join("CURRENT").exists()
 }

@@ -49,7 +49,8 @@ impl Items {
     }
 }
 
-fn item_part(key: &[u8]) -> Result<Bytes, ItemsError> {
+/// The encoded item key in a disk key.
+pub(super) fn item_part(key: &[u8]) -> Result<Bytes, ItemsError> {
     key.get(PREFIX_LEN..).map(Bytes::copy_from_slice).ok_or(ItemsError::MalformedKey)
 }
 

@@ -1,6 +1,7 @@
 //! The items on a real RocksDB.
 
 mod children;
+mod count;
 mod refinement;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::path::Path;
 use bytes::Bytes;
 use model::expression::{Condition, Placeholders, Projection};
 use model::item::{attributes_size, encode_attributes};
-use model::{Item, Number, Value};
+use model::{Item, Number, Size, Value};
 use proptest::prelude::*;
 use replica::entry::WriteKind;
 use replica::{AppliedMark, AppliedWrite};
@@ -202,23 +203,6 @@ fn clearing_takes_one_range_of_every_space_and_nothing_of_the_neighbours() {
         assert_eq!(items.ends(TABLE, 1, &range(b"a", b"d")).unwrap(), None);
         assert!(items.ends(TABLE, 1, &range(b"d", b"e")).unwrap().is_some());
     }
-}
-
-#[test]
-fn an_estimate_is_exact_for_few_items_and_near_for_many() {
-    let dir = tempfile::tempdir().unwrap();
-    let items = open(dir.path());
-    let one = u64::try_from(attributes_size(&attributes(11, 50)).unwrap()).unwrap();
-    let puts = |from: u64, to: u64| {
-        (from..to).map(|n| write(n, &n.to_be_bytes(), WriteKind::Put, attributes(11, 50))).collect::<Vec<_>>()
-    };
-    apply(&items, TABLE, PARTITION, puts(0, 100));
-    assert_eq!(items.estimate(TABLE, &KeyRange::ALL).unwrap(), Estimate { items: 100, bytes: 100 * one });
-    apply(&items, TABLE, PARTITION, puts(100, 50_000));
-    items.flush().unwrap();
-    let estimate = items.estimate(TABLE, &KeyRange::ALL).unwrap();
-    assert!((35_000..70_000).contains(&estimate.items), "{estimate:?}");
-    assert!((35_000 * one..70_000 * one).contains(&estimate.bytes), "{estimate:?}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::pool::{Pool, PoolOptions};
 use crate::registry::Registry;
 use crate::room::{CALM, Room, RoomOptions};
 use crate::snapshot::{Budget, SnapshotError};
+use crate::tally::Tally;
 use crate::transport::links::{LinksOptions, Sender};
 use crate::transport::{Connector, Links};
 use crate::worker::children::BIRTH_TICKS;
@@ -133,6 +134,7 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
         disk,
         log,
         items,
+        tally: Tally::new(Arc::clone(&metrics)),
         metrics,
         registry: Registry::default(),
         inboxes,

@@ -41,7 +41,7 @@ impl Worker {
                 let births =
                     self.births.iter().filter(|(partition, summary)| only.fits(**partition, summary.table_id()));
                 let births = births.map(|(partition, summary)| newborn(*partition, summary));
-                let statuses = living.map(|group| status(group, self.tick)).chain(births).collect();
+                let statuses = living.map(|group| self.status(group)).chain(births).collect();
                 // Whoever asked may have gone.
                 drop(reply.send(statuses));
             }
@@ -116,6 +116,18 @@ pub fn answered(group: &Group, reply: Reply, answer: Answer) {
     drop(reply.send(result));
 }
 
+impl Worker {
+    fn status(&self, group: &Group) -> GroupStatus {
+        let size = self.desk.context.tally.size(group.partition);
+        GroupStatus {
+            items: size.map(|size| size.items),
+            bytes: size.map(|size| size.bytes),
+            ..status(group, self.tick)
+        }
+    }
+}
+
+/// As the replica says it.
 fn status(group: &Group, tick: Duration) -> GroupStatus {
     let status = group.replica.status();
     let standing = group.replica.standing();
@@ -147,6 +159,7 @@ fn status(group: &Group, tick: Duration) -> GroupStatus {
         health: status
             .health
             .map(|(health, ticks)| told(group, health, tick.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)))),
+        ..GroupStatus::default()
     }
 }
 

@@ -247,6 +247,11 @@ impl Desk {
         if self.batch.is_empty() { std::mem::take(&mut self.after_write) } else { Vec::new() }
     }
 
+    /// Whatever has been applied is in the engine.
+    pub fn has_written_all(&self) -> bool {
+        self.batch.is_empty()
+    }
+
     /// One write for all groups.
     pub fn write_items(&mut self) -> Written {
         let too_early = matches!(self.stall, Some(Stall::NoRoom { until }) if Instant::now() < until);

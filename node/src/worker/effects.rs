@@ -10,7 +10,7 @@ use crate::log::{LogError, Work};
 use crate::worker::desk::Desk;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
-use crate::worker::{clients, reads, snapshots};
+use crate::worker::{clients, counting, reads, snapshots};
 
 pub fn carry_out(desk: &mut Desk, group: &mut Group, effects: Effects) {
     let Effects {
@@ -44,6 +44,7 @@ pub fn carry_out(desk: &mut Desk, group: &mut Group, effects: Effects) {
     }
     if let Some(apply) = apply {
         let table = group.table_id().expect("a replica without a descriptor applies nothing");
+        counting::applies(group, &apply);
         desk.apply(group.partition, table, apply);
     }
     for (token, answer) in answers {
@@ -124,6 +125,7 @@ fn note(desk: &mut Desk, group: &mut Group, events: Vec<Event>) {
                 // Only a leader sends snapshots.
                 if leader != Some(summary.replica) {
                     group.outgoing.clear();
+                    counting::forget(desk, group);
                 }
             }
             Event::Serving { term } => {
@@ -133,7 +135,8 @@ fn note(desk: &mut Desk, group: &mut Group, events: Vec<Event>) {
             }
             Event::Descriptor(descriptor) => {
                 tracing::info!(%partition, epoch = descriptor.epoch, "descriptor applied");
-                summary.descriptor = Some(Arc::new(*descriptor));
+                let before = summary.descriptor.replace(Arc::new(*descriptor));
+                group.uncounted |= counting::has_other_range(before.as_deref(), summary.descriptor.as_deref());
             }
             Event::Table(table) => summary.table = Some(Arc::new(*table)),
             Event::Removed => desk.removed.push(partition),

@@ -80,6 +80,8 @@ pub struct Group {
     pub awaits_birth: u32,
     /// The child of a split that is to lead first: ticks since its birth.
     pub stands: Option<u32>,
+    /// Written to since it was last given to be counted; always, where it does not lead.
+    pub uncounted: bool,
     /// Told when a retiring group is gone.
     pub when_gone: Vec<oneshot::Sender<Result<(), CommandError>>>,
 }
@@ -95,7 +97,6 @@ impl Group {
             term: status.term,
             serving: status.serving,
             readable: true,
-            estimate: Default::default(),
         };
         Group {
             partition,
@@ -123,6 +124,7 @@ impl Group {
             silent_ticks: 0,
             awaits_birth: 0,
             stands: None,
+            uncounted: true,
             when_gone: Vec::new(),
         }
     }

@@ -19,7 +19,7 @@ use crate::worker::command::CommandError;
 use crate::worker::desk::{AfterWrite, Desk, Waiter};
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
-use crate::worker::snapshots;
+use crate::worker::{counting, snapshots};
 
 /// What a replica without records starts from.
 pub fn empty_start(context: &Context, partition: PartitionId, replica: ReplicaId, log: LogStart) -> Start {
@@ -76,6 +76,7 @@ impl Worker {
         }
         // Reads on the pool look here when they are done: before anything is cleared.
         group.summary.readable = false;
+        counting::forget(&self.desk, group);
         self.desk.context.registry.put(partition, group.summary.clone());
         let replica = group.summary.replica;
         tracing::info!(%partition, %replica, "retires");
@@ -145,6 +146,7 @@ impl Worker {
     /// What the log holds of this group cannot be trusted: nothing of it is said any more, after a restart neither.
     pub fn stop_corrupt(&mut self, partition: PartitionId) {
         if let Some(mut group) = self.groups.remove(&partition) {
+            counting::forget(&self.desk, &mut group);
             refuse_queue(&mut self.desk, &mut group);
             refuse_waiters(&mut self.desk, partition);
             self.corrupt.insert(partition);

@@ -13,7 +13,7 @@ use crate::transport::convert;
 use crate::worker::desk::Desk;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
-use crate::worker::{Worker, children, effects, neighbour, schedule, snapshots};
+use crate::worker::{Worker, children, counting, effects, neighbour, schedule, snapshots};
 
 /// Ticks between attempts to make room on a full disk: old log files, retired groups.
 const TIDY_TICKS: u64 = 10;
@@ -46,6 +46,7 @@ impl Worker {
             }
             snapshots::tick(group);
             children::tick(group);
+            counting::tick(desk, group);
             if !std::mem::replace(&mut group.tick_waits, true) {
                 group.inputs.push(Input::Tick);
             }

@@ -16,6 +16,7 @@ mod neighbours;
 mod recovery;
 mod repair;
 mod sealed;
+mod sizes;
 mod sleep;
 #[path = "../../../e2e/src/small_disk.rs"]
 mod small_disk;

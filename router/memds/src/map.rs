@@ -10,7 +10,7 @@ mod tables;
 
 use bytes::Bytes;
 use model::codec::DecodeError;
-use model::{NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId};
+use model::{NodeId, PartitionDescriptor, PartitionId, Size, TableDescriptor, TableId};
 use wire::memds::{
     Announcement, DirectoryEntry, ListPartitionsAnswer, ListTablesAnswer, Lookup, LookupAnswer, LookupAnswerFrame,
     LookupFrame, PartitionReport,
@@ -97,7 +97,8 @@ impl Map {
         if self.tables.is_removed(descriptor.table) {
             return Ok(());
         }
-        self.partitions.report(from, Report { descriptor, encoded, leader: NodeId(leader), term, items, bytes });
+        let size = items.zip(bytes).map(|(items, bytes)| Size { items, bytes });
+        self.partitions.report(from, Report { descriptor, encoded, leader: NodeId(leader), term, size });
         Ok(())
     }
 
@@ -179,8 +180,8 @@ impl Map {
                     descriptor: partition.encoded.clone(),
                     leader: partition.leader.0,
                     term: partition.term,
-                    items: partition.items,
-                    bytes: partition.bytes,
+                    items: partition.size.map(|size| size.items),
+                    bytes: partition.size.map(|size| size.bytes),
                 }
             })
             .collect();

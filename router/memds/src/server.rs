@@ -303,7 +303,7 @@ mod tests {
     fn report(id: u64, range: KeyRange, leader: u64) -> PartitionReport {
         let places = [(NodeId(1), Zone("zone-1".to_owned()))];
         let descriptor = PartitionDescriptor::birth(PartitionId(id), TableId(8), range, places).encode();
-        PartitionReport { descriptor, leader, term: 4, items: 0, bytes: 0 }
+        PartitionReport { descriptor, leader, term: 4, items: None, bytes: None }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,7 +37,7 @@ fn report(random: &mut Random) -> PartitionReport {
     let born = PartitionDescriptor::birth(id, table, range, [place]);
     let descriptor = PartitionDescriptor { epoch: random.number(), ..born };
     let (descriptor, leader, term) = (descriptor.encode(), random.bits() % 4, random.number());
-    PartitionReport { descriptor, leader, term, items: random.bits(), bytes: random.bits() }
+    PartitionReport { descriptor, leader, term, items: Some(random.bits()), bytes: Some(random.bits()) }
 }
 
 fn node(random: &mut Random) -> DirectoryEntry {

@@ -72,7 +72,13 @@ fn announcement(n: u64) -> Announcement {
     };
     Announcement {
         node: Some(entry(n)),
-        partitions: vec![PartitionReport { descriptor: partition(), leader: 200, term: 9, items: 1, bytes: 2 }],
+        partitions: vec![PartitionReport {
+            descriptor: partition(),
+            leader: 200,
+            term: 9,
+            items: Some(1),
+            bytes: Some(2),
+        }],
         tables: vec![table(TableStatus::Active)],
         full_begins: true,
         full_ends: true,

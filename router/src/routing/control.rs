@@ -98,7 +98,7 @@ impl Inner {
         }
     }
 
-    /// An estimate: what is not known yet counts as nothing.
+    /// As leaders have last counted; what nobody has counted yet is nothing.
     pub async fn table_size(&self, table: &TableDescriptor, deadline: Instant) -> Result<TableSize, Failure> {
         let mut pauses = 0;
         loop {
@@ -108,8 +108,8 @@ impl Inner {
                     Ok(Ok(answer)) => {
                         self.cache.put_nodes(answer.nodes);
                         return Ok(answer.partitions.iter().fold(TableSize::default(), |sum, report| TableSize {
-                            items: sum.items + report.items,
-                            bytes: sum.bytes + report.bytes,
+                            items: sum.items.saturating_add(report.items()),
+                            bytes: sum.bytes.saturating_add(report.bytes()),
                         }));
                     }
                     Ok(Err(error)) => tracing::debug!(%error, "memds does not list partitions"),

@@ -42,6 +42,21 @@ async fn a_table_is_described_from_creation_to_deletion() {
 }
 
 #[tokio::test]
+async fn a_description_tells_how_much_the_table_holds() {
+    let server = with_music().await;
+    for song in ["b", "c", "b"] {
+        let put = format!(r#"{{"TableName":"Music","Item":{{"Artist":{{"S":"a"}},"Song":{{"S":"{song}"}}}}}}"#);
+        assert_eq!(server.post("PutItem", &put).await.status, 200);
+    }
+    // Twice: two names of 6 and 4 letters, two values of one.
+    let told = r#""TableSizeBytes":24,"ItemCount":2,"#;
+    for (operation, more) in [("DescribeTable", ""), ("UpdateTable", r#","DeletionProtectionEnabled":true"#)] {
+        let answer = server.post(operation, &format!(r#"{{"TableName":"Music"{more}}}"#)).await;
+        assert!(answer.body.contains(told), "{operation}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
 async fn items_of_a_table_that_is_being_created_are_not_there() {
     let server = Server::open().await;
     server.backend.stay_creating();

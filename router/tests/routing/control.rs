@@ -131,5 +131,5 @@ async fn tables_and_sizes_come_from_memds() {
         .announce(TableStatus::Active, &[(partition(20, "", Some("e"), 1), 1, 4), (partition(21, "e", None, 1), 2, 4)]);
     assert_eq!(world.routing.list_tables("", 10, deadline()).await, Ok((vec![NAME.to_owned()], false)));
     let size = world.routing.table_size(&table(TableStatus::Active, 2), deadline()).await;
-    assert_eq!(size, Ok(TableSize { items: 6, bytes: 140 }));
+    assert_eq!(size, Ok(TableSize { items: 6, bytes: 140 }), "the sum of its partitions");
 }

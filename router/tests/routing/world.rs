@@ -222,8 +222,8 @@ impl World {
                 descriptor: descriptor.encode(),
                 leader: *leader,
                 term: *term,
-                items: 3,
-                bytes: 70,
+                items: Some(3),
+                bytes: Some(70),
             });
             self.memds.announce(Announcement {
                 node: Some(node.entry()),

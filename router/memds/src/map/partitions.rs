@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use model::{NodeId, PartitionDescriptor, PartitionId, TableId};
+use model::{NodeId, PartitionDescriptor, PartitionId, Size, TableId};
 
 use crate::trie::{Digest, Trie};
 
@@ -25,8 +25,8 @@ pub(super) struct Partition {
     /// 0 for unknown.
     pub leader: NodeId,
     pub term: u64,
-    pub items: u64,
-    pub bytes: u64,
+    /// As a leader has last told it; whoever leads next has to count first.
+    pub size: Option<Size>,
     /// The nodes that say they have a replica.
     reporters: BTreeSet<NodeId>,
 }
@@ -37,8 +37,7 @@ pub(super) struct Report {
     pub encoded: Bytes,
     pub leader: NodeId,
     pub term: u64,
-    pub items: u64,
-    pub bytes: u64,
+    pub size: Option<Size>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +77,7 @@ impl Partitions {
     }
 
     pub fn report(&mut self, from: NodeId, report: Report) {
-        let Report { descriptor, encoded, leader, term, items, bytes } = report;
+        let Report { descriptor, encoded, leader, term, size } = report;
         let id = descriptor.id;
         let mut changed = self.take_descriptor(descriptor, encoded);
         let Some(partition) = self.by_id.get_mut(&id) else {
@@ -87,8 +86,7 @@ impl Partitions {
         partition.reporters.insert(from);
         changed |= partition.hear_leader(leader, term);
         if leader == from && term >= partition.term {
-            partition.items = items;
-            partition.bytes = bytes;
+            partition.size = size.or(partition.size);
         }
         if changed {
             let placed = partition.placed();
@@ -122,8 +120,7 @@ impl Partitions {
                     encoded,
                     leader: NodeId(0),
                     term: 0,
-                    items: 0,
-                    bytes: 0,
+                    size: None,
                     reporters: BTreeSet::new(),
                     descriptor,
                 };

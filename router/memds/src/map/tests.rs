@@ -26,7 +26,8 @@ fn node(id: u64, start_number: u64) -> DirectoryEntry {
 }
 
 fn report(descriptor: &PartitionDescriptor, leader: u64, term: u64) -> PartitionReport {
-    PartitionReport { descriptor: descriptor.encode(), leader, term, items: 40 * leader, bytes: 900 * leader }
+    let (items, bytes) = (Some(40 * leader), Some(900 * leader));
+    PartitionReport { descriptor: descriptor.encode(), leader, term, items, bytes }
 }
 
 /// A whole announcement of a node in one frame.
@@ -284,7 +285,32 @@ fn sizes_are_the_leaders() {
     let map = told(vec![full(2, vec![report(&whole, 2, 7)]), full(1, vec![report(&whole, 2, 7)])]);
     let listed = map.list_partitions(ORDERS, Patience::Left);
     assert_eq!(listed.partitions.len(), 1);
-    assert_eq!((listed.partitions[0].items, listed.partitions[0].bytes), (80, 1_800));
+    assert_eq!((listed.partitions[0].items, listed.partitions[0].bytes), (Some(80), Some(1_800)));
+}
+
+#[test]
+fn what_a_leader_has_counted_stands_until_the_next_one_has() {
+    let uncounted = |descriptor: &PartitionDescriptor, leader, term| PartitionReport {
+        items: None,
+        bytes: None,
+        ..report(descriptor, leader, term)
+    };
+    let sizes = |map: &Map| {
+        let listed = map.list_partitions(ORDERS, Patience::Left).partitions;
+        listed.iter().map(|report| report.items.zip(report.bytes)).collect::<Vec<_>>()
+    };
+    let whole = partition(20, "", None, 1);
+    let mut map = told(vec![full(1, vec![uncounted(&whole, 1, 3)])]);
+    assert_eq!(sizes(&map), [None]);
+    map.announce(full(1, vec![report(&whole, 1, 3)]));
+    map.announce(full(2, vec![uncounted(&whole, 2, 4)]));
+    assert_eq!(sizes(&map), [Some((40, 900))]);
+    // Halves of a split: what is known of the whole is the left one's until both have been counted.
+    let (left, right) = (partition(20, "", Some("m"), 2), partition(21, "m", None, 2));
+    map.announce(full(2, vec![uncounted(&left, 2, 4), uncounted(&right, 2, 1)]));
+    assert_eq!(sizes(&map), [Some((40, 900)), None]);
+    map.announce(full(2, vec![report(&left, 2, 4), report(&right, 2, 1)]));
+    assert_eq!(sizes(&map), [Some((80, 1_800)), Some((80, 1_800))]);
 }
 
 #[test]
