@@ -1,7 +1,7 @@
 //! What the nodes say, in the words of `plan` and `placement`. Observing never changes anything.
 
 use bytes::Bytes;
-use model::{NodeId, PartitionDescriptor, PartitionId, TableDescriptor, Zone};
+use model::{NodeId, PartitionDescriptor, PartitionId, Size, TableDescriptor, Zone};
 use placement::NodeView;
 use wire::admin::GroupStatus;
 
@@ -63,6 +63,7 @@ fn report(node: NodeId, group: GroupStatus) -> ReplicaReport {
         table: decode(group.table, TableDescriptor::decode),
         serving: group.serving,
         health: group.health,
+        size: group.items.zip(group.bytes).map(|(items, bytes)| Size { items, bytes }),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus};
+use model::{NodeId, PartitionDescriptor, PartitionId, Size, TableDescriptor, TableId, TableStatus};
 
 use wire::admin::Health;
 
@@ -21,6 +21,8 @@ pub struct ReplicaReport {
     pub serving: bool,
     /// How whole its group is, as this replica sees it: the leader's word counts.
     pub health: Option<Health>,
+    /// How much its range holds, from a leader that has counted.
+    pub size: Option<Size>,
 }
 
 /// What the nodes said.
@@ -351,6 +353,7 @@ pub(crate) mod tests {
             table: Some(TableDescriptor { status, version, ..table("music") }),
             serving: *node == having[0],
             health: None,
+            size: None,
         });
         let groups = if having.is_empty() {
             BTreeMap::new()
@@ -427,8 +430,8 @@ pub(crate) mod tests {
             report.descriptor = Some(left.clone());
         }
         let table = Some(TableDescriptor { status: TableStatus::Active, version: 2, ..table("music") });
-        let child =
-            ReplicaReport { node: NodeId(22), descriptor: Some(right.clone()), table, serving: true, health: None };
+        let (descriptor, serving) = (Some(right.clone()), true);
+        let child = ReplicaReport { node: NodeId(22), descriptor, table, serving, health: None, size: None };
         seen.groups.insert(PartitionId(2), vec![child]);
         let steps = plan(&wish, &seen);
         let [Step::WriteResource { resource: Some(next), .. }] = &steps[..] else { panic!("{steps:?}") };

@@ -161,7 +161,7 @@ mod tests {
 
     fn report(descriptor: PartitionDescriptor, serving: bool, status: TableStatus) -> ReplicaReport {
         let table = Some(TableDescriptor { status, ..table("music") });
-        ReplicaReport { node: NodeId(22), descriptor: Some(descriptor), table, serving, health: None }
+        ReplicaReport { node: NodeId(22), descriptor: Some(descriptor), table, serving, health: None, size: None }
     }
 
     fn seen(reports: Vec<ReplicaReport>) -> Observed {

@@ -3,27 +3,37 @@
 
 use std::time::Instant;
 
-/// Writes for which nobody waits, so that the change of a few Partitions is told at once.
-const BURST: f64 = 100.0;
-/// Writes in a second in the long run.
-const RATE_PER_S: f64 = 40.0;
+/// How many writes are due.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// Writes for which nobody waits, so that the change of a few Partitions is told at once.
+    burst: f64,
+    /// Writes in a second in the long run.
+    per_s: f64,
+}
+
+/// Who leads, and how whole it is.
+pub const STATES: Rate = Rate { burst: 100.0, per_s: 40.0 };
+/// How much it holds, beside them: it changes everywhere and always, and is to cost little.
+pub const FIGURES: Rate = Rate { burst: 20.0, per_s: 8.0 };
 
 /// What may be written now.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
+    rate: Rate,
     saved: f64,
     since: Instant,
 }
 
 impl Allowance {
-    pub fn new(now: Instant) -> Allowance {
-        Allowance { saved: BURST, since: now }
+    pub fn new(rate: Rate, now: Instant) -> Allowance {
+        Allowance { rate, saved: rate.burst, since: now }
     }
 
     /// How many writes are due, at most `wanted`; they are counted as done.
     pub fn take(&mut self, wanted: usize, now: Instant) -> usize {
-        let gained = now.saturating_duration_since(self.since).as_secs_f64() * RATE_PER_S;
-        (self.saved, self.since) = ((self.saved + gained).min(BURST), now);
+        let gained = now.saturating_duration_since(self.since).as_secs_f64() * self.rate.per_s;
+        (self.saved, self.since) = ((self.saved + gained).min(self.rate.burst), now);
         let mut taken = 0;
         while taken < wanted && self.saved >= 1.0 {
             (taken, self.saved) = (taken + 1, self.saved - 1.0);
@@ -41,7 +51,7 @@ mod tests {
     #[test]
     fn a_few_are_written_at_once_and_thousands_evenly() {
         let begun = Instant::now();
-        let mut allowance = Allowance::new(begun);
+        let mut allowance = Allowance::new(STATES, begun);
         assert_eq!(allowance.take(7, begun), 7);
         let (mut left, mut looks) = (1_000, 0);
         while left > 0 {

@@ -214,6 +214,7 @@ mod tests {
                 table: None,
                 serving: true,
                 health: None,
+                size: None,
             };
             observed.groups.insert(PartitionId(id), vec![report]);
         }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use crate::allowance::Allowance;
+use crate::allowance::{self, Allowance};
 use crate::apply::Hands;
 use crate::build;
 use crate::crd::{Cluster, Partition, Removal, Table};
@@ -36,8 +36,8 @@ use crate::resources::{KubeResources, descriptor};
 use crate::rest::Rest;
 use crate::seal::sealing::Sealing;
 use crate::served::{name_everybody, resources, settings};
-use crate::status::{ClusterTold, Told};
-use crate::tables::{self, Deed, Hindrance, Led};
+use crate::status::{ClusterTold, Held, Told, Worth};
+use crate::tables::{self, Deed, Hindrance};
 use crate::unseen::Unseen;
 use crate::watch::Watched;
 use crate::{observe, orphans, plan, status, wish};
@@ -74,7 +74,7 @@ pub struct Running {
     /// The course of nodes that leave.
     leaving: Leaving,
     /// Of statuses of Partitions.
-    allowance: Allowance,
+    allowance: Allowances,
     /// After trouble.
     rest: Rest,
     unseen: Unseen,
@@ -92,14 +92,21 @@ struct Look<'a> {
     hands: Hands<'a>,
     observed: Arc<Observed>,
     /// By table.
-    led: BTreeMap<TableId, Led>,
+    held: BTreeMap<TableId, Held>,
     now: Time,
     /// The first thing that could not be done.
     failure: Option<String>,
     hindered: usize,
     metrics: &'a Metrics,
     /// Of statuses of Partitions.
-    allowance: Allowance,
+    allowance: Allowances,
+}
+
+/// What may be written of Partitions.
+#[derive(Clone, Copy)]
+struct Allowances {
+    states: Allowance,
+    figures: Allowance,
 }
 
 /// What is planned for a cluster's nodes.
@@ -142,7 +149,7 @@ impl Running {
             driver: tokio::spawn(driver.run()),
             sealing: Sealing::new(around.client.clone(), cluster),
             leaving: Leaving::default(),
-            allowance: Allowance::new(Instant::now()),
+            allowance: Allowances::new(Instant::now()),
             rest: Rest::default(),
             unseen: Unseen::default(),
         }
@@ -174,7 +181,7 @@ impl Running {
         let mut look = Look {
             cluster,
             hands: Hands { client, recorder, cluster, nodes: &self.nodes, watched: &self.around.watched },
-            led: status::led(&observed),
+            held: status::held(&observed),
             observed,
             now: Time(now),
             failure: address_failure.map(|error| error.to_string()),
@@ -311,13 +318,13 @@ impl Running {
     ) {
         look.hindered += usize::from(hindrance.is_some());
         let mode = look.cluster.spec.zone_mode;
-        let told = Told { led: &look.led, hindrance, mode, now: &look.now };
+        let told = Told { held: &look.held, hindrance, mode, now: &look.now };
         let next = status::table(table, given, &told);
         if table.status.as_ref() == Some(&next) {
             return;
         }
         // What the table's resource is read from has its own writer, and is left out here.
-        let fields = ["observedGeneration", "tableStatus", "partitions", "conditions"];
+        let fields = ["observedGeneration", "tableStatus", "partitions", "items", "sizeBytes", "sizedAt", "conditions"];
         let done = look.hands.write_status::<Table>(&table.name_any(), only(&next, &fields)).await;
         look.note(done);
     }
@@ -339,13 +346,17 @@ impl Running {
     async fn tell_partitions(&self, look: &mut Look<'_>) {
         let changed = |partition: Arc<Partition>| {
             let next = status::partition(&partition, &look.observed, look.cluster.spec.zone_mode, &look.now)?;
-            (partition.status.as_ref() != Some(&next)).then(|| (partition.name_any(), next))
+            let before = partition.status.clone().unwrap_or_default();
+            let worth = status::worth(&before, &next);
+            (partition.status.as_ref() != Some(&next)).then(|| (worth, partition.name_any(), next))
         };
-        let mut changed: Vec<_> = self.partitions(look).into_iter().filter_map(changed).collect();
-        // Who has no leader is told of first.
-        changed.sort_by_key(|(_, next)| !next.leader.is_empty());
-        let due = look.allowance.take(changed.len(), Instant::now());
-        for (name, next) in changed.into_iter().take(due) {
+        let changed = self.partitions(look).into_iter().filter_map(changed);
+        let (figures, mut states): (Vec<_>, Vec<_>) = changed.partition(|(worth, ..)| *worth == Worth::Figures);
+        states.sort_by_key(|(worth, ..)| *worth);
+        let now = Instant::now();
+        states.truncate(look.allowance.states.take(states.len(), now));
+        let due = look.allowance.figures.take(figures.len(), now);
+        for (_, name, next) in states.into_iter().chain(figures.into_iter().take(due)) {
             let done = look.hands.write_status::<Partition>(&name, json!(next)).await;
             look.note(done);
         }
@@ -397,6 +408,12 @@ impl Look<'_> {
             self.metrics.failed();
             self.failure.get_or_insert_with(|| error.to_string());
         }
+    }
+}
+
+impl Allowances {
+    fn new(now: Instant) -> Allowances {
+        Allowances { states: Allowance::new(allowance::STATES, now), figures: Allowance::new(allowance::FIGURES, now) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use control::plan::{Observed, ReplicaReport};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
-use model::{PartitionDescriptor, PartitionId, ReplicaKind, ReplicaRole, TableId};
+use model::{PartitionDescriptor, PartitionId, ReplicaKind, ReplicaRole, Size, TableId};
 use wire::admin::health::State;
 
 use crate::build::ROUTER_PORT;
@@ -14,6 +14,7 @@ use crate::crd::condition::{BLOCKED, DEGRADED, PROGRESSING, READY, SAFE, Stateme
 use crate::crd::partition::ReplicaStatus;
 use crate::crd::table::TableStatus;
 use crate::crd::{Cluster, ClusterStatus, Partition, PartitionStatus, Removal, RemovalPhase, Table};
+use crate::figures::Figures;
 use crate::observe::degraded;
 use crate::plan::{Seen, Step};
 use crate::resources::{range, shown};
@@ -36,16 +37,46 @@ pub fn partition(object: &Partition, observed: &Observed, mode: ZoneMode, now: &
         statement(DEGRADED, state != WHOLE, &state, &why),
         safe(newest, mode),
     ];
+    let PartitionStatus { items, size_bytes, sized_at, .. } = before;
+    let figures = Figures { items, size_bytes, sized_at }.next(size(reports), now);
+    let Figures { items, size_bytes, sized_at } = figures;
     Some(PartitionStatus {
         leader: leader.map(|leader| leader.node.to_string()).unwrap_or_default(),
         zones: zones(newest),
         epoch: newest.epoch,
         range: range(&newest.range),
         replicas: newest.replicas.iter().map(replica).collect(),
+        items,
+        size_bytes,
+        sized_at,
         conditions: conditions(&before.conditions, said, object.metadata.generation.unwrap_or(0), now),
         state,
         why,
     })
+}
+
+/// How much a change is worth of what may be written: who has no leader is told of first, and how much there is comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Worth {
+    Leaderless,
+    State,
+    Figures,
+}
+
+pub fn worth(before: &PartitionStatus, next: &PartitionStatus) -> Worth {
+    let PartitionStatus { items, size_bytes, sized_at, .. } = next.clone();
+    if next.leader.is_empty() {
+        Worth::Leaderless
+    } else if *next == (PartitionStatus { items, size_bytes, sized_at, ..before.clone() }) {
+        Worth::Figures
+    } else {
+        Worth::State
+    }
+}
+
+/// As the leader says; none where it has not counted.
+fn size(reports: &[ReplicaReport]) -> Option<Size> {
+    reports.iter().filter(|report| report.serving).find_map(|report| report.size)
 }
 
 const WHOLE: &str = "Whole";
@@ -120,8 +151,10 @@ fn replica(replica: &model::ReplicaDescriptor) -> ReplicaStatus {
 
 /// What is said of a Table; the fields that its resource is read from are left as they are.
 pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told<'_>) -> TableStatus {
-    let led = given.and_then(|given| told.led.get(&given.id)).copied().unwrap_or_default();
+    let Held { led, size } = given.and_then(|given| told.held.get(&given.id)).copied().unwrap_or_default();
     let before = object.status.clone().unwrap_or_default();
+    let figures = Figures { items: before.items, size_bytes: before.size_bytes, sized_at: before.sized_at };
+    let Figures { items, size_bytes, sized_at } = figures.next(size, told.now);
     let generation = object.metadata.generation.unwrap_or(0);
     let mut said = tables::statements(given, led, told.hindrance);
     said.push(zones_are_safe(told.mode));
@@ -129,6 +162,9 @@ pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told
         observed_generation: generation,
         table_status: given.map(|given| shown(given.status).to_owned()).unwrap_or_default(),
         partitions: u32::try_from(led.partitions).unwrap_or(u32::MAX).max(before.partitions),
+        items,
+        size_bytes,
+        sized_at,
         conditions: conditions(&before.conditions, said, generation, told.now),
         ..before
     }
@@ -137,20 +173,30 @@ pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told
 /// What a Table's status is made from.
 pub struct Told<'a> {
     /// Of every table.
-    pub led: &'a BTreeMap<TableId, Led>,
+    pub held: &'a BTreeMap<TableId, Held>,
     pub hindrance: Option<&'a Hindrance>,
     pub mode: ZoneMode,
     pub now: &'a Time,
 }
 
+/// What nodes tell of one table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    pub led: Led,
+    /// What its partitions hold, if every one of them has been counted.
+    pub size: Option<Size>,
+}
+
 /// By one walk over all groups, whoever tells of all tables.
-pub fn led(observed: &Observed) -> BTreeMap<TableId, Led> {
-    let mut all: BTreeMap<TableId, Led> = BTreeMap::new();
+pub fn held(observed: &Observed) -> BTreeMap<TableId, Held> {
+    let mut all: BTreeMap<TableId, Held> = BTreeMap::new();
     for reports in observed.groups.values() {
         let Some(descriptor) = reports.iter().find_map(|report| report.descriptor.as_ref()) else { continue };
-        let led = all.entry(descriptor.table).or_default();
+        let none = Held { led: Led::default(), size: Some(Size::default()) };
+        let Held { led, size: sum } = all.entry(descriptor.table).or_insert(none);
         led.partitions += 1;
         led.led += usize::from(reports.iter().any(|report| report.serving));
+        *sum = sum.zip(size(reports)).map(|(sum, size)| sum + size);
     }
     all
 }
@@ -293,6 +339,7 @@ mod tests {
             table: None,
             serving: node == 2,
             health: (node == 2).then(|| Health { state: state.into(), why: "so".to_owned(), ..Health::default() }),
+            size: None,
         };
         let groups = [(PartitionId(9), vec![report(1), report(2), report(3)])].into();
         Observed { reached: [1, 2, 3].map(NodeId).into(), complete: true, silent: 0, groups }
@@ -328,6 +375,37 @@ mod tests {
         object.status = partition(&object, &observed(State::Whole), ZoneMode::Labelled, &at(1));
         let unseen = partition(&object, &Observed::default(), ZoneMode::Labelled, &at(2)).unwrap();
         assert_eq!((unseen.state.as_str(), unseen.leader.as_str(), unseen.epoch), ("Unknown", "", 5));
+    }
+
+    #[test]
+    fn it_tells_how_much_it_holds_and_a_table_the_sum() {
+        let counted = |items| {
+            let mut observed = observed(State::Whole);
+            observed.groups.get_mut(&PartitionId(9)).unwrap()[1].size = Some(Size { items, bytes: 7_777 });
+            observed
+        };
+        let mut object = object();
+        object.status = partition(&object, &observed(State::Whole), ZoneMode::Labelled, &at(1));
+        assert_eq!(object.status.as_ref().map(|status| (status.items, status.sized_at.clone())), Some((0, None)));
+        let next = partition(&object, &counted(123), ZoneMode::Labelled, &at(2)).unwrap();
+        assert_eq!((next.items, next.size_bytes, next.sized_at.clone()), (120, 7_800, Some(at(2))));
+        assert_eq!(worth(object.status.as_ref().unwrap(), &next), Worth::Figures);
+        object.status = Some(next);
+        // Who leads is written at once, with the figures of before.
+        let mut missing = counted(999);
+        missing.groups.get_mut(&PartitionId(9)).unwrap()[1].health =
+            Some(Health { state: State::Missing.into(), ..Health::default() });
+        let next = partition(&object, &missing, ZoneMode::Labelled, &at(3)).unwrap();
+        assert_eq!((next.state.as_str(), next.items), ("Missing", 120));
+        assert_eq!(worth(object.status.as_ref().unwrap(), &next), Worth::State);
+        let unled = partition(&object, &Observed::default(), ZoneMode::Labelled, &at(4)).unwrap();
+        assert_eq!((unled.items, worth(object.status.as_ref().unwrap(), &unled)), (120, Worth::Leaderless));
+        let mut two = counted(123);
+        let other = two.groups[&PartitionId(9)].clone();
+        two.groups.insert(PartitionId(10), other);
+        assert_eq!(held(&two)[&TableId(4)].size, Some(Size { items: 246, bytes: 15_554 }));
+        two.groups.get_mut(&PartitionId(10)).unwrap()[1].size = None;
+        assert_eq!(held(&two)[&TableId(4)].size, None, "half of a sum is none");
     }
 
     fn is_safe(of: &[crate::crd::Condition]) -> (String, String) {

@@ -229,6 +229,7 @@ mod tests {
             table: Some(descriptor(Status::Active)),
             serving: false,
             health: None,
+            size: None,
         };
         there.groups.insert(model::PartitionId(1), vec![report]);
         assert_eq!(reason(decide(&table, None, &there)), "Adopting");
@@ -279,6 +280,7 @@ mod tests {
             table: Some(table.clone()),
             serving: true,
             health: None,
+            size: None,
         };
         seen.groups.insert(model::PartitionId(1), vec![report(&retained)]);
         assert_eq!(reason(decide(&table, None, &seen)), "Adopting");

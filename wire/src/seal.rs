@@ -119,7 +119,7 @@ impl Seal {
         let _one = lock(&self.inner.changing);
         let material = pem.read()?;
         if material.identity != self.inner.identity {
-            let (was, now) = (self.inner.identity.clone(), material.identity);
+            let (was, now) = (Box::new(self.inner.identity.clone()), Box::new(material.identity));
             return Err(SealError::OtherIdentity { was, now });
         }
         let content = Arc::new(Content::new(material, self.version() + 1)?);

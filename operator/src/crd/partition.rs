@@ -2,6 +2,7 @@
 
 #![expect(clippy::duplicated_attributes, reason = "columns are alike in their types")]
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,8 @@ use super::condition::Condition;
     printcolumn(name = "Leader", type_ = "string", json_path = ".status.leader"),
     printcolumn(name = "Zones", type_ = "string", json_path = ".status.zones"),
     printcolumn(name = "Epoch", type_ = "integer", json_path = ".status.epoch"),
+    printcolumn(name = "Items", type_ = "integer", json_path = ".status.items"),
+    printcolumn(name = "Bytes", type_ = "integer", json_path = ".status.sizeBytes"),
     printcolumn(name = "From", type_ = "string", json_path = ".status.range.start", priority = 1),
     printcolumn(name = "To", type_ = "string", json_path = ".status.range.end", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -93,6 +96,15 @@ pub struct PartitionStatus {
     pub range: Range,
     #[serde(default)]
     pub replicas: Vec<ReplicaStatus>,
+    /// Items, rounded to two digits, as leaders have last counted them. Written at most every five minutes.
+    #[serde(default)]
+    pub items: u64,
+    /// Their size as DynamoDB measures it, in bytes: names and values of all attributes. Rounded and written like `items`.
+    #[serde(default)]
+    pub size_bytes: u64,
+    /// When `items` and `sizeBytes` were last written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sized_at: Option<Time>,
     #[serde(default)]
     pub conditions: Vec<Condition>,
 }

@@ -1,5 +1,6 @@
 //! `Table`: what CreateTable says, in its own words, and what became of it.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ use super::condition::Condition;
     printcolumn(name = "Status", type_ = "string", json_path = ".status.tableStatus"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Partitions", type_ = "integer", json_path = ".status.partitions"),
+    printcolumn(name = "Items", type_ = "integer", json_path = ".status.items"),
+    printcolumn(name = "Bytes", type_ = "integer", json_path = ".status.sizeBytes"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name == self.spec.tableName || self.metadata.name.matches('-[0-9a-f]{8}$')").message("metadata.name must be spec.tableName, or, where Kubernetes does not allow that name, the slug of it that ends in 8 hexadecimal digits of its hash")
@@ -186,6 +189,15 @@ pub struct TableStatus {
     /// Partitions of the table.
     #[serde(default)]
     pub partitions: u32,
+    /// Items, rounded to two digits, of all partitions, as leaders have last counted them. Written at most every five minutes.
+    #[serde(default)]
+    pub items: u64,
+    /// Their size as DynamoDB measures it, in bytes: names and values of all attributes. Rounded and written like `items`.
+    #[serde(default)]
+    pub size_bytes: u64,
+    /// When `items` and `sizeBytes` were last written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sized_at: Option<Time>,
     /// How far its birth has come: Placing while the Partition objects are written, Placed from then on. Groups are born only of a table
     /// that is placed, and a Partition object of such a table that is missing is never made from nothing.
     #[serde(default)]

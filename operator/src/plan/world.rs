@@ -131,6 +131,7 @@ impl World {
                 table: None,
                 serving: Some(node) == leads,
                 health: None,
+                size: None,
             };
             observed.groups.insert(group.id, up.map(|replica| report(replica.node)).collect());
         }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use model::{NodeId, PartitionDescriptor, PartitionId, TableDescriptor};
+use model::{NodeId, PartitionDescriptor, PartitionId, Size, TableDescriptor};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -45,6 +45,8 @@ pub struct World {
     /// By the name of the claim.
     pub disks: BTreeMap<String, Disk>,
     pub groups: BTreeMap<PartitionId, Group>,
+    /// How much each group's leader has counted.
+    pub counted: Option<Size>,
     /// What MemDS was told.
     pub known: BTreeMap<u64, TableDescriptor>,
     /// How often nodes were asked how they are.
@@ -63,6 +65,7 @@ impl Fleet {
         let world = World {
             disks: BTreeMap::new(),
             groups: BTreeMap::new(),
+            counted: None,
             known: BTreeMap::new(),
             asked: 0,
             done: Vec::new(),

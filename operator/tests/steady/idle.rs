@@ -3,11 +3,13 @@
 use std::sync::atomic::Ordering;
 
 use kube::Client;
+use model::Size;
 
 use crate::changes;
 use crate::fleet::free_address;
 use crate::luck::Luck;
 use crate::metrics;
+use crate::picture::Picture;
 use crate::process::Operator;
 use crate::scenarios;
 use crate::stage::Stage;
@@ -70,6 +72,36 @@ pub async fn a_change_costs_one_write(client: &Client, server: &kube::Config) {
     let acts: Vec<_> = calls.iter().filter(|call| is_act(call)).collect();
     assert!(acts.iter().all(|call| call.contains("/partitions/") && call.ends_with("/status")), "{acts:#?}");
     assert_eq!(acts.len(), ROUNDS * PARTITIONS, "{acts:#?}");
+    drop(operator);
+}
+
+/// Written to all the time, and told of once in five minutes; what else there is to tell is told at once.
+pub async fn how_much_there_is_is_told_seldom(client: &Client, server: &kube::Config) {
+    let stage = Stage::new(client, server).await;
+    let operator = Operator::start(&stage.told, None);
+    scenarios::has_one_table(&stage).await;
+    stage.fleet.world().counted = Some(Size { items: 1_234, bytes: 56_789 });
+    let told = |picture: &Picture| {
+        let partitions = [".status.items = 1200", ".status.sizeBytes = 57000"];
+        let table = [".status.items = 3700", ".status.sizeBytes = 170000"];
+        partitions.iter().all(|field| picture.count(&["Partition ", field]) == 3)
+            && table.iter().all(|field| picture.has(&["Table music", field]))
+    };
+    stage.until("the first figures", told).await;
+    let (before, asked) = (operator.calls().len(), stage.fleet.world().asked);
+    stage
+        .eventually("a minute's looks", || {
+            let mut world = stage.fleet.world();
+            world.counted = world.counted.map(|size| size + Size { items: 5_000, bytes: 5_000_000 });
+            world.asked > asked + LOOKS * NODES
+        })
+        .await;
+    let acts: Vec<_> = operator.calls().split_off(before).into_iter().filter(|call| is_act(call)).collect();
+    assert!(acts.is_empty(), "{acts:#?}");
+    let disk = stage.fleet.world().disks.keys().next().cloned().unwrap();
+    stage.fleet.stop(&disk);
+    let weak = |picture: &Picture| picture.count(&["Partition ", ".status.state = \"Missing\""]) == 3 && told(picture);
+    stage.until("what else there is to tell", weak).await;
     drop(operator);
 }
 

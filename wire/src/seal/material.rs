@@ -58,7 +58,7 @@ pub enum SealError {
     #[error("the certificate and the key cannot be used: {0}")]
     Unusable(String),
     #[error("the certificate speaks for {now}, and this process is {was}")]
-    OtherIdentity { was: Identity, now: Identity },
+    OtherIdentity { was: Box<Identity>, now: Box<Identity> },
     #[error("the certificate speaks for {0}, which is no {1}")]
     OtherRole(Identity, &'static str),
     #[error("failed to watch the folder")]

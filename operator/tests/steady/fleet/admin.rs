@@ -118,7 +118,12 @@ impl Admin for Node {
             let node = world.node_on(&self.claim)?;
             let running = world.running();
             let ours = world.groups.values().filter(|group| group.held.contains(&node));
-            Ok(ListGroupsAnswer { groups: ours.map(|group| group.status(node, &running)).collect() })
+            let told = |group: &Group| {
+                let status = group.status(node, &running);
+                let size = world.counted.filter(|_| status.serving);
+                GroupStatus { items: size.map(|size| size.items), bytes: size.map(|size| size.bytes), ..status }
+            };
+            Ok(ListGroupsAnswer { groups: ours.map(told).collect() })
         };
         self.fleet.look(look).await
     }
