@@ -178,6 +178,7 @@ mod tests {
             table: Some(table),
             serving: true,
             health: None,
+            size: None,
         };
         let groups = [(PartitionId(9), vec![report])].into();
         Arc::new(Observed { reached: [NodeId(1)].into(), complete: true, groups, ..Observed::default() })

@@ -364,6 +364,7 @@ mod tests {
             table: Some(retained),
             serving: true,
             health: None,
+            size: None,
         };
         seen.groups.insert(PartitionId(1), vec![report]);
         assert_eq!(refuse_retained("music", &seen).unwrap_err().code(), tonic::Code::AlreadyExists);

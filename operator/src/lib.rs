@@ -21,7 +21,7 @@ pub mod config;
 pub mod crd;
 pub mod definitions;
 pub mod figures;
-mod front;
+pub mod front;
 pub mod lease;
 pub mod leaving;
 pub mod metrics;

@@ -422,7 +422,7 @@ mod tests {
         let descriptor = model::TableDescriptor::wish("music", model::KeySchema::simple("artist", model::KeyType::S));
         let object = Table::new("music", crate::wish::spec("trv", &descriptor));
         let observed = Observed::default();
-        let told = Told { led: &led(&observed), hindrance: None, mode: ZoneMode::Simulated, now: &at(1) };
+        let told = Told { held: &held(&observed), hindrance: None, mode: ZoneMode::Simulated, now: &at(1) };
         assert_eq!(is_safe(&table(&object, None, &told).conditions), (no, "SimulatedZones".to_owned()));
         let mut shared = super::tests::descriptor();
         shared.replicas[1].zone = shared.replicas[0].zone.clone();
