@@ -41,9 +41,9 @@ use steady::{changes, fleet, luck, machines, metrics, picture, process, stage, t
 
 #[derive(Parser)]
 pub struct Arguments {
-    /// The binary whose operator is measured.
+    /// The binary whose operator is measured; else this program is one.
     #[arg(long)]
-    trivet: PathBuf,
+    trivet: Option<PathBuf>,
     /// Partition objects in all.
     #[arg(long, default_value_t = 10_000)]
     partitions: u32,
@@ -61,11 +61,26 @@ pub struct Arguments {
     bench: bool,
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() {
-    let arguments = Arguments::parse();
-    let rows = phases::all(&arguments).await;
-    let promises = report::promises(&rows, &arguments);
+/// As `trivet operator` is started.
+#[derive(Parser)]
+struct Operator {
+    #[command(flatten)]
+    config: operator::config::Config,
+}
+
+fn main() {
+    if std::env::args().nth(1).as_deref() == Some("operator") {
+        let Operator { config } = Operator::parse_from(std::env::args_os().skip(1));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        return runtime.block_on(operator::server::run(config, std::future::pending())).unwrap();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(measure(&Arguments::parse()));
+}
+
+async fn measure(arguments: &Arguments) {
+    let rows = phases::all(arguments).await;
+    let promises = report::promises(&rows, arguments);
     println!("{}", report::table(&rows));
     println!("{}", report::verdicts(&promises));
     assert!(promises.iter().all(report::Promise::is_held), "a promise is broken");

@@ -39,7 +39,7 @@ pub async fn all(arguments: &Arguments) -> Vec<Row> {
     let mut stage = Stage::new(&server.client, &server.config).await;
     {
         println!("three nodes are installed");
-        let _installs = Subject::start(&arguments.trivet, &stage).await;
+        let _installs = Subject::start(arguments.trivet.as_deref(), &stage).await;
         stage.apply_cluster().await;
         let ready = ["Cluster trv.status.conditions", "\"type\":\"Ready\"", "\"status\":\"True\""];
         stage.until("three nodes", |picture| picture.has(&ready) && picture.count(&["disk ", "runs=true"]) == 3).await;
@@ -48,7 +48,7 @@ pub async fn all(arguments: &Arguments) -> Vec<Row> {
     stock::put(&stage, arguments.partitions, arguments.tables).await;
     let before =
         Mark { at: Instant::now(), operator: Counts::default(), server: of_server(&stage.client).await, cpu_s: 0.0 };
-    let subject = Subject::start(&arguments.trivet, &stage).await;
+    let subject = Subject::start(arguments.trivet.as_deref(), &stage).await;
     let started = since("start", &subject, &stage.client, before, subject.settles()).await;
     vec![
         started,

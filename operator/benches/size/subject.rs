@@ -46,16 +46,17 @@ impl Drop for Subject {
 
 impl Subject {
     /// An API server that goes and comes back is no news here; that it panics would be, and is heard without its log.
-    pub async fn start(trivet: &Path, stage: &Stage) -> Subject {
+    pub async fn start(trivet: Option<&Path>, stage: &Stage) -> Subject {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("kubeconfig");
         serde_json::to_writer(File::create(&config).unwrap(), &kubeconfig(&stage.told.server)).unwrap();
         let metrics = free_address().await;
-        let mut command = Command::new(trivet);
+        let program = trivet.map_or_else(|| std::env::current_exe().unwrap(), Path::to_owned);
+        let mut command = Command::new(&program);
         command.args(["operator", "--namespace", &stage.namespace, "--identity", "measured"]);
         command.args(["--listen", &stage.told.listen.to_string(), "--metrics-listen", &metrics.to_string()]);
         command.env("KUBECONFIG", &config).env("TRIVET_LOG", "off").stdin(Stdio::null()).stdout(Stdio::null());
-        let child = command.spawn().unwrap_or_else(|error| panic!("run {}: {error}", trivet.display()));
+        let child = command.spawn().unwrap_or_else(|error| panic!("run {}: {error}", program.display()));
         Subject { child, metrics, _folder: folder }
     }
 
