@@ -106,6 +106,10 @@ class Connections(unittest.TestCase):
         translated = late.replace("udp", "tcp").replace("=53", "=8000").replace("=37304", "=10592")
         self.assertEqual(traffic.parse(translated), ("TCP", "10.244.0.4", "172.30.0.2", 8000))
 
+    def test_nobody_listens_where_callers_come_from(self):
+        orphan = SERVICE.replace("sport=7300", "sport=44094").replace("sport=44094 dport=7300 ", "sport=1029 dport=44094 ")
+        self.assertIsNone(traffic.parse(orphan))
+
     def test_other_protocols_are_nothing_to_policies(self):
         self.assertIsNone(traffic.parse("ipv4 2 icmp 1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=1 src=10.0.0.2 dst=10.0.0.1 type=0"))
 
@@ -113,7 +117,8 @@ class Connections(unittest.TestCase):
         seen = traffic.Traffic(kubernetes=None)
         seen.seen = {traffic.parse(SERVICE), ("TCP", "10.244.0.1", "10.244.0.3", 9600), ("UDP", "10.244.0.4", "172.30.0.2", 53)}
         for address, component in (("10.244.0.4", "router"), ("10.244.0.3", "memds")):
-            seen.pods[address] = {"namespace": "here", "labels": {"app.kubernetes.io/component": component}}
+            seen.learn(f'{address}\there\t{{"app.kubernetes.io/component":"{component}"}}\n')
+        seen.learn("\there\t{}\n")
         self.assertEqual(seen.names("here"), {"router → memds:7300", "router → kube-system:53"})
         self.assertEqual(seen.names("elsewhere"), set())
 

@@ -1,5 +1,8 @@
 """Who connects to whom while the story goes on, as the Kubernetes nodes' connection tracking has it; and whether policies would allow it."""
 
+import contextlib
+import json
+import subprocess
 import sys
 import threading
 
@@ -17,39 +20,57 @@ PROBED = 9600
 DNS = 53
 # Routers, MemDS, nodes, the control service, metrics, DNS. Who connects has another port, a low one where its address was translated.
 LISTENED = (8000, 7300, 7400, 7200, PROBED, DNS)
+# Linux draws them for those who connect: nobody listens there.
+CALLERS = range(32768, 61000)
 OUTSIDE = Pod({}, "")
+# A line for each Pod that there is, and for each change of one: some live shorter than it takes to look around.
+LINE = r'{.status.podIP}{"\t"}{.metadata.namespace}{"\t"}{.metadata.labels}{"\n"}'
 
 
 class Traffic:
     def __init__(self, kubernetes):
         self.kubernetes = kubernetes
+        self.nodes = []
         self.pods = {}
         self.seen = set()
         self.ended = threading.Event()
-        self.thread = threading.Thread(target=self.watch)
+        self.threads = [threading.Thread(target=work) for work in (self.watch, self.follow)]
+        self.following = None
 
     def begin(self):
-        self.thread.start()
+        for thread in self.threads:
+            thread.start()
 
     def end(self):
         self.ended.set()
-        self.thread.join()
+        while any(thread.is_alive() for thread in self.threads):
+            if self.following:
+                self.following.kill()
+            self.threads[-1].join(1)
+            self.threads[0].join(1)
+
+    def follow(self):
+        """What is gone keeps its address until another has it, which takes hundreds of Pods."""
+        words = (*self.kubernetes.command("kubectl"), "get", "pods", "-A", "--watch", "-o", f"jsonpath={LINE}")
+        while not self.ended.wait(1):
+            with subprocess.Popen(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as self.following:
+                for line in self.following.stdout:
+                    self.learn(line)
+
+    def learn(self, line):
+        address, namespace, labels = line.rstrip("\n").split("\t")
+        if address:
+            self.pods[address] = Pod(json.loads(labels) if labels else {}, namespace)
 
     def watch(self):
         while not self.ended.wait(LOOK_EVERY_S):
-            try:
-                self.look()
-            except Failed:
-                # The API server, or a Kubernetes node, is away; the others are looked at again soon.
-                pass
-
-    def look(self):
-        pods = self.kubernetes.get("pods", "-A")["items"]
-        # What is gone keeps its address until another has it, which takes hundreds of Pods.
-        self.pods.update({pod["status"]["podIP"]: pod["metadata"] for pod in pods if "podIP" in pod["status"]})
-        for node in self.kubernetes.nodes():
-            lines = self.kubernetes.machine.on(node, "sh", "-c", READ).splitlines()
-            self.seen.update(filter(None, map(parse, lines)))
+            # The API server may be away, or a Kubernetes node.
+            with contextlib.suppress(Failed):
+                self.nodes = list(self.kubernetes.nodes())
+            for node in self.nodes:
+                with contextlib.suppress(Failed):
+                    lines = self.kubernetes.machine.on(node, "sh", "-c", READ).splitlines()
+                    self.seen.update(filter(None, map(parse, lines)))
 
     def pairs(self, namespace):
         """(protocol, source, target, port) of every connection that begins or ends in the namespace; kubelet's are left out.
@@ -60,11 +81,8 @@ class Traffic:
                 yield protocol, *ends, port
 
     def end_at(self, address, port):
-        pod = self.pods.get(address)
-        if pod is not None:
-            return Pod(pod.get("labels", {}), pod["namespace"])
         # DNS is a Pod in every Kubernetes cluster but the one of e2e/cluster, where it stands beside.
-        return Pod({}, "kube-system") if port == DNS else OUTSIDE
+        return self.pods.get(address, Pod({}, "kube-system") if port == DNS else OUTSIDE)
 
     def forbidden(self, namespace):
         policies = self.kubernetes.get("networkpolicies", "-n", namespace)["items"]
@@ -89,6 +107,9 @@ def parse(line):
     if protocol is None or len(sources) < 2 or len(ports) < 2:
         return None
     own, asked = int(ports[0]), int(ports[1])
+    if asked in CALLERS and own not in LISTENED:
+        # An answer again, whose own end was translated.
+        return None
     if own in LISTENED and asked not in LISTENED:
         # An answer that came when the question was forgotten: late, or after a power cut.
         return protocol, sources[1], sources[0], own

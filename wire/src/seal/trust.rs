@@ -29,7 +29,7 @@ pub(super) enum Stranger {
     #[error(transparent)]
     Nobody(#[from] Nobody),
     #[error("{stranger} is of another cluster than {own}")]
-    OtherCluster { stranger: Identity, own: Identity },
+    OtherCluster { stranger: Box<Identity>, own: Box<Identity> },
 }
 
 pub(super) struct Trust {
@@ -65,7 +65,9 @@ impl Trust {
         now: UnixTime,
     ) -> Result<Identity, Error> {
         match side {
-            Side::Client => drop(self.clients.verify_client_cert(leaf, between, now)?),
+            Side::Client => {
+                self.clients.verify_client_cert(leaf, between, now)?;
+            }
             Side::Server => {
                 let algorithms = self.provider.signature_verification_algorithms.all;
                 let parsed = ParsedCertificate::try_from(leaf)?;
@@ -79,7 +81,7 @@ impl Trust {
     fn kin(&self, leaf: &CertificateDer<'_>) -> Result<Identity, Stranger> {
         let found = identity_of(leaf)?;
         if !found.is_kin_of(&self.own) {
-            return Err(Stranger::OtherCluster { stranger: found, own: self.own.clone() });
+            return Err(Stranger::OtherCluster { stranger: Box::new(found), own: Box::new(self.own.clone()) });
         }
         Ok(found)
     }
