@@ -7,7 +7,7 @@ import threading
 from tools import Failed, expect
 from trivet import NAMESPACE
 
-FAMILY = "router_answers_total{"
+FAMILY = "trivet_router_answers_total{"
 FAILURE = 'outcome="service_error"'
 # A router that ends takes with it what it counted since.
 LOOK_EVERY_S = 2

@@ -42,12 +42,12 @@ class Groups(unittest.TestCase):
             self.assertFalse(is_whole_group(group(text)), what)
 
 
-ANSWERS = """# HELP router_answers_total Answers by operation, table and outcome.
-# TYPE router_answers_total counter
-router_answers_total{operation="GetItem",outcome="service_error",table="music"} 2
-router_answers_total{operation="PutItem",outcome="customer_error",table="music"} 40
-router_answers_total{operation="PutItem",outcome="service_error",table="music"} 3
-router_answers_total{operation="PutItem",outcome="success",table="music"} 500
+ANSWERS = """# HELP trivet_router_answers_total Answers by operation, table and outcome.
+# TYPE trivet_router_answers_total counter
+trivet_router_answers_total{operation="GetItem",outcome="service_error",table="music"} 2
+trivet_router_answers_total{operation="PutItem",outcome="customer_error",table="music"} 40
+trivet_router_answers_total{operation="PutItem",outcome="service_error",table="music"} 3
+trivet_router_answers_total{operation="PutItem",outcome="success",table="music"} 500
 """
 
 

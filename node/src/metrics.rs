@@ -77,17 +77,17 @@ impl Metrics {
     pub fn new() -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
         let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
-            let counter = IntCounter::new(format!("node_{name}_total"), help)?;
+            let counter = IntCounter::new(format!("trivet_node_{name}_total"), help)?;
             registry.register(Box::new(counter.clone()))?;
             Ok(counter)
         };
         let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
-            let gauge = IntGauge::new(format!("node_{name}"), help)?;
+            let gauge = IntGauge::new(format!("trivet_node_{name}"), help)?;
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
         let gauges = |name: &str, label: &str, help: &str| -> Result<IntGaugeVec, prometheus::Error> {
-            let gauges = IntGaugeVec::new(Opts::new(format!("node_{name}"), help), &[label])?;
+            let gauges = IntGaugeVec::new(Opts::new(format!("trivet_node_{name}"), help), &[label])?;
             registry.register(Box::new(gauges.clone()))?;
             Ok(gauges)
         };
@@ -162,8 +162,11 @@ mod tests {
             metrics.log_has_counted(LogCounters { syncs, bytes: 100, ..LogCounters::default() });
         }
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
-        assert!(text.contains("node_log_syncs_total 5\n") && text.contains("node_log_bytes_total 100\n"), "{text}");
-        assert!(text.contains("# HELP node_turns_total Turns that workers took\n"), "{text}");
-        assert!(text.contains("node_turns_total 1\n"), "{text}");
+        assert!(
+            text.contains("trivet_node_log_syncs_total 5\n") && text.contains("trivet_node_log_bytes_total 100\n"),
+            "{text}"
+        );
+        assert!(text.contains("# HELP trivet_node_turns_total Turns that workers took\n"), "{text}");
+        assert!(text.contains("trivet_node_turns_total 1\n"), "{text}");
     }
 }

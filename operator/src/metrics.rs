@@ -50,7 +50,7 @@ impl Metrics {
             registry.register(Box::new(counter.clone()))?;
             Ok::<_, prometheus::Error>(counter)
         };
-        let acts = IntGauge::new("operator_acts", "Whether this process is the one that acts")?;
+        let acts = IntGauge::new("trivet_operator_acts", "Whether this process is the one that acts")?;
         registry.register(Box::new(acts.clone()))?;
         let requests = Opts::new("trivet_operator_api_requests_total", "Calls of the API server");
         let requests = IntCounterVec::new(requests, &["verb", "resource"])?;
@@ -58,20 +58,20 @@ impl Metrics {
         Ok(Metrics {
             acts,
             requests,
-            nodes_ready: gauge("operator_nodes_ready", "Nodes that serve")?,
-            partitions: gauge("operator_partitions", "Partitions that nodes have")?,
+            nodes_ready: gauge("trivet_operator_nodes_ready", "Nodes that serve")?,
+            partitions: gauge("trivet_operator_partitions", "Partitions that nodes have")?,
             degraded: gauge(
-                "operator_partitions_degraded",
+                "trivet_operator_partitions_degraded",
                 "Partitions that have no leader, or fewer than three voters with items",
             )?,
-            leaderless: gauge("operator_partitions_leaderless", "Partitions without a leader that serves")?,
+            leaderless: gauge("trivet_operator_partitions_leaderless", "Partitions without a leader that serves")?,
             tables_hindered: gauge(
-                "operator_tables_blocked",
+                "trivet_operator_tables_blocked",
                 "Tables with which nothing goes on before somebody acts",
             )?,
             certificate_days_left,
-            looks: counter("operator_looks_total", "How often a cluster was looked at")?,
-            failures: counter("operator_failures_total", "Steps that could not be done; each is planned again")?,
+            looks: counter("trivet_operator_looks_total", "How often a cluster was looked at")?,
+            failures: counter("trivet_operator_failures_total", "Steps that could not be done; each is planned again")?,
         })
     }
 

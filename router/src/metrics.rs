@@ -51,21 +51,21 @@ pub struct Metrics {
 impl Metrics {
     pub fn new(registry: &Registry) -> Result<Metrics, prometheus::Error> {
         let answers = IntCounterVec::new(
-            Opts::new("router_answers_total", "Answers by operation, table and outcome."),
+            Opts::new("trivet_router_answers_total", "Answers by operation, table and outcome."),
             &["operation", "table", "outcome"],
         )?;
         let seconds = HistogramVec::new(
-            HistogramOpts::new("router_answer_seconds", "Seconds from a request's head to its answer.")
+            HistogramOpts::new("trivet_router_answer_seconds", "Seconds from a request's head to its answer.")
                 .buckets(prometheus::exponential_buckets(0.000_5, 2.0, 16)?),
             &["operation"],
         )?;
-        let connections = IntGauge::new("router_connections", "Connections of clients now.")?;
+        let connections = IntGauge::new("trivet_router_connections", "Connections of clients now.")?;
         let closed = IntCounterVec::new(
-            Opts::new("router_connections_closed_total", "Connections that the router closed, by reason."),
+            Opts::new("trivet_router_connections_closed_total", "Connections that the router closed, by reason."),
             &["reason"],
         )?;
         let credentials_refused = IntCounter::new(
-            "router_credentials_refused_total",
+            "trivet_router_credentials_refused_total",
             "Looks at a credentials file that could not be used; the old credentials stay.",
         )?;
         registry.register(Box::new(answers.clone()))?;

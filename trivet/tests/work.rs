@@ -71,13 +71,13 @@ impl Client {
 /// What three nodes may do for 64 puts: a metric, its name for people, the bound. About twice what is usual, since batches
 /// depend on who runs when.
 const BOUNDS: [(&str, &str, u64); 7] = [
-    ("node_request_frames_total", "frames of requests", 20),
-    ("node_response_frames_total", "frames of answers", 10),
-    ("node_raft_frames_sent_total", "frames of replication", 45),
-    ("node_raft_messages_total", "messages of replication", 170),
-    ("node_wakes_total", "wakes", 50),
-    ("node_log_entries_total", "entries", 95),
-    ("node_log_syncs_total", "syncs", 20),
+    ("trivet_node_request_frames_total", "frames of requests", 20),
+    ("trivet_node_response_frames_total", "frames of answers", 10),
+    ("trivet_node_raft_frames_sent_total", "frames of replication", 45),
+    ("trivet_node_raft_messages_total", "messages of replication", 170),
+    ("trivet_node_wakes_total", "wakes", 50),
+    ("trivet_node_log_entries_total", "entries", 95),
+    ("trivet_node_log_syncs_total", "syncs", 20),
 ];
 
 /// The metrics of [`BOUNDS`], summed over the nodes.

@@ -119,9 +119,9 @@ impl Subject {
         for address in self.node_flags("--metrics-listen") {
             let address: SocketAddr = address.parse().context("read where a node's metrics are")?;
             let text = scrape(address).await.with_context(|| format!("read the metrics at {address}"))?;
-            sum.syncs += sample(&text, "node_log_syncs_total").context("no count of syncs")?;
-            sum.leaderships += sample(&text, "node_leaderships_total").context("no count of leaderships")?;
-            sum.shed += sample(&text, "node_requests_shed_total").context("no count of shed requests")?;
+            sum.syncs += sample(&text, "trivet_node_log_syncs_total").context("no count of syncs")?;
+            sum.leaderships += sample(&text, "trivet_node_leaderships_total").context("no count of leaderships")?;
+            sum.shed += sample(&text, "trivet_node_requests_shed_total").context("no count of shed requests")?;
         }
         Ok(sum)
     }
@@ -182,9 +182,9 @@ mod tests {
 
     #[test]
     fn a_sample_is_found_by_its_whole_name() {
-        let text = "# HELP node_turns_total Turns\n# TYPE node_turns_total counter\nnode_turns_total_x 1\nnode_turns_total 42\n";
-        assert_eq!(sample(text, "node_turns_total"), Some(42));
-        assert_eq!(sample(text, "node_turns"), None);
+        let text = "# HELP trivet_node_turns_total Turns\n# TYPE trivet_node_turns_total counter\ntrivet_node_turns_total_x 1\ntrivet_node_turns_total 42\n";
+        assert_eq!(sample(text, "trivet_node_turns_total"), Some(42));
+        assert_eq!(sample(text, "trivet_node_turns"), None);
     }
 
     #[test]

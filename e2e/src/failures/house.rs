@@ -137,7 +137,7 @@ impl House {
                 continue;
             }
             let text = scrape(place.metrics).await.with_context(|| format!("read the metrics of {}", place.name))?;
-            sent.insert(number, sample(&text, "node_snapshots_sent_total").context("no count of snapshots")?);
+            sent.insert(number, sample(&text, "trivet_node_snapshots_sent_total").context("no count of snapshots")?);
         }
         Ok(sent)
     }

@@ -77,7 +77,7 @@ impl House {
     fn gauges(&self) -> Option<(i64, i64)> {
         let text = String::from_utf8(self.metrics.render().unwrap()).unwrap();
         let read = |name: &str| {
-            let line = format!("node_{name}{{table=\"songs\"}} ");
+            let line = format!("trivet_node_{name}{{table=\"songs\"}} ");
             text.lines().find_map(|found| found.strip_prefix(&line)?.parse().ok())
         };
         read("table_items").zip(read("table_bytes"))

@@ -139,7 +139,7 @@ async fn a_blank_node_serves_nothing_until_it_is_told_who_it_is() {
     assert!(status.total_bytes > 0 && status.start_number == 1 && !status.version.is_empty());
     assert_eq!(blank.http("/healthz").await, (200, "ok\n".to_owned()));
     assert_eq!(blank.http("/readyz").await, (503, format!("{WAITS}\n")));
-    assert!(blank.http("/metrics").await.1.contains("node_groups 0\n"));
+    assert!(blank.http("/metrics").await.1.contains("trivet_node_groups 0\n"));
     assert_eq!(blank.http("/").await.0, 404);
 
     let mut admin = blank.admin().await;

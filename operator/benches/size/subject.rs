@@ -68,7 +68,7 @@ impl Subject {
     pub async fn answers(&self) -> Option<Said> {
         let text = metrics::read(self.metrics).await.ok()?;
         let value = |name: &str| metrics::value(&text, name);
-        let (looks, acts) = (value("operator_looks_total"), value("operator_acts") == 1);
+        let (looks, acts) = (value("trivet_operator_looks_total"), value("trivet_operator_acts") == 1);
         Some(Said { counts: Counts::of_operator(&text), looks, acts })
     }
 

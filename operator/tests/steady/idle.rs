@@ -45,7 +45,7 @@ pub async fn a_look_asks_each_node_once(client: &Client, server: &kube::Config) 
     stage.told.metrics = Some(address);
     let operator = Operator::start(&stage.told, None);
     scenarios::has_one_table(&stage).await;
-    let looks = async || metrics::value(&metrics::read(address).await.unwrap(), "operator_looks_total");
+    let looks = async || metrics::value(&metrics::read(address).await.unwrap(), "trivet_operator_looks_total");
     let (before, asked) = (looks().await, stage.fleet.world().asked);
     stage.eventually("a minute's looks", || stage.fleet.world().asked > asked + LOOKS * NODES).await;
     let asked = stage.fleet.world().asked - asked;

@@ -39,14 +39,14 @@ impl Metrics {
         };
         Ok(Metrics {
             registry: registry.clone(),
-            lookups: counter("memds_lookups_total", "Look-ups answered.")?,
-            lookup_frames: counter("memds_lookup_frames_total", "Frames of look-ups answered.")?,
-            announcements: counter("memds_announcements_total", "Announcements taken in.")?,
-            malformed: counter("memds_malformed_descriptors_total", "Descriptors that could not be decoded.")?,
-            tables: gauge("memds_tables", "Tables known.")?,
-            partitions: gauge("memds_partitions", "Partitions known.")?,
-            leaderless: gauge("memds_leaderless_partitions", "Partitions without a known leader.")?,
-            nodes: gauge("memds_nodes", "Nodes known.")?,
+            lookups: counter("trivet_memds_lookups_total", "Look-ups answered.")?,
+            lookup_frames: counter("trivet_memds_lookup_frames_total", "Frames of look-ups answered.")?,
+            announcements: counter("trivet_memds_announcements_total", "Announcements taken in.")?,
+            malformed: counter("trivet_memds_malformed_descriptors_total", "Descriptors that could not be decoded.")?,
+            tables: gauge("trivet_memds_tables", "Tables known.")?,
+            partitions: gauge("trivet_memds_partitions", "Partitions known.")?,
+            leaderless: gauge("trivet_memds_leaderless_partitions", "Partitions without a known leader.")?,
+            nodes: gauge("trivet_memds_nodes", "Nodes known.")?,
         })
     }
 

@@ -335,7 +335,10 @@ mod tests {
         });
         assert_eq!(get(metrics, "/readyz"), "200 ready");
         let text = get(metrics, "/metrics");
-        assert!(text.contains("memds_partitions 2\n") && text.contains("memds_leaderless_partitions 1\n"), "{text}");
+        assert!(
+            text.contains("trivet_memds_partitions 2\n") && text.contains("trivet_memds_leaderless_partitions 1\n"),
+            "{text}"
+        );
         stop.send(()).unwrap();
         running.await.unwrap().unwrap();
         assert!(std::net::TcpStream::connect(metrics).is_err());

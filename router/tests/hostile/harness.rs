@@ -69,14 +69,14 @@ impl Server {
     /// How many connections the server has.
     pub fn open(&self) -> usize {
         let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == "router_connections").unwrap();
+        let family = families.iter().find(|family| family.name() == "trivet_router_connections").unwrap();
         usize::try_from(whole(family.get_metric()[0].get_gauge().get_value())).unwrap()
     }
 
     /// How many connections the server closed for `reason`.
     pub fn closed(&self, reason: &str) -> u64 {
         let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == "router_connections_closed_total");
+        let family = families.iter().find(|family| family.name() == "trivet_router_connections_closed_total");
         let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
         let of_reason = metrics.iter().filter(|metric| metric.get_label().iter().any(|label| label.value() == reason));
         of_reason.map(|metric| whole(metric.get_counter().get_value())).sum()

@@ -62,7 +62,7 @@ impl Server {
     /// Looks at a credentials file that could not be used.
     pub fn refused_credentials(&self) -> f64 {
         let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == "router_credentials_refused_total").unwrap();
+        let family = families.iter().find(|family| family.name() == "trivet_router_credentials_refused_total").unwrap();
         family.get_metric()[0].get_counter().get_value()
     }
 

@@ -102,7 +102,7 @@ async fn a_router_is_ready_once_the_map_has_answered_and_stays_so() {
     world.kill_memds().await;
     router.says("200 ready").await;
     let metrics = http(router.metrics, "GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
-    let counted = r#"router_answers_total{operation="GetItem",outcome="service_error",table="readings"} 1"#;
+    let counted = r#"trivet_router_answers_total{operation="GetItem",outcome="service_error",table="readings"} 1"#;
     assert!(metrics.contains(counted), "{metrics}");
 }
 
