@@ -21,7 +21,7 @@ use operator::crd::partition::ReplicaWish;
 use operator::crd::table::{Birth, TableStatus as Status};
 use operator::crd::{Partition, PartitionSpec, Table};
 use operator::resources::{FINALIZER, range, shown};
-use operator::tables::Led;
+use operator::status::Held;
 use operator::{names, status, wish};
 use serde_json::json;
 use wire::admin::NodeStatus;
@@ -41,11 +41,11 @@ pub async fn put(stage: &Stage, partitions: u32, tables: u32) {
     let groups = groups(&stage.fleet.world(), partitions, tables);
     stage.fleet.world().groups.extend(groups.iter().map(|group| (group.descriptor.id, group.clone())));
     let observed = observed(&stage.fleet.world());
-    let led = status::led(&observed);
+    let held = status::held(&observed);
     let (written, now) = (AtomicU32::new(0), Time(Timestamp::now()));
     let mut each: Vec<&Group> = groups.iter().collect();
     each.dedup_by_key(|group| group.table.id);
-    let tables = each.iter().map(|group| put_table(stage, &group.table, &led, &now));
+    let tables = each.iter().map(|group| put_table(stage, &group.table, &held, &now));
     futures::stream::iter(tables).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
     let partitions = groups.iter().map(|group| async {
         put_partition(stage, group, &observed, &now).await;
@@ -99,7 +99,7 @@ fn observed(world: &World) -> Observed {
     control::observe::told(&mut running.iter().map(told).collect::<Vec<_>>())
 }
 
-async fn put_table(stage: &Stage, descriptor: &TableDescriptor, led: &BTreeMap<TableId, Led>, now: &Time) {
+async fn put_table(stage: &Stage, descriptor: &TableDescriptor, held: &BTreeMap<TableId, Held>, now: &Time) {
     let mut object = Table::new(&names::table(&descriptor.name), wish::spec(CLUSTER, descriptor));
     object.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
     let mut object = stage.api::<Table>().create(&PostParams::default(), &object).await.unwrap();
@@ -110,7 +110,7 @@ async fn put_table(stage: &Stage, descriptor: &TableDescriptor, led: &BTreeMap<T
         descriptor: BASE64.encode(descriptor.encode()),
         ..Status::default()
     });
-    let told = status::Told { led, hindrance: None, mode: ZoneMode::Labelled, now };
+    let told = status::Told { held, hindrance: None, mode: ZoneMode::Labelled, now };
     let status = status::table(&object, Some(descriptor), &told);
     let patch = Patch::Merge(json!({ "status": status }));
     stage.api::<Table>().patch_status(&object.name_any(), &PatchParams::default(), &patch).await.unwrap();

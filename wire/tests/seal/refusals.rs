@@ -157,7 +157,7 @@ fn what_cannot_be_used_says_why() {
     files = good.clone();
     files.key = authority.files(ROUTER).key;
     assert!(error(&files).starts_with("the certificate and the key cannot be used: "), "{}", error(&files));
-    files = good.clone();
+    files = good;
     files.ca = Authority::new("b").pem;
     let why = "the certificate is signed by no authority that is trusted here";
     assert_eq!(error(&files), format!("tls.crt would be refused by everyone who trusts ca.crt: {why}"));
