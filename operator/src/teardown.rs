@@ -119,8 +119,9 @@ impl Remains<'_> {
         Api::namespaced(self.client.clone(), self.namespace)
     }
 
+    /// All but the toolbox: it is the chart's, which would make it anew for ever.
     fn ours(&self) -> ListParams {
-        ListParams::default().labels(&format!("{CLUSTER_LABEL}={}", self.cluster))
+        ListParams::default().labels(&format!("{CLUSTER_LABEL}={},app.kubernetes.io/component!=admin", self.cluster))
     }
 
     async fn tables(&self) -> anyhow::Result<Vec<Table>> {

@@ -10,12 +10,11 @@ use control::service::Service;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
-use kube::runtime::reflector;
 use operator::front::{Admits, Front, remember_host};
 use operator::resources::KubeResources;
 use operator::seal::bearer::{Bearer, Place};
 use operator::seal::mint::{self, Pair};
-use operator::watch::Watched;
+use operator::watch::{self, Watches};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tonic::Code;
@@ -42,30 +41,22 @@ fn seal(authority: &Pair, cluster: &str, bearer: Bearer) -> Seal {
 }
 
 /// A cluster that has nothing: whoever is let in hears that there is no such table.
-fn nothing(cluster: &str) -> Arc<Service<KubeResources>> {
-    let nowhere = tower::service_fn(|_: Request<Body>| async { Ok::<_, std::io::Error>(Response::new(Body::empty())) });
-    let watched = Watched {
-        clusters: reflector::store().0,
-        tables: reflector::store().0,
-        partitions: reflector::store().0,
-        pods: reflector::store().0,
-        claims: reflector::store().0,
-        deployments: reflector::store().0,
-        services: reflector::store().0,
-        budgets: reflector::store().0,
+async fn nothing(cluster: &str) -> (Arc<Service<KubeResources>>, Watches) {
+    let empty = r#"{"apiVersion":"v1","kind":"List","metadata":{"resourceVersion":"1"},"items":[]}"#;
+    let answer = move |_: Request<Body>| async move {
+        Ok::<_, std::io::Error>(Response::new(Body::from(empty.as_bytes().to_vec())))
     };
-    let resources = KubeResources {
-        client: Client::new(nowhere, "shop"),
-        namespace: "shop".to_owned(),
-        cluster: cluster.to_owned(),
-        watched,
-    };
-    Arc::new(Service {
+    let client = Client::new(tower::service_fn(answer), "shop");
+    let (watched, watches) = watch::start(&client, "shop", &Arc::default());
+    watched.ready().await;
+    let resources = KubeResources { client, namespace: "shop".to_owned(), cluster: cluster.to_owned(), watched };
+    let service = Service {
         settings: Settings::new(1),
         resources: Arc::new(resources),
         cluster: Arc::new(Nodes::nobody()),
         wake: Arc::new(Notify::new()),
-    })
+    };
+    (Arc::new(service), watches)
 }
 
 async fn serve(front: Front) -> SocketAddr {
@@ -97,9 +88,10 @@ async fn each_cluster_is_called_by_its_own_processes_alone() {
     let now = Timestamp::now();
     let (ours, theirs) = (mint::authority(now).unwrap(), mint::authority(now).unwrap());
     let front = Front::default();
-    front.add(SEALED, &nothing(SEALED), Admits::Kin(seal(&ours, SEALED, Bearer::Operator)));
-    front.add(OTHER, &nothing(OTHER), Admits::Kin(seal(&theirs, OTHER, Bearer::Operator)));
-    front.add(PLAIN, &nothing(PLAIN), Admits::Everybody);
+    let ((one, _one), (other, _other), (plain, _plain)) = tokio::join!(nothing(SEALED), nothing(OTHER), nothing(PLAIN));
+    front.add(SEALED, &one, Admits::Kin(seal(&ours, SEALED, Bearer::Operator)));
+    front.add(OTHER, &other, Admits::Kin(seal(&theirs, OTHER, Bearer::Operator)));
+    front.add(PLAIN, &plain, Admits::Everybody);
     let port = serve(front.clone()).await.port();
 
     let router = seal(&ours, SEALED, Bearer::Router);
@@ -113,6 +105,6 @@ async fn each_cluster_is_called_by_its_own_processes_alone() {
     assert_eq!(hears(port, PLAIN, Some(&router)).await.0, Code::PermissionDenied);
     let stranger = seal(&theirs, OTHER, Bearer::Router);
     assert_eq!(hears(port, SEALED, Some(&stranger)).await.0, Code::Unavailable);
-    front.add(PLAIN, &nothing(PLAIN), Admits::Nobody);
+    front.add(PLAIN, &plain, Admits::Nobody);
     assert_eq!(hears(port, PLAIN, None).await.0, Code::PermissionDenied);
 }

@@ -9,6 +9,7 @@ use wire::admin::{
     ListGroupsAnswer, ListGroupsRequest, NodeStatus, RecoverGroupRequest, SetTableRequest, SplitGroupRequest,
     StatusRequest, TransferLeaderRequest,
 };
+use wire::door::Manner;
 
 use super::{Fleet, Group, World};
 
@@ -24,7 +25,7 @@ pub async fn serve(fleet: Fleet, claim: String, listener: TcpListener) {
     let node = AdminServer::new(Node { fleet, claim });
     wire::door::server()
         .add_service(node)
-        .serve_with_incoming(wire::door::guests(listener, wire::door::Manner::Plain))
+        .serve_with_incoming(wire::door::guests(listener, Manner::Plain))
         .await
         .unwrap();
 }

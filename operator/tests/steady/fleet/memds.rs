@@ -3,6 +3,7 @@
 use model::TableDescriptor;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, Streaming};
+use wire::door::Manner;
 use wire::memds::mem_ds_server::{MemDs, MemDsServer};
 use wire::memds::{
     Announcement, AnnouncementAnswer, ListPartitionsAnswer, ListPartitionsRequest, ListTablesAnswer, ListTablesRequest,
@@ -19,7 +20,7 @@ pub async fn serve(fleet: Fleet, listener: TcpListener) {
     let server = MemDsServer::new(Server { fleet });
     wire::door::server()
         .add_service(server)
-        .serve_with_incoming(wire::door::guests(listener, wire::door::Manner::Plain))
+        .serve_with_incoming(wire::door::guests(listener, Manner::Plain))
         .await
         .unwrap();
 }
