@@ -55,6 +55,8 @@ impl Subject {
         let mut command = Command::new(&program);
         command.args(["operator", "--namespace", &stage.namespace, "--identity", "measured"]);
         command.args(["--listen", &stage.told.listen.to_string(), "--metrics-listen", &metrics.to_string()]);
+        // As the chart has it.
+        command.env("MALLOC_ARENA_MAX", "1");
         command.env("KUBECONFIG", &config).env("TRIVET_LOG", "off").stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().unwrap_or_else(|error| panic!("run {}: {error}", program.display()));
         Subject { child, metrics, _folder: folder }
