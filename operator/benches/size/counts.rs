@@ -11,6 +11,12 @@ pub struct Counts {
 const OURS: [&str; 3] = ["clusters", "tables", "partitions"];
 const READS: [&str; 3] = ["get", "list", "watch"];
 
+/// `1234` or `1.234e+06`, as Prometheus writes a count.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count is whole, and never negative")]
+fn whole(value: &str) -> u64 {
+    value.trim().parse::<f64>().unwrap() as u64
+}
+
 impl Counts {
     /// From the operator's `/metrics`.
     pub fn of_operator(text: &str) -> Counts {
@@ -52,7 +58,7 @@ impl Counts {
             };
             let labels = labels.split("\",").filter_map(|pair| pair.trim_end_matches('"').split_once("=\"")).collect();
             if let Some(call) = described(&labels) {
-                *calls.entry(call).or_default() += value.trim().parse::<f64>().unwrap() as u64;
+                *calls.entry(call).or_default() += whole(value);
             }
         }
         Counts { calls }
