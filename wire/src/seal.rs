@@ -7,7 +7,7 @@
 //! ```
 //! The chain to an authority of `ca.crt` counts, and the identity in the certificate; host names do not. What is read anew is used
 //! by every handshake from then on, at both ends, without a restart; whom a new bundle no longer trusts loses the connections that
-//! stand, too ([`tie`]). Sessions are never resumed: that would believe a certificate which nobody has looked at since.
+//! stand, too (`tie`). Sessions are never resumed: that would believe a certificate which nobody has looked at since.
 //!
 //! Only this room knows TLS. A process without a seal speaks plainly everywhere, as `trivet local` does.
 
