@@ -13,7 +13,6 @@
 pub mod cluster;
 pub mod config;
 pub mod driver;
-pub mod heard;
 pub mod moves;
 pub mod observe;
 pub mod plan;

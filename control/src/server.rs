@@ -11,7 +11,6 @@ use wire::control::control_server::ControlServer;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::driver::Driver;
-use crate::heard::Heard;
 use crate::resources::file::FileResources;
 use crate::service::Service;
 
@@ -29,8 +28,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: impl Future<
         wake: Arc::clone(&wake),
     };
     let settings = config.settings;
-    let (blocked, heard) = (watch::Sender::default(), Heard::default());
-    let driver = tokio::spawn(Driver { settings, resources, cluster, wake, heard, blocked }.run());
+    let driver = tokio::spawn(Driver { settings, resources, cluster, wake, blocked: watch::Sender::default() }.run());
     let served = wire::door::server()
         .add_service(ControlServer::new(service))
         .serve_with_incoming_shutdown(wire::door::guests(listener, config.seal.into()), shutdown)

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use control::cluster::Cluster as Nodes;
 use control::driver::Driver;
-use control::heard::Heard;
 use control::plan::Observed;
 use control::service::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -65,8 +64,6 @@ pub struct Running {
     service: Service<KubeResources>,
     /// Wakes the driver.
     wake: Arc<Notify>,
-    /// What the nodes told the look, for the driver beside it.
-    heard: Heard,
     /// What hinders tables, by name.
     blocked: watch::Receiver<Arc<BTreeMap<String, String>>>,
     driver: JoinHandle<()>,
@@ -90,7 +87,7 @@ impl Drop for Running {
 struct Look<'a> {
     cluster: &'a Cluster,
     hands: Hands<'a>,
-    observed: Arc<Observed>,
+    observed: Observed,
     /// By table.
     held: BTreeMap<TableId, Held>,
     now: Time,
@@ -130,21 +127,12 @@ impl Running {
             wake: Arc::clone(&wake),
         };
         let (blocked, blocked_now) = watch::channel(Arc::default());
-        let heard = Heard::default();
-        let driver = Driver {
-            settings,
-            resources,
-            cluster: Arc::clone(&nodes),
-            wake: Arc::clone(&wake),
-            heard: heard.clone(),
-            blocked,
-        };
+        let driver = Driver { settings, resources, cluster: Arc::clone(&nodes), wake: Arc::clone(&wake), blocked };
         Running {
             around: around.clone(),
             nodes,
             service,
             wake,
-            heard,
             blocked: blocked_now,
             driver: tokio::spawn(driver.run()),
             sealing: Sealing::new(around.client.clone(), cluster),
@@ -173,9 +161,8 @@ impl Running {
         let seen = observe::nodes(cluster, &self.around.watched, &mut self.leaving.troubles, now.as_second());
         let own = &self.sealing.own;
         let address_failure = name_everybody(&self.nodes, &self.around, own, cluster, &seen).err();
-        let asked = Instant::now();
         let mut reached = self.nodes.ask_all(true).await;
-        let observed = Arc::new(control::observe::told(&mut reached));
+        let observed = control::observe::told(&mut reached);
         let seen = observe::complete(seen, &reached, &observed);
         let (client, recorder) = (&self.around.client, &self.around.recorder);
         let mut look = Look {
@@ -207,7 +194,6 @@ impl Running {
         self.around.metrics.looked(&cluster.name_any(), counts(&look, &seen));
         self.allowance = look.allowance;
         self.rest.begin(look.failure.is_some(), self.around.pace.look, Instant::now());
-        self.heard.tell(asked, look.observed);
         self.wake.notify_one();
     }
 

@@ -311,8 +311,7 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Default + Eq + std::hash::Hash + Clone,
 {
-    async fn follow(self, writer: Writer<K>) {
-        let mut known = Known::new(writer);
+    async fn follow(self, mut writer: Writer<K>) {
         let mut rounds = self.listing.state.subscribe();
         loop {
             let round = rounds.borrow_and_update().round;
@@ -330,7 +329,7 @@ where
                     // The sender is in `self`: there is always one.
                     _ = rounds.changed() => {}
                     event = events.next() => match event {
-                        Some(event) => self.take(event, &mut known, round),
+                        Some(event) => self.take(event, &mut writer, round),
                         None => return,
                     },
                 }
@@ -338,12 +337,11 @@ where
         }
     }
 
-    fn take(&self, event: watcher::Result<watcher::Event<K>>, known: &mut Known<K>, round: u64) {
+    fn take(&self, event: watcher::Result<watcher::Event<K>>, writer: &mut Writer<K>, round: u64) {
         match event {
             Ok(event) => {
-                let is_listed = matches!(event, watcher::Event::InitDone);
-                known.take(event);
-                if is_listed {
+                writer.apply_watcher_event(&event);
+                if matches!(event, watcher::Event::InitDone) {
                     self.listing.listed(&self.kind, round);
                 }
             }
@@ -355,104 +353,9 @@ where
     }
 }
 
-/// The objects of one kind, of one namespace or of none. Where they are listed again each takes its own place, and whoever was not
-/// listed goes in the end: the reflector's way would hold all of them twice.
-struct Known<K>
-where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Eq + std::hash::Hash + Clone,
-{
-    writer: Writer<K>,
-    /// Who has been listed, while they are listed again.
-    again: Option<BTreeSet<String>>,
-    is_listed: bool,
-}
-
-impl<K> Known<K>
-where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Eq + std::hash::Hash + Clone,
-{
-    fn new(writer: Writer<K>) -> Known<K> {
-        Known { writer, again: None, is_listed: false }
-    }
-
-    fn take(&mut self, event: watcher::Event<K>) {
-        let event = match event {
-            watcher::Event::Init if self.is_listed => {
-                self.again = Some(BTreeSet::new());
-                return;
-            }
-            watcher::Event::InitApply(object) => match &mut self.again {
-                Some(again) => {
-                    again.insert(object.name_any());
-                    watcher::Event::Apply(object)
-                }
-                None => watcher::Event::InitApply(object),
-            },
-            watcher::Event::InitDone => match self.again.take() {
-                Some(again) => return self.keep(&again),
-                None => {
-                    self.is_listed = true;
-                    watcher::Event::InitDone
-                }
-            },
-            event @ (watcher::Event::Init | watcher::Event::Apply(_) | watcher::Event::Delete(_)) => event,
-        };
-        self.writer.apply_watcher_event(&event);
-    }
-
-    fn keep(&mut self, names: &BTreeSet<String>) {
-        let mut gone = self.writer.as_reader().state();
-        gone.retain(|object| !names.contains(&object.name_any()));
-        for object in gone {
-            self.writer.apply_watcher_event(&watcher::Event::Delete(K::clone(&object)));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::ConfigMap;
-
     use super::*;
-
-    fn named(name: &str, version: &str) -> ConfigMap {
-        let mut object = ConfigMap::default();
-        object.metadata.name = Some(name.to_owned());
-        object.metadata.resource_version = Some(version.to_owned());
-        object
-    }
-
-    #[test]
-    fn whoever_is_listed_again_takes_his_place_and_whoever_is_not_goes_in_the_end() {
-        let (store, writer) = reflector::store::<ConfigMap>();
-        let mut known = Known::new(writer);
-        let there = || {
-            let names = store
-                .state()
-                .into_iter()
-                .map(|object| format!("{}@{}", object.name_any(), object.resource_version().unwrap_or_default()));
-            names.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" ")
-        };
-        known.take(watcher::Event::Init);
-        known.take(watcher::Event::InitApply(named("a", "1")));
-        assert_eq!(there(), "", "half a list is none");
-        known.take(watcher::Event::InitApply(named("b", "2")));
-        known.take(watcher::Event::InitDone);
-        known.take(watcher::Event::Apply(named("c", "3")));
-        assert_eq!(there(), "a@1 b@2 c@3");
-        known.take(watcher::Event::Init);
-        known.take(watcher::Event::InitApply(named("a", "4")));
-        assert_eq!(there(), "a@4 b@2 c@3");
-        // Interrupted, and begun again.
-        known.take(watcher::Event::Init);
-        known.take(watcher::Event::InitApply(named("c", "3")));
-        known.take(watcher::Event::InitDone);
-        assert_eq!(there(), "c@3");
-        known.take(watcher::Event::Delete(named("c", "5")));
-        assert_eq!(there(), "");
-    }
 
     #[test]
     fn the_newest_version_that_a_watch_goes_on_from_is_remembered() {

@@ -11,7 +11,6 @@ mod kills;
 mod leases;
 mod luck;
 mod machines;
-mod metrics;
 mod picture;
 mod process;
 mod scenarios;
@@ -49,7 +48,6 @@ async fn one_operator_acts_and_bad_luck_stops_none() {
     leases::one_acts_and_another_takes_over(&server.client, &server.config).await;
     leases::one_that_waits_makes_tables(&server.client, &server.config).await;
     idle::looks_cost_no_calls(&server.client, &server.config).await;
-    idle::a_look_asks_each_node_once(&server.client, &server.config).await;
     idle::a_change_costs_one_write(&server.client, &server.config).await;
     idle::how_much_there_is_is_told_seldom(&server.client, &server.config).await;
     idle::bad_luck_changes_nothing(&server.client, &server.config).await;
