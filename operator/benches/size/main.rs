@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 mod counts;
+mod metrics;
 mod phases;
 mod report;
 mod stock;
@@ -29,7 +30,6 @@ mod steady {
     pub mod fleet;
     pub mod luck;
     pub mod machines;
-    pub mod metrics;
     pub mod picture;
     pub mod process;
     pub mod stage;
@@ -37,7 +37,7 @@ mod steady {
 }
 
 // They name each other so.
-use steady::{changes, fleet, luck, machines, metrics, picture, process, stage, toll};
+use steady::{changes, fleet, luck, machines, picture, process, stage, toll};
 
 #[derive(Parser)]
 pub struct Arguments {
