@@ -22,11 +22,11 @@ use wire::seal::connect::Whom;
 
 use crate::context::Context;
 use crate::directory::DirectoryEntry;
-use crate::error::describe;
 use crate::names::{Name, Tasks, Wanted};
 use crate::registry::{Listener, Summary};
 use crate::transport::DECODE_LIMIT_BYTES;
 use crate::transport::connector::line;
+use wire::error::describe;
 
 /// Everything is told again so often: what a lost frame or a restarted server may lack is bounded by it.
 const FULL_EVERY: Duration = Duration::from_secs(30);

@@ -12,7 +12,6 @@ pub mod config;
 pub mod context;
 pub mod directory;
 pub mod disk;
-pub mod error;
 pub mod items;
 pub mod log;
 pub mod metrics;

@@ -20,10 +20,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::disk::{Disk, RESERVE_STEP_BYTES};
-use crate::error::describe;
 use crate::items::Items;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use wire::error::describe;
 
 /// Between two measurements at most so much is handed over, however much room there is.
 const LONGEST_STEP_BYTES: u64 = 16 << 20;

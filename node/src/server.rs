@@ -22,7 +22,6 @@ use wire::door::Manner;
 use crate::config::Config;
 use crate::context::Context;
 use crate::directory;
-use crate::error::describe;
 use crate::registry::Registry;
 use crate::service::Services;
 use crate::service::admin::AdminService;
@@ -35,6 +34,7 @@ use crate::worker::{Beginning, Worker};
 use blank::Waited;
 use ground::Ground;
 use health::{Health, Stage};
+use wire::error::describe;
 
 /// How often a stopping node asks its leaders to hand over.
 const RESIGN_EVERY: Duration = Duration::from_millis(200);

@@ -25,10 +25,10 @@ use std::time::Instant;
 
 use model::{PartitionId, Size};
 
-use crate::error::describe;
 use crate::items::Items;
 use crate::metrics::Metrics;
 use plan::{News, Next, Outcome, Plan, STEP_BYTES, Step};
+use wire::error::describe;
 
 pub use plan::Scope;
 

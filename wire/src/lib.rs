@@ -14,6 +14,7 @@
 )]
 
 pub mod door;
+pub mod error;
 pub mod frugal;
 pub mod health;
 pub mod seal;

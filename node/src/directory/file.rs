@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{Directory, DirectoryEntry};
 use crate::context::Context;
 use crate::disk::{Disk, DiskError};
-use crate::error::describe;
+use wire::error::describe;
 
 const FORMAT: u8 = 1;
 const HEAD_BYTES: usize = 5;

@@ -27,8 +27,8 @@ use wire::seal::{Role, Seal};
 use super::ground::Ground;
 use super::health::BLANK;
 use crate::disk::{Disk, FormatError, Grant};
-use crate::error::describe;
 use crate::service::admin::status_of_format;
+use wire::error::describe;
 
 /// How long connections may take to close when the wait is over; they have been told to by then.
 const CLOSING_TIME: Duration = Duration::from_secs(1);

@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::directory::{self, Directory, DirectoryEntry};
 use crate::disk::{Disk, Identity, RESERVE_STEP_BYTES};
-use crate::error::describe;
 use crate::items::{GroupRecords, Items, ItemsOptions};
 use crate::log::{Done, Job, Log, LogGroup, LogListener, LogOptions, Work};
 use crate::metrics::Metrics;
@@ -30,6 +29,7 @@ use crate::worker::children::BIRTH_TICKS;
 use crate::worker::group::Group;
 use crate::worker::inbox::{Inboxes, Mail};
 use crate::worker::{birth, lifecycle};
+use wire::error::describe;
 
 /// Snapshots sent at once: each takes the disk's bandwidth from the foreground.
 const SENDING_AT_ONCE: usize = 2;

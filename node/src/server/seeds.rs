@@ -14,10 +14,10 @@ use wire::seal::connect::Whom;
 
 use crate::context::Context;
 use crate::directory;
-use crate::error::describe;
 use crate::names::Name;
 use crate::transport::Connector;
 use crate::transport::connector::line;
+use wire::error::describe;
 
 const PAUSE_UNTIL_TOLD: Duration = Duration::from_millis(500);
 /// A name in DNS may stand for other nodes by then.

@@ -18,12 +18,12 @@ use wire::admin::{
 use crate::context::Context;
 use crate::directory::DirectoryEntry;
 use crate::disk::{FormatError, Grant};
-use crate::error::describe;
 use crate::registry::Counts;
 use crate::room::RoomState;
 use crate::worker::command::{Command, CommandError, Only, Reply};
 use crate::worker::inbox::Mail;
 use crate::worker::recovery::{Order, Seen};
+use wire::error::describe;
 
 /// The leader's node, in hexadecimal, where a command met another replica.
 pub const LEADER_METADATA: &str = "trivet-leader";

@@ -17,13 +17,13 @@ use wire::raft::{Frame, FrameAnswer, SnapshotAnswer, SnapshotChunk, SnapshotHead
 use wire::seal::callers::Voice;
 
 use crate::directory::{Directory, DirectoryEntry};
-use crate::error::describe;
 use crate::metrics::{Metrics, count};
 use crate::neighbours::{Heard, Neighbours};
 use crate::room::{Room, RoomState};
 use crate::snapshot::{Budget, Incoming};
 use crate::transport::convert;
 use crate::worker::inbox::{Consent, Inboxes, Mail};
+use wire::error::describe;
 
 /// Snapshots received at once: each takes the disk's bandwidth from the others and from the foreground.
 const RECEIVING_AT_ONCE: usize = 2;

@@ -14,7 +14,6 @@ use replica::state::{BIRTH_INDEX, BIRTH_TERM};
 use replica::{AppliedMark, GroupState, Replica, Start};
 
 use crate::context::Context;
-use crate::error::describe;
 use crate::items::GroupRecords;
 use crate::log::Work;
 use crate::registry::Summary;
@@ -24,6 +23,7 @@ use crate::worker::command::{CommandError, Reply};
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
 use crate::worker::lifecycle::options;
+use wire::error::describe;
 
 /// A birth whose records stand, or could not be written.
 pub struct Birth {

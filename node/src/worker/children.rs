@@ -28,13 +28,13 @@ use replica::state::{BIRTH_INDEX, BIRTH_TERM};
 use replica::{Child, Envelope, GroupState, Input};
 
 use crate::context::Context;
-use crate::error::describe;
 use crate::items::ItemsError;
 use crate::registry::Claim;
 use crate::worker::Worker;
 use crate::worker::birth::{self, Birth, Parents};
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
+use wire::error::describe;
 
 /// Ticks in which an empty replica is deaf to what counts on its birth: its parent's replica on this node applies the split with
 /// the next commit that it hears of, and a flush follows.

@@ -8,11 +8,11 @@ use model::{NodeId, PartitionId, ReplicaId};
 use replica::{Envelope, GroupState, MessageBody};
 
 use crate::context::Context;
-use crate::error::describe;
 use crate::log::Work;
 use crate::transport::convert;
 use crate::worker::Worker;
 use crate::worker::inbox::Mail;
+use wire::error::describe;
 
 impl Worker {
     /// Something arrives for a replica here that is corrupt, or for one that is to take its place.

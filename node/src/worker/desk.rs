@@ -278,7 +278,7 @@ impl Desk {
             }
             Err(error) => {
                 // What was committed cannot be applied: better no node than one that goes on without it.
-                panic!("cannot apply to the items: {}", crate::error::describe(&error));
+                panic!("cannot apply to the items: {}", wire::error::describe(&error));
             }
         }
     }

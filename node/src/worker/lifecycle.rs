@@ -10,7 +10,6 @@ use replica::{Envelope, LogStart, Replica, Start};
 use wire::data::refused::Reason;
 
 use crate::context::Context;
-use crate::error::describe;
 use crate::log::Work;
 use crate::room::RoomState;
 use crate::worker::Worker;
@@ -20,6 +19,7 @@ use crate::worker::desk::{AfterWrite, Desk, Waiter};
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
 use crate::worker::{counting, snapshots};
+use wire::error::describe;
 
 /// What a replica without records starts from.
 pub fn empty_start(context: &Context, partition: PartitionId, replica: ReplicaId, log: LogStart) -> Start {

@@ -14,7 +14,6 @@ use model::{PartitionId, ReplicaDescriptor, ReplicaId};
 use replica::GroupState;
 
 use crate::context::Context;
-use crate::error::describe;
 use crate::items::GroupRecords;
 use crate::log::{LogGroup, Work};
 use crate::server::open::start_group;
@@ -23,6 +22,7 @@ use crate::worker::command::{CommandError, Reply};
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
 use crate::worker::lifecycle::{refuse_queue, refuse_waiters};
+use wire::error::describe;
 
 const RECORD_FORMAT: u32 = 1;
 

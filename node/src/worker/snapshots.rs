@@ -11,7 +11,6 @@ use wire::raft::snapshot_chunk::Part;
 use wire::raft::{SnapshotAnswer, SnapshotChunk, SnapshotHeader};
 
 use crate::context::Context;
-use crate::error::describe;
 use crate::room::RoomState;
 use crate::snapshot::{Outgoing, Received, Route, SnapshotError};
 use crate::worker::children;
@@ -19,6 +18,7 @@ use crate::worker::desk::{AfterWrite, Desk};
 use crate::worker::effects::is_snapshot;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::{Built, Consent, Mail};
+use wire::error::describe;
 
 /// Chunks read ahead of the network.
 const CHUNKS_AHEAD: usize = 2;

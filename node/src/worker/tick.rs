@@ -6,7 +6,6 @@ use model::PartitionId;
 use replica::Input;
 
 use crate::context::Context;
-use crate::error::describe;
 use crate::metrics::count;
 use crate::room::RoomState;
 use crate::transport::convert;
@@ -14,6 +13,7 @@ use crate::worker::desk::Desk;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
 use crate::worker::{Worker, children, counting, effects, neighbour, schedule, snapshots};
+use wire::error::describe;
 
 /// Ticks between attempts to make room on a full disk: old log files, retired groups.
 const TIDY_TICKS: u64 = 10;

@@ -22,8 +22,9 @@ use super::identity::{Identity, Role};
 use super::material::{Chain, identity_of};
 use super::tie::{Known, Tie};
 use super::trust::Side;
-use super::words::{chain, explained, of_handshake};
+use super::words::{explained, of_handshake};
 use super::{Refusal, Seal, lock};
+use crate::error::describe;
 
 /// Who is meant to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +132,7 @@ impl Dialler {
             let sealed = dialler.seal(stream, host).await;
             if let Err(error) = &sealed {
                 let say =
-                    || tracing::warn!(address = %uri, whom = %dialler.whom, error = chain(error), "refused to connect");
+                    || tracing::warn!(address = %uri, whom = %dialler.whom, error = describe(error), "refused to connect");
                 dialler.seal.refuse(Refusal::Connection, say);
             }
             sealed.map(TokioIo::new)

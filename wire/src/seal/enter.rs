@@ -16,9 +16,10 @@ use tokio_rustls::server::TlsStream;
 use super::material::{Chain, identity_of};
 use super::tie::{Known, Tie};
 use super::trust::Side;
-use super::words::{chain, explained};
+use super::words::explained;
 use super::{Refusal, Seal};
 use crate::door::Seals;
+use crate::error::describe;
 
 /// The first byte of a connection that speaks TLS: a handshake's record.
 const HANDSHAKE: u8 = 22;
@@ -105,7 +106,7 @@ async fn shake_hands(
             Ok(SealedGuest { stream: Box::new(stream), tie, seal })
         }
         Err(error) => {
-            let why = || tracing::warn!(%address, error = chain(&error), "refused a connection");
+            let why = || tracing::warn!(%address, error = describe(&error), "refused a connection");
             seal.refuse(Refusal::Connection, why);
             Err(error)
         }

@@ -81,7 +81,7 @@ impl Follower {
             },
             Err(error) => error,
         };
-        let complaint = super::words::chain(&error);
+        let complaint = crate::error::describe(&error);
         if self.complaint.as_ref() != Some(&complaint) {
             seal.inner.counts.reloaded(super::Outcome::Refused);
             let days_left = seal.days_left();

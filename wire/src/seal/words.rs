@@ -1,21 +1,8 @@
 //! What went wrong between two processes, in words that say what to look at.
 
-use std::error::Error as StdError;
 use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error};
-
-/// An error and what it came from.
-pub(super) fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
 
 pub(super) fn plainly(error: &Error) -> String {
     match error {

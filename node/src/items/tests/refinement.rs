@@ -261,7 +261,7 @@ impl World {
             Ok(items) => self.items = Some(settled(items)),
             Err(error) => {
                 let noise = matches!(crash, Crash::Torn { beyond: Beyond::Noise | Beyond::Zeros, .. });
-                assert!(noise, "refused: {}", crate::error::describe(&error));
+                assert!(noise, "refused: {}", wire::error::describe(&error));
                 self.refused += 1;
                 fs::remove_dir_all(&next).unwrap();
                 copy(&after, &next);
