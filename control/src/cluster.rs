@@ -128,16 +128,10 @@ impl Cluster {
     /// From now on these are the nodes, and so many more that cannot be asked now.
     pub fn set_nodes(&self, addresses: &[String], without_address: usize) -> Result<(), ClusterError> {
         let mut members = self.members();
-        members.nodes.retain(|address, _| addresses.contains(address));
         members.by_id.retain(|_, address| addresses.contains(address));
         members.without_address = without_address;
-        for address in addresses {
-            if !members.nodes.contains_key(address) {
-                let line = connect(address, members.seal.as_ref(), Whom::AnyNode)?;
-                members.nodes.insert(address.clone(), line);
-            }
-        }
-        Ok(())
+        let Members { seal, nodes, .. } = &mut *members;
+        name(nodes, addresses, seal.as_ref(), Whom::AnyNode)
     }
 
     /// From now on these get no new replicas, whatever they say themselves.
@@ -152,14 +146,8 @@ impl Cluster {
     /// From now on these are the MemDS servers.
     pub fn set_memds(&self, addresses: &[String]) -> Result<(), ClusterError> {
         let mut members = self.members();
-        members.memds.retain(|address, _| addresses.contains(address));
-        for address in addresses {
-            if !members.memds.contains_key(address) {
-                let line = connect(address, members.seal.as_ref(), Whom::MemDs)?;
-                members.memds.insert(address.clone(), line);
-            }
-        }
-        Ok(())
+        let Members { seal, memds, .. } = &mut *members;
+        name(memds, addresses, seal.as_ref(), Whom::MemDs)
     }
 
     /// Every node's own words; none for those that did not answer.
@@ -240,6 +228,22 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// From now on lines to these addresses and to no others; one that is there stays.
+fn name(
+    lines: &mut BTreeMap<String, Line>,
+    addresses: &[String],
+    seal: Option<&Seal>,
+    whom: Whom,
+) -> Result<(), ClusterError> {
+    lines.retain(|address, _| addresses.contains(address));
+    for address in addresses {
+        if !lines.contains_key(address) {
+            lines.insert(address.clone(), connect(address, seal, whom)?);
+        }
+    }
+    Ok(())
 }
 
 fn admin(line: Line) -> AdminClient<Channel> {
