@@ -33,6 +33,11 @@ pub struct Progress {
 }
 
 impl Replica {
+    /// Whether this entry is in its log, or on its way there.
+    pub fn has_entry(&self, index: u64, term: u64) -> bool {
+        self.core.term_at(index) == Some(term)
+    }
+
     pub fn status(&self) -> Status {
         let leads = self.core.leads();
         Status {

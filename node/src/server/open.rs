@@ -166,7 +166,9 @@ fn rhythm(config: &Config) -> Rhythm {
 fn room_options(config: &Config, items: &ItemsOptions) -> RoomOptions {
     RoomOptions {
         scarce_below_bytes: config.reserve.0,
-        reserve_bytes: items.flush_bytes() + RESERVE_STEP_BYTES,
+        // A memtable's worth must be free for RocksDB to go on after it was refused, and what the log and RocksDB's own words
+        // take meanwhile; the last step is for a start.
+        reserve_bytes: items.flush_bytes() + 2 * RESERVE_STEP_BYTES,
         sharers: config.sharers,
         calm: CALM,
     }

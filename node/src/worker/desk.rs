@@ -172,6 +172,12 @@ impl Desk {
     }
 
     /// What waits for this turn's end.
+    /// As if the items had refused a batch.
+    #[cfg(test)]
+    pub fn refuse_items(&mut self) {
+        self.stall = Some(Stall::NoRoom { until: Instant::now() + Duration::from_secs(600) });
+    }
+
     #[cfg(test)]
     pub fn posted(&self, node: NodeId) -> Vec<Message> {
         let line = self.lines.get(&node);

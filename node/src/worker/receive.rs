@@ -6,7 +6,7 @@ use std::time::Instant;
 use model::{NodeId, PartitionId, ReplicaId};
 use replica::entry::{Body, LogEntry};
 use replica::eraftpb::{Entry, EntryType, Message, MessageType};
-use replica::{Envelope, Input, MessageBody};
+use replica::{Envelope, Input, MessageBody, Replica};
 use wire::data::Request;
 use wire::data::refused::Reason;
 
@@ -175,7 +175,9 @@ impl Worker {
         if children::comes_before_birth(group, &envelope) {
             return;
         }
-        if self.desk.context.room.get() == RoomState::Exhausted && !has_room_for(&self.desk.context.room, &envelope) {
+        let room = &self.desk.context.room;
+        let exhausted = room.get() == RoomState::Exhausted && !has_room_for(room, &group.replica, &envelope);
+        if exhausted || (self.desk.lacks_room() && is_call(&envelope)) {
             // Not answered: raft sends it again, and the group goes on without this replica where it can.
             self.desk.context.metrics.disk_full_dropped.inc();
             return;
@@ -234,22 +236,29 @@ impl Worker {
     }
 }
 
+/// A leader wants this replica to lead. It would serve nothing before it has applied its first entry.
+fn is_call(envelope: &Envelope) -> bool {
+    envelope.body.raft().is_some_and(|message| message.msg_type == MessageType::MsgTimeoutNow)
+}
+
 /// On an exhausted disk.
-fn has_room_for(room: &Room, envelope: &Envelope) -> bool {
+fn has_room_for(room: &Room, replica: &Replica, envelope: &Envelope) -> bool {
     match envelope.body.raft() {
         Some(message) if message.msg_type == MessageType::MsgSnapshot => false,
-        Some(message) => room.takes_exhausted(grows_by(message)),
+        Some(message) => room.takes_exhausted(grows_by(replica, message)),
         None => true,
     }
 }
 
-/// What the log and the items would grow by, for clients. Heartbeats, votes, commit indices do not count, nor a new leader's
-/// first entry, which is empty and without which nobody could read, nor what administration wants: a table that goes, a
-/// change of membership that leads away from here.
-fn grows_by(message: &Message) -> u64 {
+/// What the log and the items would grow by, for clients: not by what the log has already, which comes again and again while
+/// it waits for room. Heartbeats, votes, commit indices do not count, nor a new leader's first entry, which is empty and
+/// without which nobody could read, nor what administration wants: a table that goes, a change of membership that leads away
+/// from here.
+fn grows_by(replica: &Replica, message: &Message) -> u64 {
     let of_clients = |entry: &&Entry| {
         entry.entry_type == EntryType::EntryNormal
             && !entry.data.is_empty()
+            && !replica.has_entry(entry.index, entry.term)
             && !matches!(LogEntry::decode(entry.data.clone()), Ok(LogEntry { body: Body::Table(_), .. }))
     };
     message.entries.iter().filter(of_clients).map(|entry| count(entry.data.len())).sum()

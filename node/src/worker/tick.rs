@@ -20,6 +20,8 @@ const TIDY_TICKS: u64 = 10;
 /// Ticks between attempts to hand leaders on while the disk is scarce: where all disks of a group are, leadership would
 /// otherwise go in a circle.
 const RESIGN_TICKS: u64 = 600;
+/// The same where what is committed cannot be applied: such a leader serves nothing, and a node that can apply would.
+const STUCK_TICKS: u64 = 20;
 /// Ticks between looks at what a crash cannot take back.
 const FLUSHED_TICKS: u64 = 50;
 /// Ticks after which everything is flushed, so that the logs of idle groups can be truncated too.
@@ -88,7 +90,9 @@ impl Worker {
                 self.clear(partition);
             }
         }
-        room != RoomState::Enough && (before == RoomState::Enough || self.ticks.is_multiple_of(RESIGN_TICKS))
+        let stuck = self.desk.lacks_room() && self.ticks.is_multiple_of(STUCK_TICKS);
+        let again = before == RoomState::Enough || self.ticks.is_multiple_of(RESIGN_TICKS);
+        stuck || (room != RoomState::Enough && again)
     }
 
     /// The disk has little room: others are to lead.

@@ -7,6 +7,9 @@ use bytes::Bytes;
 use futures::future::join_all;
 use model::{Item, Value, item};
 use tempfile::TempDir;
+use tonic::Request;
+use wire::admin::TransferLeaderRequest;
+use wire::admin::admin_server::Admin;
 use wire::data::refused::Reason;
 use wire::data::request::Operation;
 use wire::data::response::Result as Outcome;
@@ -19,13 +22,15 @@ use crate::world::{
 use node::config::ByteSize;
 
 const EPOCH: u64 = 3;
-const DISK_MEGABYTES: u64 = 256;
+const DISK_MEGABYTES: u64 = 320;
 /// Writes are refused when half of it is left.
 const RESERVE: ByteSize = ByteSize(32 << 20);
 /// Close to the largest item.
 const BLOB_BYTES: usize = 380 << 10;
 /// Puts at once.
 const WRITERS: u64 = 4;
+/// Of leadership, while nothing is free.
+const HAND_OVERS: usize = 6;
 /// Far more than fit.
 const ROUNDS: u64 = 500;
 
@@ -113,6 +118,15 @@ async fn refuses(world: &World, number: u64) {
     .await;
 }
 
+/// The replica with the next id leads, if it is willing.
+async fn hand_over(world: &World) {
+    let leader = world.leader().await;
+    let group = world.group(leader).await.unwrap();
+    let request = TransferLeaderRequest { partition: group.partition, to_replica: group.replica % 3 + 1 };
+    // Refused where it has not caught up: its log may wait for room.
+    drop(world.node(leader).services().admin.transfer_leader(Request::new(request)).await);
+}
+
 async fn takes_again(world: &World, name: &str) {
     eventually(async || {
         let client = world.client(world.leader().await).await;
@@ -172,6 +186,11 @@ async fn a_disk_that_is_full_in_the_middle_of_a_write_ends_no_node() {
     })
     .await;
     refuses(&world, 1_000_000).await;
+    // Whoever is to lead finds a disk on which its first entry and its vote have room.
+    for _ in 0..HAND_OVERS {
+        hand_over(&world).await;
+        refuses(&world, 1_000_000).await;
+    }
     fs::remove_file(taken).unwrap();
     takes_again(&world, "after").await;
     // What was proposed has become known one way or the other.

@@ -8,16 +8,16 @@ use crate::worker::neighbour::WAKES_PER_TICK;
 
 const SLEEPERS: u64 = 1000;
 /// Of the leader that they believe in.
-const TERM: u64 = 6;
+pub const TERM: u64 = 6;
 const LEADER: ReplicaId = ReplicaId(2);
-const LEADERS_NODE: model::NodeId = model::NodeId(2);
+pub const LEADERS_NODE: model::NodeId = model::NodeId(2);
 
-fn partition(number: u64) -> PartitionId {
+pub fn partition(number: u64) -> PartitionId {
     PartitionId(0x1_0000 + number)
 }
 
 /// A follower that its leader, on node 2, may ask to sleep.
-fn follower(fixture: &Fixture, partition: PartitionId) -> Replica {
+pub fn follower(fixture: &Fixture, partition: PartitionId) -> Replica {
     let descriptor = PartitionDescriptor { id: partition, ..fixture.descriptor() };
     let mut replica = Replica::start(Start {
         partition,
@@ -41,7 +41,7 @@ fn follower(fixture: &Fixture, partition: PartitionId) -> Replica {
     replica
 }
 
-fn from_leader(body: MessageBody) -> Envelope {
+pub fn from_leader(body: MessageBody) -> Envelope {
     Envelope { from: LEADER, to: ReplicaId(1), body }
 }
 
@@ -66,7 +66,7 @@ fn sleeper(fixture: &Fixture, partition: PartitionId) -> Group {
 }
 
 /// Turns until nobody has anything to do.
-fn turns(worker: &mut Worker) {
+pub fn turns(worker: &mut Worker) {
     worker.turn();
     while !worker.active.is_empty() {
         worker.turn();
