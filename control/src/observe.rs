@@ -1,6 +1,7 @@
 //! What the nodes say, in the words of `plan` and `placement`. Observing never changes anything.
 
 use bytes::Bytes;
+use model::units::Consumption;
 use model::{NodeId, PartitionDescriptor, PartitionId, Size, TableDescriptor, Zone};
 use placement::NodeView;
 use wire::admin::GroupStatus;
@@ -64,6 +65,10 @@ fn report(node: NodeId, group: GroupStatus) -> ReplicaReport {
         serving: group.serving,
         health: group.health,
         size: group.items.zip(group.bytes).map(|(items, bytes)| Size { items, bytes }),
+        consumption: Consumption {
+            read_milliunits: group.read_milliunits.unwrap_or_default(),
+            write_milliunits: group.write_milliunits.unwrap_or_default(),
+        },
     }
 }
 

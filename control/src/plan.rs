@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::units::Consumption;
 use model::{NodeId, PartitionDescriptor, PartitionId, Size, TableDescriptor, TableId, TableStatus};
 
 use wire::admin::Health;
@@ -23,6 +24,8 @@ pub struct ReplicaReport {
     pub health: Option<Health>,
     /// How much its range holds, from a leader that has counted.
     pub size: Option<Size>,
+    /// By the clients that this replica answered.
+    pub consumption: Consumption,
 }
 
 /// What the nodes said.
@@ -354,6 +357,7 @@ pub(crate) mod tests {
             serving: *node == having[0],
             health: None,
             size: None,
+            consumption: Consumption::default(),
         });
         let groups = if having.is_empty() {
             BTreeMap::new()
@@ -431,7 +435,15 @@ pub(crate) mod tests {
         }
         let table = Some(TableDescriptor { status: TableStatus::Active, version: 2, ..table("music") });
         let (descriptor, serving) = (Some(right.clone()), true);
-        let child = ReplicaReport { node: NodeId(22), descriptor, table, serving, health: None, size: None };
+        let child = ReplicaReport {
+            node: NodeId(22),
+            descriptor,
+            table,
+            serving,
+            health: None,
+            size: None,
+            consumption: Consumption::default(),
+        };
         seen.groups.insert(PartitionId(2), vec![child]);
         let steps = plan(&wish, &seen);
         let [Step::WriteResource { resource: Some(next), .. }] = &steps[..] else { panic!("{steps:?}") };

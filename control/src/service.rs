@@ -365,6 +365,7 @@ mod tests {
             serving: true,
             health: None,
             size: None,
+            consumption: model::units::Consumption::default(),
         };
         seen.groups.insert(PartitionId(1), vec![report]);
         assert_eq!(refuse_retained("music", &seen).unwrap_err().code(), tonic::Code::AlreadyExists);

@@ -152,6 +152,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use model::KeyRange;
+    use model::units::Consumption;
 
     use super::*;
     use crate::plan::ReplicaReport;
@@ -161,7 +162,15 @@ mod tests {
 
     fn report(descriptor: PartitionDescriptor, serving: bool, status: TableStatus) -> ReplicaReport {
         let table = Some(TableDescriptor { status, ..table("music") });
-        ReplicaReport { node: NodeId(22), descriptor: Some(descriptor), table, serving, health: None, size: None }
+        ReplicaReport {
+            node: NodeId(22),
+            descriptor: Some(descriptor),
+            table,
+            serving,
+            health: None,
+            size: None,
+            consumption: Consumption::default(),
+        }
     }
 
     fn seen(reports: Vec<ReplicaReport>) -> Observed {

@@ -14,6 +14,7 @@ pub mod directory;
 pub mod disk;
 pub mod items;
 pub mod log;
+pub mod meter;
 pub mod metrics;
 pub mod names;
 pub mod neighbours;

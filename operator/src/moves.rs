@@ -193,6 +193,7 @@ fn balance(places: &[Place], groups: &[&PartitionDescriptor], load: &BTreeMap<No
 #[cfg(test)]
 mod tests {
     use control::plan::ReplicaReport;
+    use model::units::Consumption;
     use model::{KeyRange, PartitionId, ReplicaId, TableId, Zone};
 
     use super::*;
@@ -215,6 +216,7 @@ mod tests {
                 serving: true,
                 health: None,
                 size: None,
+                consumption: Consumption::default(),
             };
             observed.groups.insert(PartitionId(id), vec![report]);
         }

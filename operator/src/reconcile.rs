@@ -310,7 +310,8 @@ impl Running {
             return;
         }
         // What the table's resource is read from has its own writer, and is left out here.
-        let fields = ["observedGeneration", "tableStatus", "partitions", "items", "sizeBytes", "sizedAt", "conditions"];
+        let figures = ["items", "sizeBytes", "readUnits", "writeUnits", "sizedAt"];
+        let fields = [&["observedGeneration", "tableStatus", "partitions", "conditions"][..], &figures].concat();
         let done = look.hands.write_status::<Table>(&table.name_any(), only(&next, &fields)).await;
         look.note(done);
     }

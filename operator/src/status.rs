@@ -14,7 +14,7 @@ use crate::crd::condition::{BLOCKED, DEGRADED, PROGRESSING, READY, SAFE, Stateme
 use crate::crd::partition::ReplicaStatus;
 use crate::crd::table::TableStatus;
 use crate::crd::{Cluster, ClusterStatus, Partition, PartitionStatus, Removal, RemovalPhase, Table};
-use crate::figures::Figures;
+use crate::figures::{Counted, Figures};
 use crate::observe::degraded;
 use crate::plan::{Seen, Step};
 use crate::resources::{range, shown};
@@ -37,9 +37,8 @@ pub fn partition(object: &Partition, observed: &Observed, mode: ZoneMode, now: &
         statement(DEGRADED, state != WHOLE, &state, &why),
         safe(newest, mode),
     ];
-    let PartitionStatus { items, size_bytes, sized_at, .. } = before;
-    let figures = Figures { items, size_bytes, sized_at }.next(size(reports), now);
-    let Figures { items, size_bytes, sized_at } = figures;
+    let Figures { items, size_bytes, read_units, write_units, sized_at } =
+        Figures::from(&before).next(&counted(reports), now);
     Some(PartitionStatus {
         leader: leader.map(|leader| leader.node.to_string()).unwrap_or_default(),
         zones: zones(newest),
@@ -48,6 +47,8 @@ pub fn partition(object: &Partition, observed: &Observed, mode: ZoneMode, now: &
         replicas: newest.replicas.iter().map(replica).collect(),
         items,
         size_bytes,
+        read_units,
+        write_units,
         sized_at,
         conditions: conditions(&before.conditions, said, object.metadata.generation.unwrap_or(0), now),
         state,
@@ -64,19 +65,22 @@ pub enum Worth {
 }
 
 pub fn worth(before: &PartitionStatus, next: &PartitionStatus) -> Worth {
-    let PartitionStatus { items, size_bytes, sized_at, .. } = next.clone();
+    let Figures { items, size_bytes, read_units, write_units, sized_at } = next.into();
     if next.leader.is_empty() {
         Worth::Leaderless
-    } else if *next == (PartitionStatus { items, size_bytes, sized_at, ..before.clone() }) {
+    } else if *next == (PartitionStatus { items, size_bytes, read_units, write_units, sized_at, ..before.clone() }) {
         Worth::Figures
     } else {
         Worth::State
     }
 }
 
-/// As the leader says; none where it has not counted.
-fn size(reports: &[ReplicaReport]) -> Option<Size> {
-    reports.iter().filter(|report| report.serving).find_map(|report| report.size)
+/// The size is the leader's word; every replica has clients.
+fn counted(reports: &[ReplicaReport]) -> Counted {
+    Counted {
+        size: reports.iter().filter(|report| report.serving).find_map(|report| report.size),
+        consumption: reports.iter().map(|report| report.consumption).sum(),
+    }
 }
 
 const WHOLE: &str = "Whole";
@@ -151,10 +155,10 @@ fn replica(replica: &model::ReplicaDescriptor) -> ReplicaStatus {
 
 /// What is said of a Table; the fields that its resource is read from are left as they are.
 pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told<'_>) -> TableStatus {
-    let Held { led, size } = given.and_then(|given| told.held.get(&given.id)).copied().unwrap_or_default();
+    let Held { led, counted } = given.and_then(|given| told.held.get(&given.id)).copied().unwrap_or_default();
     let before = object.status.clone().unwrap_or_default();
-    let figures = Figures { items: before.items, size_bytes: before.size_bytes, sized_at: before.sized_at };
-    let Figures { items, size_bytes, sized_at } = figures.next(size, told.now);
+    let Figures { items, size_bytes, read_units, write_units, sized_at } =
+        Figures::from(&before).next(&counted, told.now);
     let generation = object.metadata.generation.unwrap_or(0);
     let mut said = tables::statements(given, led, told.hindrance);
     said.push(zones_are_safe(told.mode));
@@ -164,6 +168,8 @@ pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told
         partitions: u32::try_from(led.partitions).unwrap_or(u32::MAX).max(before.partitions),
         items,
         size_bytes,
+        read_units,
+        write_units,
         sized_at,
         conditions: conditions(&before.conditions, said, generation, told.now),
         ..before
@@ -183,8 +189,8 @@ pub struct Told<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     pub led: Led,
-    /// What its partitions hold, if every one of them has been counted.
-    pub size: Option<Size>,
+    /// Of all its partitions; no size if one of them has not been counted.
+    pub counted: Counted,
 }
 
 /// By one walk over all groups, whoever tells of all tables.
@@ -192,11 +198,14 @@ pub fn held(observed: &Observed) -> BTreeMap<TableId, Held> {
     let mut all: BTreeMap<TableId, Held> = BTreeMap::new();
     for reports in observed.groups.values() {
         let Some(descriptor) = reports.iter().find_map(|report| report.descriptor.as_ref()) else { continue };
-        let none = Held { led: Led::default(), size: Some(Size::default()) };
-        let Held { led, size: sum } = all.entry(descriptor.table).or_insert(none);
+        let nothing = Counted { size: Some(Size::default()), ..Counted::default() };
+        let none = Held { led: Led::default(), counted: nothing };
+        let Held { led, counted: sum } = all.entry(descriptor.table).or_insert(none);
         led.partitions += 1;
         led.led += usize::from(reports.iter().any(|report| report.serving));
-        *sum = sum.zip(size(reports)).map(|(sum, size)| sum + size);
+        let Counted { size, consumption } = counted(reports);
+        sum.size = sum.size.zip(size).map(|(sum, size)| sum + size);
+        sum.consumption = sum.consumption + consumption;
     }
     all
 }
@@ -309,6 +318,7 @@ fn statement(kind: &'static str, holds: bool, reason: &str, message: &str) -> St
 mod tests {
     use bytes::Bytes;
     use k8s_openapi::jiff::Timestamp;
+    use model::units::Consumption;
     use model::{KeyRange, NodeId, Zone};
     use wire::admin::Health;
 
@@ -340,6 +350,7 @@ mod tests {
             serving: node == 2,
             health: (node == 2).then(|| Health { state: state.into(), why: "so".to_owned(), ..Health::default() }),
             size: None,
+            consumption: Consumption::default(),
         };
         let groups = [(PartitionId(9), vec![report(1), report(2), report(3)])].into();
         Observed { reached: [1, 2, 3].map(NodeId).into(), complete: true, silent: 0, groups }
@@ -403,9 +414,9 @@ mod tests {
         let mut two = counted(123);
         let other = two.groups[&PartitionId(9)].clone();
         two.groups.insert(PartitionId(10), other);
-        assert_eq!(held(&two)[&TableId(4)].size, Some(Size { items: 246, bytes: 15_554 }));
+        assert_eq!(held(&two)[&TableId(4)].counted.size, Some(Size { items: 246, bytes: 15_554 }));
         two.groups.get_mut(&PartitionId(10)).unwrap()[1].size = None;
-        assert_eq!(held(&two)[&TableId(4)].size, None, "half of a sum is none");
+        assert_eq!(held(&two)[&TableId(4)].counted.size, None, "half of a sum is none");
     }
 
     fn is_safe(of: &[crate::crd::Condition]) -> (String, String) {

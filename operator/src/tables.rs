@@ -167,6 +167,7 @@ pub fn statements(given: Option<&TableDescriptor>, led: Led, hindrance: Option<&
 
 #[cfg(test)]
 mod tests {
+    use model::units::Consumption;
     use model::{KeySchema, KeyType, NodeId};
 
     use super::*;
@@ -230,6 +231,7 @@ mod tests {
             serving: false,
             health: None,
             size: None,
+            consumption: Consumption::default(),
         };
         there.groups.insert(model::PartitionId(1), vec![report]);
         assert_eq!(reason(decide(&table, None, &there)), "Adopting");
@@ -281,6 +283,7 @@ mod tests {
             serving: true,
             health: None,
             size: None,
+            consumption: Consumption::default(),
         };
         seen.groups.insert(model::PartitionId(1), vec![report(&retained)]);
         assert_eq!(reason(decide(&table, None, &seen)), "Adopting");

@@ -211,6 +211,8 @@ async fn print_groups(cluster: &Cluster) -> anyhow::Result<()> {
             lines.push(line);
             let size = group.items.zip(group.bytes);
             lines.extend(size.map(|(items, bytes)| format!("    holds {items} items, {bytes} bytes")));
+            let units = group.read_milliunits.zip(group.write_milliunits);
+            lines.extend(units.map(|(read, write)| consumed(read, write)));
             lines.extend(group.health.map(|health| format!("    {}", describe(&health))));
         }
     }
@@ -219,6 +221,11 @@ async fn print_groups(cluster: &Cluster) -> anyhow::Result<()> {
         replicas.iter().for_each(|line| say(line));
     }
     Ok(())
+}
+
+fn consumed(read_milliunits: u64, write_milliunits: u64) -> String {
+    let units = |milliunits: u64| format!("{}.{}", milliunits / 1000, milliunits % 1000 / 100);
+    format!("    answers {} read and {} write units a second", units(read_milliunits), units(write_milliunits))
 }
 
 /// How a group is, since when, and why.

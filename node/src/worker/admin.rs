@@ -119,9 +119,12 @@ pub fn answered(group: &Group, reply: Reply, answer: Answer) {
 impl Worker {
     fn status(&self, group: &Group) -> GroupStatus {
         let size = self.desk.context.tally.size(group.partition);
+        let consumption = group.consumption();
         GroupStatus {
             items: size.map(|size| size.items),
             bytes: size.map(|size| size.bytes),
+            read_milliunits: consumption.map(|consumption| consumption.read_milliunits),
+            write_milliunits: consumption.map(|consumption| consumption.write_milliunits),
             ..status(group, self.tick)
         }
     }

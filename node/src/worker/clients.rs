@@ -1,5 +1,6 @@
 //! Clients' requests: from the queue to inputs or reads, and from the replica's answers to responses.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use crate::room::RoomState;
 use crate::service::data::REFUSAL_BYTES;
 use crate::worker::desk::{Asked, Desk, Waiter};
 use crate::worker::group::{Group, Phase, Queued};
-use crate::worker::reads::{self, Place};
+use crate::worker::reads::{self, Metered, Place};
 
 /// What one group may take of a turn before the next one's turn comes.
 const TURN_REQUESTS: usize = 64;
@@ -106,18 +107,18 @@ fn read(desk: &mut Desk, group: &mut Group, waiter: Waiter, consistency: Consist
             let token = desk.wait(group.partition, waiter);
             group.inputs.push(Input::Confirm { token, epoch });
         }
-        Consistency::Eventual => read_applied(desk, group, waiter),
+        Consistency::Eventual => read_applied(desk, group, waiter, false),
     }
 }
 
 /// The applied state may be read for this token.
 pub fn confirmed(desk: &mut Desk, group: &mut Group, token: Token) {
     if let Some(waiter) = desk.waiter(token) {
-        read_applied(desk, group, waiter);
+        read_applied(desk, group, waiter, true);
     }
 }
 
-fn read_applied(desk: &mut Desk, group: &mut Group, waiter: Waiter) {
+fn read_applied(desk: &mut Desk, group: &mut Group, waiter: Waiter, consistent: bool) {
     let Waiter::Client { connection, id, asked } = waiter else { return };
     let (Some(table), Some(admitted)) = (group.table_id(), group.admitted()) else {
         desk.refuse(&connection, id, Reason::NotReady);
@@ -127,16 +128,26 @@ fn read_applied(desk: &mut Desk, group: &mut Group, waiter: Waiter) {
         Asked::Get { key } => match desk.context.items.lookup(table, &key) {
             Ok(Lookup::Found(stored)) => {
                 let size = REFUSAL_BYTES + stored.attributes.len();
+                reads::meter_item(group.meter(), Some(&stored.attributes), consistent);
                 desk.answer(&connection, got(id, Some(stored.attributes)), size);
             }
-            Ok(Lookup::Missing) => desk.answer(&connection, got(id, None), REFUSAL_BYTES),
-            Ok(Lookup::NotCached) => reads::get(desk, connection, id, Place { admitted, table }, key),
+            Ok(Lookup::Missing) => {
+                reads::meter_item(group.meter(), None, consistent);
+                desk.answer(&connection, got(id, None), REFUSAL_BYTES);
+            }
+            Ok(Lookup::NotCached) => {
+                let metered = Metered { meter: Arc::clone(group.meter()), consistent };
+                reads::get(desk, connection, id, Place { admitted, table }, metered, key);
+            }
             Err(error) => {
                 tracing::error!(partition = %group.partition, %error, "failed to read an item");
                 desk.refuse(&connection, id, Reason::NotReady);
             }
         },
-        Asked::Scan(request) => reads::scan(desk, connection, id, admitted, *request),
+        Asked::Scan(request) => {
+            let metered = Metered { meter: Arc::clone(group.meter()), consistent };
+            reads::scan(desk, connection, id, admitted, metered, *request);
+        }
         Asked::Write => (),
     }
 }
@@ -220,15 +231,26 @@ fn scan_request(group: &Group, scan: data::Scan) -> Option<ScanRequest> {
 }
 
 /// The replica's answer, to whoever waits for it.
-pub fn answered(desk: &mut Desk, group: &Group, token: Token, answer: Answer) {
+pub fn answered(desk: &mut Desk, group: &mut Group, token: Token, answer: Answer) {
     match desk.waiter(token) {
         Some(Waiter::Client { connection, id, .. }) => {
+            meter_write(group, &answer);
             let result = outcome(group, answer);
             let size = REFUSAL_BYTES + outcome_size(&result);
             desk.answer(&connection, Response { id, result: Some(result) }, size);
         }
         Some(Waiter::Command(reply)) => super::admin::answered(group, reply, answer),
         None => (),
+    }
+}
+
+/// A write whose condition was false costs what it would have (Developer Guide, "Read and write operations").
+fn meter_write(group: &mut Group, answer: &Answer) {
+    let bytes = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
+    match answer {
+        Answer::Written { old_size, new_size, .. } => group.meter().write(bytes(*old_size), bytes(*new_size)),
+        Answer::ConditionFailed { old_size, .. } => group.meter().write(bytes(*old_size), 0),
+        Answer::Invalid { .. } | Answer::Done | Answer::Refused(_) => (),
     }
 }
 

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use model::units::Consumption;
 use model::{NodeId, PartitionId, ReplicaId, TableId};
 use replica::{FetchRequest, Input, Replica};
 use tokio::sync::oneshot;
 use wire::data::Request;
 
+use crate::meter::Meter;
 use crate::registry::{Admitted, Claim, Summary};
 use crate::service::data::Connection;
 use crate::snapshot::{Outgoing, Received};
@@ -82,6 +84,8 @@ pub struct Group {
     pub stands: Option<u32>,
     /// Written to since it was last given to be counted; always, where it does not lead.
     pub uncounted: bool,
+    /// Once somebody has consumed something.
+    meter: Option<Arc<Meter>>,
     /// Told when a retiring group is gone.
     pub when_gone: Vec<oneshot::Sender<Result<(), CommandError>>>,
 }
@@ -125,8 +129,18 @@ impl Group {
             awaits_birth: 0,
             stands: None,
             uncounted: true,
+            meter: None,
             when_gone: Vec::new(),
         }
+    }
+
+    /// For what is being answered.
+    pub fn meter(&mut self) -> &Arc<Meter> {
+        self.meter.get_or_insert_with(|| Arc::new(Meter::new(Instant::now())))
+    }
+
+    pub fn consumption(&self) -> Option<Consumption> {
+        self.meter.as_ref().map(|meter| meter.consumption(Instant::now()))
     }
 
     /// The table, once the group has a descriptor.

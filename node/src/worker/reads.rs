@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::{PartitionId, TableId};
+use model::{PartitionId, TableId, item};
 use replica::{Input, ReadItem};
 use wire::data::Response;
 use wire::data::refused::Reason;
 use wire::data::response::Result as Outcome;
 
 use crate::items::{Lookup, ScanRequest};
+use crate::meter::Meter;
 use crate::registry::Admitted;
 use crate::service::data::{Connection, REFUSAL_BYTES, refusal};
 use crate::worker::clients::got;
@@ -26,8 +27,21 @@ pub struct Place {
     pub table: TableId,
 }
 
+/// Who counts what is read.
+pub struct Metered {
+    pub meter: Arc<Meter>,
+    pub consistent: bool,
+}
+
+/// One item was read, or none was there.
+pub fn meter_item(meter: &Meter, attributes: Option<&Bytes>, consistent: bool) {
+    // What cannot be read is told to the client; here it costs its bytes.
+    let size = |bytes: &Bytes| item::attributes_size(bytes).unwrap_or(bytes.len());
+    meter.read(attributes.map_or(0, size), consistent);
+}
+
 /// A client's read of one item.
-pub fn get(desk: &mut Desk, connection: Arc<Connection>, id: u64, place: Place, key: Bytes) {
+pub fn get(desk: &mut Desk, connection: Arc<Connection>, id: u64, place: Place, metered: Metered, key: Bytes) {
     let Place { admitted, table } = place;
     let context = Arc::clone(&desk.context);
     context.metrics.read_misses.inc();
@@ -35,7 +49,11 @@ pub fn get(desk: &mut Desk, connection: Arc<Connection>, id: u64, place: Place, 
     let read = move || {
         let answer = match context.items.get(table, &key) {
             Ok(_) if !context.registry.still_admits(admitted) => refusal(id, Reason::NotReady),
-            Ok(stored) => got(id, stored.map(|stored| stored.attributes)),
+            Ok(stored) => {
+                let attributes = stored.map(|stored| stored.attributes);
+                meter_item(&metered.meter, attributes.as_ref(), metered.consistent);
+                got(id, attributes)
+            }
             Err(error) => {
                 tracing::error!(%table, %error, "failed to read an item");
                 refusal(id, Reason::NotReady)
@@ -51,14 +69,25 @@ pub fn get(desk: &mut Desk, connection: Arc<Connection>, id: u64, place: Place, 
 }
 
 /// A client's page.
-pub fn scan(desk: &mut Desk, connection: Arc<Connection>, id: u64, admitted: Admitted, request: ScanRequest) {
+pub fn scan(
+    desk: &mut Desk,
+    connection: Arc<Connection>,
+    id: u64,
+    admitted: Admitted,
+    metered: Metered,
+    request: ScanRequest,
+) {
     let context = Arc::clone(&desk.context);
     let answered = Arc::clone(&connection);
     let read = move || {
         let answer = match context.items.scan(&request) {
             // The page may end where the range was being cleared.
             Ok(_) if !context.registry.still_admits(admitted) => refusal(id, Reason::NotReady),
-            Ok(scanned) => Response { id, result: Some(Outcome::Scanned(scanned)) },
+            Ok(scanned) => {
+                let bytes = usize::try_from(scanned.scanned_bytes).unwrap_or(usize::MAX);
+                metered.meter.read(bytes, metered.consistent);
+                Response { id, result: Some(Outcome::Scanned(scanned)) }
+            }
             Err(error) => {
                 tracing::error!(table = %request.table, %error, "failed to scan");
                 refusal(id, Reason::NotReady)

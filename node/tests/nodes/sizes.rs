@@ -1,4 +1,4 @@
-//! What leaders tell of how much their groups hold.
+//! What nodes tell of how much their groups hold, and of what is asked of them.
 
 use model::{PartitionDescriptor, PartitionId, item};
 use tonic::Request;
@@ -7,7 +7,7 @@ use wire::admin::admin_server::Admin;
 use wire::data::request::Operation;
 use wire::data::{self, Write};
 
-use crate::world::{PARTITION, Way, World, attributes, encoded_key, eventually, is_applied, put};
+use crate::world::{PARTITION, Way, World, attributes, encoded_key, eventual_get, eventually, get, is_applied, put};
 
 const EPOCH: u64 = 3;
 const CHILD: PartitionId = PartitionId(0x1001);
@@ -103,4 +103,27 @@ async fn both_halves_of_a_split_are_counted() {
     .await;
     let (left, right) = (ITEMS / 4, ITEMS - ITEMS / 4);
     eventually_told(&world, &[(PARTITION, left, bytes("text")), (CHILD, right, bytes("text"))]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_replica_tells_what_its_own_clients_consume() {
+    let world = World::start(Way::Memory, 3);
+    world.create().await;
+    let leader = world.leader().await;
+    let (follower, idle) = ((leader + 1) % 3, (leader + 2) % 3);
+    let puts = (0..ITEMS).map(|number| put(&name(number), "text")).collect();
+    assert!(world.client(leader).await.ask(EPOCH, puts).await.iter().all(is_applied));
+    let gets = (0..ITEMS).map(|number| get(&name(number))).collect();
+    world.client(leader).await.ask(EPOCH, gets).await;
+    world.client(follower).await.ask(EPOCH, vec![eventual_get(&name(0)); ITEMS]).await;
+    let units = async |number| {
+        let group = world.group(number).await.unwrap();
+        group.read_milliunits.zip(group.write_milliunits)
+    };
+    // In the first second nothing is known of a second.
+    let (read, written) = eventually(async || units(leader).await.filter(|(read, _)| *read > 0)).await;
+    assert!(read.abs_diff(written) <= 1, "a small item costs one unit either way: {read} and {written}");
+    let followed = eventually(async || units(follower).await.filter(|(read, _)| *read > 0)).await;
+    assert_eq!(followed.1, 0);
+    assert_eq!(units(idle).await, None);
 }

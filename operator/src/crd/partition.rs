@@ -27,6 +27,8 @@ use super::condition::Condition;
     printcolumn(name = "Epoch", type_ = "integer", json_path = ".status.epoch"),
     printcolumn(name = "Items", type_ = "integer", json_path = ".status.items"),
     printcolumn(name = "Bytes", type_ = "integer", json_path = ".status.sizeBytes"),
+    printcolumn(name = "Read units/s", type_ = "integer", json_path = ".status.readUnits", priority = 1),
+    printcolumn(name = "Write units/s", type_ = "integer", json_path = ".status.writeUnits", priority = 1),
     printcolumn(name = "From", type_ = "string", json_path = ".status.range.start", priority = 1),
     printcolumn(name = "To", type_ = "string", json_path = ".status.range.end", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -102,7 +104,14 @@ pub struct PartitionStatus {
     /// Their size as DynamoDB measures it, in bytes: names and values of all attributes. Rounded and written like `items`.
     #[serde(default)]
     pub size_bytes: u64,
-    /// When `items` and `sizeBytes` were last written.
+    /// Read capacity units that clients consume in a second, on the average of the last five minutes or so. Rounded and written like
+    /// `items`.
+    #[serde(default)]
+    pub read_units: u64,
+    /// The same of write capacity units.
+    #[serde(default)]
+    pub write_units: u64,
+    /// When `items`, `sizeBytes`, `readUnits` and `writeUnits` were last written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sized_at: Option<Time>,
     #[serde(default)]

@@ -25,6 +25,8 @@ use super::condition::Condition;
     printcolumn(name = "Partitions", type_ = "integer", json_path = ".status.partitions"),
     printcolumn(name = "Items", type_ = "integer", json_path = ".status.items"),
     printcolumn(name = "Bytes", type_ = "integer", json_path = ".status.sizeBytes"),
+    printcolumn(name = "Read units/s", type_ = "integer", json_path = ".status.readUnits", priority = 1),
+    printcolumn(name = "Write units/s", type_ = "integer", json_path = ".status.writeUnits", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name == self.spec.tableName || self.metadata.name.matches('-[0-9a-f]{8}$')").message("metadata.name must be spec.tableName, or, where Kubernetes does not allow that name, the slug of it that ends in 8 hexadecimal digits of its hash")
@@ -195,7 +197,14 @@ pub struct TableStatus {
     /// Their size as DynamoDB measures it, in bytes: names and values of all attributes. Rounded and written like `items`.
     #[serde(default)]
     pub size_bytes: u64,
-    /// When `items` and `sizeBytes` were last written.
+    /// Read capacity units that clients consume in a second, on the average of the last five minutes or so. Rounded and written like
+    /// `items`.
+    #[serde(default)]
+    pub read_units: u64,
+    /// The same of write capacity units.
+    #[serde(default)]
+    pub write_units: u64,
+    /// When `items`, `sizeBytes`, `readUnits` and `writeUnits` were last written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sized_at: Option<Time>,
     /// How far its birth has come: Placing while the Partition objects are written, Placed from then on. Groups are born only of a table

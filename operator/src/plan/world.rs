@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use control::plan::{Observed, ReplicaReport};
+use model::units::Consumption;
 use model::{KeyRange, NodeId, PartitionDescriptor, PartitionId, TableId};
 
 use super::{Answer, Claim, Machine, Missing, Pod, Seen, Step, Storage, Trouble, Why, Zone, plan};
@@ -132,6 +133,7 @@ impl World {
                 serving: Some(node) == leads,
                 health: None,
                 size: None,
+                consumption: Consumption::default(),
             };
             observed.groups.insert(group.id, up.map(|replica| report(replica.node)).collect());
         }
