@@ -120,6 +120,7 @@ fn state(leader: Option<&ReplicaReport>) -> (String, String) {
         State::Whole => WHOLE,
         State::Missing => "Missing",
         State::StoodIn => "StoodIn",
+        State::ShortOfZone => "ShortOfZone",
         State::Rebuilding => "Rebuilding",
         State::Short => "Short",
         State::NeedsArchive => "NeedsArchive",

@@ -237,6 +237,7 @@ fn describe(health: &Health) -> String {
         State::Missing => format!("replica {replica} is missing"),
         State::StoodIn if *replica == 0 => format!("log replica {stand_in} stands in"),
         State::StoodIn => format!("log replica {stand_in} stands in for replica {replica}"),
+        State::ShortOfZone => format!("short of a zone: log replica {stand_in} stands in where another voter is"),
         State::Rebuilding => format!("replica {replica} is rebuilt: {percent} %"),
         State::Short => "short of a replica".to_owned(),
         State::NeedsArchive => "needs the archive: no replica with items can reach the log".to_owned(),

@@ -80,6 +80,8 @@ pub enum Health {
     Missing { replica: ReplicaId, why: String },
     /// A log replica votes in the place of one that is away.
     StoodIn { log: ReplicaId, lost: Option<ReplicaId>, why: String },
+    /// The same, in the zone of another voter: that zone's loss would be the loss of the quorum.
+    ShortOfZone { log: ReplicaId, lost: Option<ReplicaId>, why: String },
     /// A replica with items is on its way: rebuilt, or back and not level yet.
     Rebuilding { replica: ReplicaId },
     /// Two voters, or one, and nothing stands in for the others.
@@ -283,6 +285,10 @@ impl<F: Fn(ReplicaId) -> bool> Scene<'_, F> {
         silent_here && silence >= self.options.replace_after_ticks
     }
 
+    fn shares_zone(&self, one: &ReplicaDescriptor) -> bool {
+        voters(self.descriptor).any(|voter| voter.id != one.id && voter.zone == one.zone)
+    }
+
     pub(crate) fn health(&self, why: &str) -> Health {
         let why = why.to_owned();
         let lost = self.storage_learners().find(|learner| self.hearing.is_silent(learner.id, self.ticks, self.options));
@@ -293,7 +299,10 @@ impl<F: Fn(ReplicaId) -> bool> Scene<'_, F> {
             (Some(voter), _, _) => Health::Missing { replica: voter.id, why },
             (None, _, false) => Health::Whole,
             (None, _, true) if let Some(replica) = comes => Health::Rebuilding { replica: replica.id },
-            (None, Some(log), true) => Health::StoodIn { log: log.id, lost: lost.map(|lost| lost.id), why },
+            (None, Some(log), true) => {
+                let (log, lost, shared) = (log.id, lost.map(|lost| lost.id), self.shares_zone(log));
+                if shared { Health::ShortOfZone { log, lost, why } } else { Health::StoodIn { log, lost, why } }
+            }
             (None, None, true) => Health::Short { why },
         }
     }

@@ -172,10 +172,8 @@ fn told(group: &Group, health: Health, since: Duration) -> wire::admin::Health {
     match health {
         Health::Whole => base(State::Whole),
         Health::Missing { replica, why } => wire::admin::Health { replica: replica.0, why, ..base(State::Missing) },
-        Health::StoodIn { log, lost, why } => {
-            let replica = lost.map_or(0, |ReplicaId(lost)| lost);
-            wire::admin::Health { replica, stand_in: log.0, why, ..base(State::StoodIn) }
-        }
+        Health::StoodIn { log, lost, why } => stood_in(log, lost, why, base(State::StoodIn)),
+        Health::ShortOfZone { log, lost, why } => stood_in(log, lost, why, base(State::ShortOfZone)),
         Health::Rebuilding { replica } => {
             let percent = group.outgoing.get(&replica).map_or(0, |outgoing| outgoing.percent());
             wire::admin::Health { replica: replica.0, percent, ..base(State::Rebuilding) }
@@ -184,6 +182,11 @@ fn told(group: &Group, health: Health, since: Duration) -> wire::admin::Health {
         Health::NeedsArchive => base(State::NeedsArchive),
         Health::Leaderless => base(State::Leaderless),
     }
+}
+
+fn stood_in(log: ReplicaId, lost: Option<ReplicaId>, why: String, base: wire::admin::Health) -> wire::admin::Health {
+    let replica = lost.map_or(0, |ReplicaId(lost)| lost);
+    wire::admin::Health { replica, stand_in: log.0, why, ..base }
 }
 
 fn newborn(partition: PartitionId, summary: &Summary) -> GroupStatus {

@@ -18,6 +18,7 @@ fn name(health: &Health) -> &'static str {
         Health::Whole => "whole",
         Health::Missing { .. } => "missing",
         Health::StoodIn { .. } => "stood_in",
+        Health::ShortOfZone { .. } => "short_of_zone",
         Health::Rebuilding { .. } => "rebuilding",
         Health::Short { .. } => "short",
         Health::NeedsArchive => "needs_archive",

@@ -79,7 +79,7 @@ pub struct ReplicaWish {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PartitionStatus {
-    /// Whole, or what is missing: Missing, StoodIn, Rebuilding, Short, NeedsArchive, Leaderless, Unknown.
+    /// Whole, or what is missing: Missing, StoodIn, ShortOfZone, Rebuilding, Short, NeedsArchive, Leaderless, Unknown.
     #[serde(default)]
     pub state: String,
     /// Why, where it is not whole.

@@ -187,6 +187,8 @@ fn a_log_replica_in_the_way_goes_elsewhere() {
     assert_eq!(member(&cluster, 5), Some((ReplicaRole::Voter, ReplicaKind::Log)));
     assert_eq!(member(&cluster, 4), None);
     assert_eq!(wanted(&cluster), Purpose::Rebuilt { lost: Some(zone("c")) });
+    let short = Health::ShortOfZone { log: ReplicaId(5), lost: Some(ReplicaId(3)), why: String::new() };
+    assert_eq!(health(&cluster), short, "replica 2 is in zone b, too");
 }
 
 #[test]
