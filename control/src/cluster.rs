@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use model::{NodeId, TableDescriptor, TableId};
 use tonic::transport::{Channel, Endpoint};
 use wire::admin::admin_client::AdminClient;
@@ -152,13 +154,32 @@ impl Cluster {
 
     /// Every node's own words; none for those that did not answer.
     pub async fn ask_all(&self, with_groups: bool) -> Vec<Option<Reached>> {
+        self.ask_each(with_groups, |_| {}).await
+    }
+
+    /// The same, with their groups where they are asked for. Each answer is heard as soon as it is read, before the next one is: what is
+    /// taken out of it is never there of all nodes at once.
+    pub async fn ask_each(
+        &self,
+        with_groups: bool,
+        mut hear: impl FnMut(&mut Option<Reached>),
+    ) -> Vec<Option<Reached>> {
         let (nodes, silent) = {
             let members = self.members();
             (members.nodes.clone(), members.without_address)
         };
-        let asks = nodes.into_iter().map(|(address, line)| self.ask(address, line, with_groups));
-        let mut answers = futures::future::join_all(asks).await;
-        answers.resize_with(answers.len() + silent, || None);
+        let mut answers: Vec<Option<Reached>> = Vec::new();
+        answers.resize_with(nodes.len() + silent, || None);
+        answers[nodes.len()..].iter_mut().for_each(&mut hear);
+        let asks = nodes.into_iter().enumerate().map(|(place, (address, line))| async move {
+            // In the order of their addresses, whoever is faster.
+            (place, self.ask(address, line, with_groups).await)
+        });
+        let mut asks: FuturesUnordered<_> = asks.collect();
+        while let Some((place, mut answer)) = asks.next().await {
+            hear(&mut answer);
+            answers[place] = answer;
+        }
         answers
     }
 

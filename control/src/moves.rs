@@ -140,7 +140,7 @@ async fn find_leader(cluster: &Cluster, partition: PartitionId) -> Option<(NodeI
     let observed = observe::groups(cluster).await;
     let reports = observed.groups.get(&partition)?;
     let leader = reports.iter().find(|report| report.serving)?;
-    leader.descriptor.clone().map(|descriptor| (leader.node, descriptor))
+    leader.descriptor.as_ref().map(|descriptor| (leader.node, PartitionDescriptor::clone(descriptor)))
 }
 
 async fn apply(

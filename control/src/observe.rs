@@ -1,5 +1,8 @@
 //! What the nodes say, in the words of `plan` and `placement`. Observing never changes anything.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use model::units::Consumption;
 use model::{NodeId, PartitionDescriptor, PartitionId, Size, TableDescriptor, Zone};
@@ -21,8 +24,8 @@ pub async fn node_views(cluster: &Cluster) -> Vec<NodeView> {
 
 /// The same, and everything they have: by one question.
 pub async fn nodes_and_groups(cluster: &Cluster) -> (Vec<NodeView>, Observed) {
-    let mut reached = cluster.ask_all(true).await;
-    (views(cluster, &reached), told(&mut reached))
+    let (reached, observed) = everything(cluster).await;
+    (views(cluster, &reached), observed)
 }
 
 fn views(cluster: &Cluster, reached: &[Option<Reached>]) -> Vec<NodeView> {
@@ -33,42 +36,96 @@ fn views(cluster: &Cluster, reached: &[Option<Reached>]) -> Vec<NodeView> {
 
 /// Everything all nodes have.
 pub async fn groups(cluster: &Cluster) -> Observed {
-    told(&mut cluster.ask_all(true).await)
+    everything(cluster).await.1
 }
 
-/// What the nodes told that were asked for their groups, which are taken out of their answers.
+/// What all nodes say of themselves, and everything they have, which is taken out of their answers.
+pub async fn everything(cluster: &Cluster) -> (Vec<Option<Reached>>, Observed) {
+    let mut told = Told::default();
+    let reached = cluster.ask_each(true, |answer| told.hear(answer)).await;
+    (reached, told.observed())
+}
+
+/// What the nodes told that were asked for their groups.
 pub fn told(answers: &mut [Option<Reached>]) -> Observed {
-    let mut observed = Observed::default();
-    for answer in answers {
+    let mut told = Told::default();
+    answers.iter_mut().for_each(|answer| told.hear(answer));
+    told.observed()
+}
+
+/// What was told so far.
+#[derive(Default)]
+struct Told {
+    observed: Observed,
+    partitions: Alike<PartitionDescriptor>,
+    tables: Alike<TableDescriptor>,
+}
+
+impl Told {
+    /// Groups are taken out of the answer: its bytes are kept by nothing afterwards.
+    fn hear(&mut self, answer: &mut Option<Reached>) {
         let told = answer.as_mut().and_then(|node| Some((NodeId(node.status.node), node.groups.take()?)));
         let Some((node, groups)) = told else {
-            observed.silent += 1;
-            continue;
+            self.observed.silent += 1;
+            return;
         };
         // A blank disk has no id and no groups.
         if node != NodeId(0) {
-            observed.reached.insert(node);
+            self.observed.reached.insert(node);
         }
         for group in groups {
-            observed.groups.entry(PartitionId(group.partition)).or_default().push(report(node, group));
+            let (partition, report) = (PartitionId(group.partition), self.report(node, group));
+            self.observed.groups.entry(partition).or_default().push(report);
         }
     }
-    observed.complete = observed.silent == 0;
-    observed
+
+    fn report(&mut self, node: NodeId, group: GroupStatus) -> ReplicaReport {
+        ReplicaReport {
+            node,
+            descriptor: self.partitions.read(group.descriptor, PartitionDescriptor::decode),
+            table: self.tables.read(group.table, TableDescriptor::decode),
+            serving: group.serving,
+            health: group.health,
+            size: group.items.zip(group.bytes).map(|(items, bytes)| Size { items, bytes }),
+            consumption: Consumption {
+                read_milliunits: group.read_milliunits.unwrap_or_default(),
+                write_milliunits: group.write_milliunits.unwrap_or_default(),
+            },
+        }
+    }
+
+    /// The same, whoever answered first.
+    fn observed(self) -> Observed {
+        let Told { mut observed, partitions: _, tables: _ } = self;
+        observed.groups.values_mut().for_each(|reports| reports.sort_by_key(|report| report.node));
+        observed.complete = observed.silent == 0;
+        observed
+    }
 }
 
-fn report(node: NodeId, group: GroupStatus) -> ReplicaReport {
-    ReplicaReport {
-        node,
-        descriptor: decode(group.descriptor, PartitionDescriptor::decode),
-        table: decode(group.table, TableDescriptor::decode),
-        serving: group.serving,
-        health: group.health,
-        size: group.items.zip(group.bytes).map(|(items, bytes)| Size { items, bytes }),
-        consumption: Consumption {
-            read_milliunits: group.read_milliunits.unwrap_or_default(),
-            write_milliunits: group.write_milliunits.unwrap_or_default(),
-        },
+/// What many replicas tell in the same bytes is read once and held once.
+struct Alike<T> {
+    /// None for what cannot be read.
+    read: BTreeMap<Bytes, Option<Arc<T>>>,
+}
+
+impl<T> Default for Alike<T> {
+    fn default() -> Alike<T> {
+        Alike { read: BTreeMap::new() }
+    }
+}
+
+impl<T> Alike<T> {
+    /// From a copy: what is read may hold on to its bytes, and these are part of everything that a node told.
+    fn read<E: std::fmt::Display>(&mut self, told: Bytes, decode: impl Fn(Bytes) -> Result<T, E>) -> Option<Arc<T>> {
+        if let Some(known) = self.read.get(&told) {
+            return known.clone();
+        }
+        let own = Bytes::copy_from_slice(&told);
+        drop(told);
+        let read = self::decode(own.clone(), decode).map(Arc::new);
+        self.read.insert(own, read.clone());
+        read
     }
 }
 
@@ -94,4 +151,57 @@ fn decode<T, E: std::fmt::Display>(bytes: Bytes, decode: impl Fn(Bytes) -> Resul
         tracing::error!(%error, "a node reported a descriptor that cannot be read");
     }
     decoded.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::TableStatus;
+    use wire::admin::NodeStatus;
+
+    use super::*;
+    use crate::plan::tests::{partition, table};
+
+    fn answer(node: u64, groups: Vec<GroupStatus>) -> Option<Reached> {
+        let status = NodeStatus { node, ..NodeStatus::default() };
+        Some(Reached { address: String::new(), status, groups: Some(groups) })
+    }
+
+    fn group(id: u64, table: &TableDescriptor) -> GroupStatus {
+        let descriptor = partition(id, 7).encode();
+        GroupStatus { partition: id, descriptor, table: table.encode(), ..GroupStatus::default() }
+    }
+
+    #[test]
+    fn what_replicas_tell_alike_is_held_once_and_what_differs_is_not_mixed_up() {
+        let older = table("music");
+        let newer = TableDescriptor { version: older.version + 1, status: TableStatus::Updating, ..older.clone() };
+        let both = |table| vec![group(3, table), group(4, table)];
+        let mut answers = [answer(33, both(&older)), answer(11, both(&older)), answer(22, both(&newer)), None];
+        let observed = told(&mut answers);
+        assert_eq!((observed.silent, observed.complete), (1, false));
+        assert!(answers.iter().flatten().all(|answer| answer.groups.is_none()));
+        let [first, second] = [3, 4].map(|id| &observed.groups[&PartitionId(id)]);
+        assert_eq!(first.iter().map(|report| report.node.0).collect::<Vec<_>>(), [11, 22, 33]);
+        let tables = |reports: &[ReplicaReport]| reports.iter().map(|r| r.table.clone().unwrap()).collect::<Vec<_>>();
+        let (of_first, of_second) = (tables(first), tables(second));
+        assert_eq!(
+            of_first.iter().map(|table| table.version).collect::<Vec<_>>(),
+            [older.version, newer.version, older.version]
+        );
+        assert!(Arc::ptr_eq(&of_first[0], &of_first[2]) && Arc::ptr_eq(&of_first[0], &of_second[0]));
+        let descriptors =
+            |reports: &[ReplicaReport]| reports.iter().map(|r| r.descriptor.clone().unwrap()).collect::<Vec<_>>();
+        let (of_first, of_second) = (descriptors(first), descriptors(second));
+        assert!(of_first.iter().all(|other| Arc::ptr_eq(&of_first[0], other)));
+        assert_eq!((&*of_first[0], &*of_second[0]), (&partition(3, 7), &partition(4, 7)));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_none() {
+        let broken = GroupStatus { partition: 3, table: Bytes::from_static(&[255]), ..GroupStatus::default() };
+        let observed = told(&mut [answer(11, vec![broken.clone()]), answer(22, vec![broken])]);
+        let reports = &observed.groups[&PartitionId(3)];
+        assert!(reports.iter().all(|report| report.table.is_none() && report.descriptor.is_none()));
+        assert_eq!(reports.len(), 2);
+    }
 }

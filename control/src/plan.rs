@@ -4,6 +4,7 @@
 //! reason. Nothing is ever decided from absence unless every node answered ([`Observed::complete`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use model::units::Consumption;
 use model::{NodeId, PartitionDescriptor, PartitionId, Size, TableDescriptor, TableId, TableStatus};
@@ -12,13 +13,13 @@ use wire::admin::Health;
 
 use crate::resources::{Snapshot, TableResource};
 
-/// One replica as its node reports it.
+/// One replica as its node reports it. What several replicas tell alike is held once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaReport {
     pub node: NodeId,
     /// None before its first snapshot.
-    pub descriptor: Option<PartitionDescriptor>,
-    pub table: Option<TableDescriptor>,
+    pub descriptor: Option<Arc<PartitionDescriptor>>,
+    pub table: Option<Arc<TableDescriptor>>,
     pub serving: bool,
     /// How whole its group is, as this replica sees it: the leader's word counts.
     pub health: Option<Health>,
@@ -187,9 +188,11 @@ fn plan_partitions(
         let newest = reports.iter().filter_map(|report| report.descriptor.as_ref()).max_by_key(|d| d.epoch);
         let Some(newest) = newest else { continue };
         match next.partitions.iter_mut().find(|known| known.id == newest.id) {
-            Some(known) if known.epoch < newest.epoch && known.range != newest.range => *known = newest.clone(),
+            Some(known) if known.epoch < newest.epoch && known.range != newest.range => {
+                *known = PartitionDescriptor::clone(newest)
+            }
             Some(_) => {}
-            None => next.partitions.push(newest.clone()),
+            None => next.partitions.push(PartitionDescriptor::clone(newest)),
         }
     }
     if next != *resource {
@@ -266,15 +269,16 @@ fn plan_adoption(wished: &Snapshot, observed: &Observed, steps: &mut Vec<Step>) 
         if known.contains(&table.id) {
             continue;
         }
-        let orphan =
-            orphans.entry(table.id).or_insert_with(|| TableResource { table: table.clone(), partitions: Vec::new() });
+        let orphan = orphans
+            .entry(table.id)
+            .or_insert_with(|| TableResource { table: TableDescriptor::clone(table), partitions: Vec::new() });
         if table.version > orphan.table.version {
-            orphan.table = table.clone();
+            orphan.table = TableDescriptor::clone(table);
         }
         match orphan.partitions.iter_mut().find(|known| known.id == descriptor.id) {
-            Some(known) if known.epoch < descriptor.epoch => *known = descriptor.clone(),
+            Some(known) if known.epoch < descriptor.epoch => *known = PartitionDescriptor::clone(descriptor),
             Some(_) => {}
-            None => orphan.partitions.push(descriptor.clone()),
+            None => orphan.partitions.push(PartitionDescriptor::clone(descriptor)),
         }
     }
     for (_, mut orphan) in orphans {
@@ -352,8 +356,8 @@ pub(crate) mod tests {
     fn observed(having: &[u64], status: TableStatus, version: u64) -> Observed {
         let reports = having.iter().map(|node| ReplicaReport {
             node: NodeId(*node),
-            descriptor: Some(partition(3, 7)),
-            table: Some(TableDescriptor { status, version, ..table("music") }),
+            descriptor: Some(partition(3, 7).into()),
+            table: Some(TableDescriptor { status, version, ..table("music") }.into()),
             serving: *node == having[0],
             health: None,
             size: None,
@@ -431,10 +435,10 @@ pub(crate) mod tests {
         (right.epoch, right.range.start) = (2, cut);
         // One follower has not applied it yet.
         for report in &mut seen.groups.get_mut(&PartitionId(3)).unwrap()[..2] {
-            report.descriptor = Some(left.clone());
+            report.descriptor = Some(left.clone().into());
         }
-        let table = Some(TableDescriptor { status: TableStatus::Active, version: 2, ..table("music") });
-        let (descriptor, serving) = (Some(right.clone()), true);
+        let table = Some(TableDescriptor { status: TableStatus::Active, version: 2, ..table("music") }.into());
+        let (descriptor, serving) = (Some(right.clone().into()), true);
         let child = ReplicaReport {
             node: NodeId(22),
             descriptor,
@@ -465,7 +469,7 @@ pub(crate) mod tests {
         let mut seen = observed(&[22, 11, 33], TableStatus::Deleting, 3);
         let older = observed(&[33, 11, 22], TableStatus::Active, 2).groups.remove(&PartitionId(3));
         let mut child = older.unwrap();
-        child.iter_mut().for_each(|report| report.descriptor = Some(partition(4, 7)));
+        child.iter_mut().for_each(|report| report.descriptor = Some(partition(4, 7).into()));
         seen.groups.insert(PartitionId(4), child);
         let steps = summary(&plan(&wish, &seen));
         assert_eq!(steps, ["push v3", "destroy on 22", "destroy on 11", "destroy on 33", "set v3 at 33"]);

@@ -185,7 +185,7 @@ impl<R: Resources> Service<R> {
 fn refuse_retained(name: &str, observed: &Observed) -> Result<(), Status> {
     let is_retained = |table: &TableDescriptor| table.name == name && table.status == TableStatus::Retained;
     let reports = observed.groups.values().flatten();
-    if reports.filter_map(|report| report.table.as_ref()).any(is_retained) {
+    if reports.filter_map(|report| report.table.as_deref()).any(is_retained) {
         return Err(Status::already_exists(format!(
             "Table already exists: {name}, out of service; its items were retained when its resource was deleted"
         )));
@@ -361,7 +361,7 @@ mod tests {
         let report = crate::plan::ReplicaReport {
             node: model::NodeId(1),
             descriptor: None,
-            table: Some(retained),
+            table: Some(retained.into()),
             serving: true,
             health: None,
             size: None,

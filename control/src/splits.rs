@@ -56,8 +56,8 @@ enum Next {
 pub async fn table_of(cluster: &Cluster, partition: PartitionId) -> Result<TableDescriptor, SplitError> {
     let observed = observe::groups(cluster).await;
     let reports = observed.groups.get(&partition).into_iter().flatten();
-    let newest = reports.filter_map(|report| report.table.clone()).max_by_key(|table| table.version);
-    newest.ok_or(SplitError::Unknown(partition))
+    let newest = reports.filter_map(|report| report.table.as_ref()).max_by_key(|table| table.version);
+    newest.map(|table| TableDescriptor::clone(table)).ok_or(SplitError::Unknown(partition))
 }
 
 /// Carries it out, until `deadline` from now.
@@ -117,7 +117,7 @@ async fn ask(
 fn next_step(observed: &Observed, split: &Split, child: PartitionId, asked: bool) -> Next {
     let serving = |partition: PartitionId| {
         let report = observed.groups.get(&partition)?.iter().find(|report| report.serving)?;
-        Some((report, report.descriptor.as_ref()?))
+        Some((report, report.descriptor.as_deref()?))
     };
     if observed.groups.contains_key(&child) {
         return match (serving(split.partition), serving(child)) {
@@ -161,10 +161,10 @@ mod tests {
     const CHILD: PartitionId = PartitionId(4);
 
     fn report(descriptor: PartitionDescriptor, serving: bool, status: TableStatus) -> ReplicaReport {
-        let table = Some(TableDescriptor { status, ..table("music") });
+        let table = Some(TableDescriptor { status, ..table("music") }.into());
         ReplicaReport {
             node: NodeId(22),
-            descriptor: Some(descriptor),
+            descriptor: Some(descriptor.into()),
             table,
             serving,
             health: None,

@@ -9,7 +9,6 @@ use control::cluster::{Cluster as Nodes, ClusterError};
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::events::{Event, EventType, Recorder};
-use kube::runtime::reflector::Store;
 use kube::{Api, Client, Resource, ResourceExt};
 use model::NodeId;
 use serde::Serialize;
@@ -20,6 +19,7 @@ use wire::admin::FormatRequest;
 use crate::build::{self, CONTENT};
 use crate::crd::{Cluster, Table};
 use crate::names::{self, OPERATOR_MANAGER};
+use crate::objects::Objects;
 use crate::observe::{LOST, STORE, SURPLUS};
 use crate::plan::Step;
 use crate::resources::FINALIZER;
@@ -105,7 +105,7 @@ impl Hands<'_> {
     }
 
     /// Writes the object where its content is another than that of the one that is there; whether it was.
-    pub async fn ensure<K>(&self, wished: &K, there: &Store<K>) -> Result<bool, ApplyError>
+    pub async fn ensure<K>(&self, wished: &K, there: &Objects<K>) -> Result<bool, ApplyError>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope>
             + Clone
@@ -117,7 +117,7 @@ impl Hands<'_> {
     {
         let name = wished.name_any();
         let content = wished.annotations().get(CONTENT);
-        let found = there.find(|found| found.name_any() == name);
+        let found = there.get(&name);
         if found.is_some_and(|found| found.annotations().get(CONTENT) == content) {
             return Ok(false);
         }
@@ -185,12 +185,12 @@ impl Hands<'_> {
     }
 
     /// Gracefully: what runs is asked to stop, and is waited for.
-    async fn delete<K>(&self, name: &str, there: &Store<K>) -> Result<(), ApplyError>
+    async fn delete<K>(&self, name: &str, there: &Objects<K>) -> Result<(), ApplyError>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned + 'static,
         K::DynamicType: Default + Eq + std::hash::Hash + Clone,
     {
-        let uid = there.find(|found| found.name_any() == name).and_then(|found| found.uid());
+        let uid = there.get(name).and_then(|found| found.uid());
         let preconditions = Some(Preconditions { uid, resource_version: None });
         match self.api::<K>().delete(name, &DeleteParams { preconditions, ..DeleteParams::default() }).await {
             Ok(_) => Ok(()),
@@ -201,7 +201,7 @@ impl Hands<'_> {
 
     async fn annotate_claim(&self, node: NodeId, key: &str, value: Value) -> Result<(), ApplyError> {
         let name = self.node_name(node);
-        let seen = self.watched.claims.find(|found| found.name_any() == name);
+        let seen = self.watched.claims.get(&name);
         let version = seen.and_then(|found| found.resource_version());
         // What it says decides whose disk it is: nothing is written over what was not seen.
         let patch = Patch::Merge(

@@ -130,7 +130,7 @@ fn stuck(leaver: &Place) -> Stuck {
 fn newest(observed: &Observed) -> Vec<&PartitionDescriptor> {
     let groups = observed.groups.values();
     let newest = groups.filter_map(|reports| {
-        reports.iter().filter_map(|report| report.descriptor.as_ref()).max_by_key(|descriptor| descriptor.epoch)
+        reports.iter().filter_map(|report| report.descriptor.as_deref()).max_by_key(|descriptor| descriptor.epoch)
     });
     newest.collect()
 }
@@ -192,6 +192,8 @@ fn balance(places: &[Place], groups: &[&PartitionDescriptor], load: &BTreeMap<No
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use control::plan::ReplicaReport;
     use model::units::Consumption;
     use model::{KeyRange, PartitionId, ReplicaId, TableId, Zone};
@@ -211,7 +213,7 @@ mod tests {
             let descriptor = PartitionDescriptor::birth(PartitionId(id), TableId(1), KeyRange::ALL, places);
             let report = ReplicaReport {
                 node: NodeId(nodes[0]),
-                descriptor: Some(descriptor),
+                descriptor: Some(descriptor.into()),
                 table: None,
                 serving: true,
                 health: None,
@@ -225,7 +227,7 @@ mod tests {
 
     /// The partition's group as its leader has it.
     fn group(observed: &mut Observed, id: u64) -> &mut PartitionDescriptor {
-        observed.groups.get_mut(&PartitionId(id)).unwrap()[0].descriptor.as_mut().unwrap()
+        Arc::make_mut(observed.groups.get_mut(&PartitionId(id)).unwrap()[0].descriptor.as_mut().unwrap())
     }
 
     fn add(observed: &mut Observed, id: u64, node: u64, zone: &str, role: ReplicaRole) {

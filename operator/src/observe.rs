@@ -8,7 +8,6 @@ use control::plan::Observed;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
-use kube::runtime::reflector::ObjectRef;
 use model::{NodeId, PartitionId};
 use wire::admin::health::State;
 
@@ -189,8 +188,8 @@ fn claims_of(claims: &[Arc<PersistentVolumeClaim>], pods: &[Arc<Pod>], watched: 
         let spec = claim.spec.as_ref();
         let volume_name = spec.and_then(|spec| spec.volume_name.clone());
         let class_name = spec.and_then(|spec| spec.storage_class_name.clone());
-        let volume = volume_name.and_then(|name| watched.volumes.get(&ObjectRef::new(&name)));
-        let class = class_name.and_then(|name| watched.classes.get(&ObjectRef::new(&name)));
+        let volume = volume_name.and_then(|name| watched.volumes.get(&name));
+        let class = class_name.and_then(|name| watched.classes.get(&name));
         let around = Around {
             volume: volume.as_deref(),
             class: class.as_deref(),

@@ -10,18 +10,19 @@ use std::sync::Arc;
 use control::plan::Observed;
 use model::PartitionId;
 
-use crate::crd::{Partition, Table};
+use crate::crd::Table;
+use crate::known::Known;
 
 /// The orphans among `partitions`. A table of an id that some object holds still is missing, not gone: its Partitions stay.
-pub fn orphans(partitions: Vec<Arc<Partition>>, tables: &[Arc<Table>], observed: &Observed) -> Vec<Arc<Partition>> {
+pub fn orphans(partitions: Vec<Arc<Known>>, tables: &[Arc<Table>], observed: &Observed) -> Vec<Arc<Known>> {
     if !observed.complete || observed.reached.is_empty() {
         return Vec::new();
     }
     let held: BTreeSet<&str> = tables.iter().filter_map(|table| table_id(table)).collect();
-    let is_orphan = |partition: &Arc<Partition>| {
-        let id = u64::from_str_radix(&partition.spec.partition_id, 16).map(PartitionId);
+    let is_orphan = |partition: &Arc<Known>| {
+        let id = u64::from_str_radix(partition.partition_id(), 16).map(PartitionId);
         let is_there = id.is_ok_and(|id| observed.groups.contains_key(&id));
-        !is_there && !held.contains(partition.spec.table_id.as_str())
+        !is_there && !held.contains(partition.table_id())
     };
     partitions.into_iter().filter(is_orphan).collect()
 }
@@ -38,9 +39,10 @@ mod tests {
 
     use super::*;
     use crate::crd::table::{TableSpec, TableStatus};
-    use crate::crd::{PartitionSpec, partition::Range};
+    use crate::crd::{Partition, PartitionSpec, partition::Range};
+    use crate::known::Words;
 
-    fn partition(id: u64, table: u64) -> Arc<Partition> {
+    fn partition(id: u64, table: u64) -> Arc<Known> {
         let spec = PartitionSpec {
             table_ref: "music".to_owned(),
             table_id: format!("{table:016x}"),
@@ -48,7 +50,7 @@ mod tests {
             range: Range::default(),
             replicas: Vec::new(),
         };
-        Arc::new(Partition::new("music-1", spec))
+        Arc::new(Known::new(&Partition::new("music-1", spec), &mut Words::default()))
     }
 
     fn table(id: u64) -> Arc<Table> {

@@ -24,7 +24,8 @@ use tokio::task::JoinHandle;
 use crate::allowance::{self, Allowance};
 use crate::apply::Hands;
 use crate::build;
-use crate::crd::{Cluster, Partition, Removal, Table};
+use crate::crd::{Cluster, Partition, PartitionStatus, Removal, Table};
+use crate::known::Known;
 use crate::lease::Tenure;
 use crate::leaving::Leaving;
 use crate::metrics::{Counts, Metrics};
@@ -161,8 +162,7 @@ impl Running {
         let seen = observe::nodes(cluster, &self.around.watched, &mut self.leaving.troubles, now.as_second());
         let own = &self.sealing.own;
         let address_failure = name_everybody(&self.nodes, &self.around, own, cluster, &seen).err();
-        let mut reached = self.nodes.ask_all(true).await;
-        let observed = control::observe::told(&mut reached);
+        let (reached, observed) = control::observe::everything(&self.nodes).await;
         let seen = observe::complete(seen, &reached, &observed);
         let (client, recorder) = (&self.around.client, &self.around.recorder);
         let mut look = Look {
@@ -316,35 +316,40 @@ impl Running {
         look.note(done);
     }
 
-    fn partitions(&self, look: &Look<'_>) -> Vec<Arc<Partition>> {
+    fn partitions(&self, look: &Look<'_>) -> Vec<Arc<Known>> {
         let name = look.cluster.name_any();
-        self.around.watched.partitions.state_filter(|partition| partition.labels().get(CLUSTER_LABEL) == Some(&name))
+        self.around.watched.partitions.state_filter(|partition| partition.is_of_cluster(&name))
     }
 
     async fn remove_orphans(&self, look: &mut Look<'_>) {
         let tables = self.around.watched.tables.state();
         for partition in orphans::orphans(self.partitions(look), &tables, &look.observed) {
-            let done = self.service.resources.remove_orphan(&partition).await;
+            let done = self.service.resources.remove_orphan(&partition.object()).await;
             look.note(done);
         }
     }
 
     /// As many as are due; the others are seen to differ by the next look, too.
     async fn tell_partitions(&self, look: &mut Look<'_>) {
-        let changed = |partition: Arc<Partition>| {
-            let next = status::partition(&partition, &look.observed, look.cluster.spec.zone_mode, &look.now)?;
-            let before = partition.status.clone().unwrap_or_default();
-            let worth = status::worth(&before, &next);
-            (partition.status.as_ref() != Some(&next)).then(|| (worth, partition.name_any(), next))
+        let next = |look: &Look<'_>, partition: &Partition| {
+            status::partition(partition, &look.observed, look.cluster.spec.zone_mode, &look.now)
+        };
+        let changed = |partition: Arc<Known>| {
+            let object = partition.object();
+            let next = next(look, &object)?;
+            let worth = status::worth(object.status.as_ref().unwrap_or(&PartitionStatus::default()), &next);
+            // What is written is made when it is: there may be thousands that differ.
+            (object.status.as_ref() != Some(&next)).then_some((worth, partition))
         };
         let changed = self.partitions(look).into_iter().filter_map(changed);
-        let (figures, mut states): (Vec<_>, Vec<_>) = changed.partition(|(worth, ..)| *worth == Worth::Figures);
-        states.sort_by_key(|(worth, ..)| *worth);
+        let (figures, mut states): (Vec<_>, Vec<_>) = changed.partition(|(worth, _)| *worth == Worth::Figures);
+        states.sort_by_key(|(worth, _)| *worth);
         let now = Instant::now();
         states.truncate(look.allowance.states.take(states.len(), now));
         let due = look.allowance.figures.take(figures.len(), now);
-        for (_, name, next) in states.into_iter().chain(figures.into_iter().take(due)) {
-            let done = look.hands.write_status::<Partition>(&name, json!(next)).await;
+        for (_, partition) in states.into_iter().chain(figures.into_iter().take(due)) {
+            let object = partition.object();
+            let done = look.hands.write_status::<Partition>(&object.name_any(), json!(next(look, &object))).await;
             look.note(done);
         }
     }

@@ -30,6 +30,7 @@ use crate::apply::sentence;
 use crate::crd::partition::{Range, ReplicaWish};
 use crate::crd::table::{Birth, TableStatus};
 use crate::crd::{Partition, PartitionSpec, Table};
+use crate::known::Known;
 use crate::names::{self, API_MANAGER, CLUSTER_LABEL, OPERATOR_MANAGER, TABLE_LABEL};
 use crate::watch::Watched;
 use crate::{orphans, wish};
@@ -57,9 +58,9 @@ impl Resources for KubeResources {
         let tables = self.watched.tables.state_filter(|table| table.spec.cluster_ref == self.cluster);
         // After the tables: a table that is placed has its Partitions.
         let objects = self.watched.partitions.state();
-        let mut of_table: BTreeMap<&str, Vec<&Partition>> = BTreeMap::new();
+        let mut of_table: BTreeMap<&str, Vec<&Known>> = BTreeMap::new();
         for object in &objects {
-            of_table.entry(object.spec.table_id.as_str()).or_default().push(object);
+            of_table.entry(object.table_id()).or_default().push(object);
         }
         for table in tables {
             let name = table.spec.table_name.clone();
@@ -82,7 +83,7 @@ impl Resources for KubeResources {
 
     async fn write(&self, read: &Snapshot, name: &str, resource: Option<TableResource>) -> Result<(), ResourceError> {
         let object = names::table(name);
-        let known = self.watched.tables.find(|table| table.name_any() == object);
+        let known = self.watched.tables.get(&object);
         let version = read.versions.get(name);
         if known.as_ref().and_then(|table| table.resource_version()).as_ref() != version {
             return Err(ResourceError::Conflict(name.to_owned()));
@@ -295,9 +296,9 @@ pub fn descriptor(table: &Table) -> Result<Option<TableDescriptor>, ResourceErro
 }
 
 /// The table's Partitions. While the table is being made as they are to be born, later as nodes have last told.
-fn in_key_order(table: &TableDescriptor, objects: &[&Partition]) -> Vec<PartitionDescriptor> {
+fn in_key_order(table: &TableDescriptor, objects: &[&Known]) -> Vec<PartitionDescriptor> {
     let born = table.status != Status::Creating;
-    let mut found: Vec<_> = objects.iter().filter_map(|object| partition_descriptor(object, born)).collect();
+    let mut found: Vec<_> = objects.iter().filter_map(|object| partition_descriptor(&object.object(), born)).collect();
     found.sort_by(|a, b| a.range.cmp(&b.range));
     found
 }

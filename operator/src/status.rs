@@ -346,7 +346,7 @@ mod tests {
     fn observed(state: State) -> Observed {
         let report = |node: u64| ReplicaReport {
             node: NodeId(node),
-            descriptor: Some(descriptor()),
+            descriptor: Some(descriptor().into()),
             table: None,
             serving: node == 2,
             health: (node == 2).then(|| Health { state: state.into(), why: "so".to_owned(), ..Health::default() }),

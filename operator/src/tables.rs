@@ -37,12 +37,12 @@ pub struct Hindrance {
 /// A table of that name on the nodes, though the object knows nothing of it.
 pub fn is_there(name: &str, observed: &Observed) -> bool {
     let named = |table: &TableDescriptor| table.name == name && table.status != Status::Deleting;
-    observed.groups.values().flatten().any(|report| report.table.as_ref().is_some_and(named))
+    observed.groups.values().flatten().any(|report| report.table.as_deref().is_some_and(named))
 }
 
 /// A table of that name that is out of service.
 fn retained<'a>(name: &str, observed: &'a Observed) -> Option<&'a TableDescriptor> {
-    let mut tables = observed.groups.values().flatten().filter_map(|report| report.table.as_ref());
+    let mut tables = observed.groups.values().flatten().filter_map(|report| report.table.as_deref());
     tables.find(|table| table.name == name && table.status == Status::Retained)
 }
 
@@ -227,7 +227,7 @@ mod tests {
         let report = control::plan::ReplicaReport {
             node: NodeId(1),
             descriptor: None,
-            table: Some(descriptor(Status::Active)),
+            table: Some(descriptor(Status::Active).into()),
             serving: false,
             health: None,
             size: None,
@@ -279,7 +279,7 @@ mod tests {
         let report = |table: &TableDescriptor| control::plan::ReplicaReport {
             node: NodeId(1),
             descriptor: None,
-            table: Some(table.clone()),
+            table: Some(table.clone().into()),
             serving: true,
             health: None,
             size: None,

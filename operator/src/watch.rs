@@ -17,8 +17,6 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
 use kube::client::Body;
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -27,7 +25,9 @@ use tokio::task::JoinSet;
 use tonic::codegen::http::Request;
 
 use crate::crd::{Cluster, Partition, Table};
+use crate::known::{Known, Words};
 use crate::names::CLUSTER_LABEL;
+use crate::objects::{Objects, Writer};
 use crate::observe::ground;
 
 /// Between two questions which version there is; whenever a watch begins it is asked besides.
@@ -41,22 +41,22 @@ const BURST: Duration = Duration::from_millis(200);
 /// Everything that is watched, in one namespace, and what Kubernetes itself stands on. Cheap to clone.
 #[derive(Clone)]
 pub struct Watched {
-    pub clusters: Store<Cluster>,
-    pub tables: Store<Table>,
-    pub partitions: Store<Partition>,
-    pub pods: Store<Pod>,
-    pub claims: Store<PersistentVolumeClaim>,
-    pub deployments: Store<Deployment>,
-    pub services: Store<Service>,
-    pub budgets: Store<PodDisruptionBudget>,
+    pub clusters: Objects<Cluster>,
+    pub tables: Objects<Table>,
+    pub partitions: Objects<Known>,
+    pub pods: Objects<Pod>,
+    pub claims: Objects<PersistentVolumeClaim>,
+    pub deployments: Objects<Deployment>,
+    pub services: Objects<Service>,
+    pub budgets: Objects<PodDisruptionBudget>,
     /// Kubernetes' nodes.
-    pub machines: Store<Node>,
-    pub volumes: Store<PersistentVolume>,
-    pub classes: Store<StorageClass>,
+    pub machines: Objects<Node>,
+    pub volumes: Objects<PersistentVolume>,
+    pub classes: Objects<StorageClass>,
     /// What kubelets say of volumes that they cannot mount.
-    pub unmounted: Store<Event>,
+    pub unmounted: Objects<Event>,
     /// The same of volumes that cannot be attached.
-    pub unattached: Store<Event>,
+    pub unattached: Objects<Event>,
     listing: Listing,
 }
 
@@ -94,7 +94,7 @@ pub fn start(client: &Client, namespace: &str, changed: &Arc<Notify>) -> (Watche
     let watched = Watched {
         clusters: own.watch(watcher::Config::default()),
         tables: own.watch(watcher::Config::default()),
-        partitions: own.watch(watcher::Config::default()),
+        partitions: own.watch_partitions(),
         pods: own.watch(labelled.clone()),
         claims: own.watch(labelled.clone()),
         deployments: own.watch(labelled.clone()),
@@ -238,90 +238,105 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    fn watch<K>(&mut self, config: watcher::Config) -> Store<K>
+    fn watch<K>(&mut self, config: watcher::Config) -> Objects<K>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope>
             + Clone
             + DeserializeOwned
             + Debug
+            + PartialEq
             + Send
             + Sync
             + 'static,
-        K::DynamicType: Default + Eq + std::hash::Hash + Clone,
+        K::DynamicType: Default,
     {
         let api = Api::namespaced(self.client.clone(), self.namespace);
-        self.follow(api, config, |_| (), Some(Arc::clone(self.changed)))
+        self.follow(api, config, |object| object, Some(Arc::clone(self.changed)))
+    }
+
+    fn watch_partitions(&mut self) -> Objects<Known> {
+        let api = Api::namespaced(self.client.clone(), self.namespace);
+        let mut words = Words::default();
+        let hold = move |object: Partition| Known::new(&object, &mut words);
+        self.follow(api, watcher::Config::default(), hold, Some(Arc::clone(self.changed)))
     }
 
     /// What stands in no namespace. It changes often, and seldom in what concerns us: it wakes nobody, and the next look sees it.
-    fn watch_all<K>(&mut self, trim: fn(&mut K)) -> Store<K>
+    fn watch_all<K>(&mut self, trim: fn(&mut K)) -> Objects<K>
     where
         K: Resource<Scope = kube::core::ClusterResourceScope>
             + Clone
             + DeserializeOwned
             + Debug
+            + PartialEq
             + Send
             + Sync
             + 'static,
-        K::DynamicType: Default + Eq + std::hash::Hash + Clone,
+        K::DynamicType: Default,
     {
-        self.follow(Api::all(self.client.clone()), watcher::Config::default(), trim, None)
+        self.follow(Api::all(self.client.clone()), watcher::Config::default(), trimmed(trim), None)
     }
 
-    fn watch_events(&mut self, reason: &str) -> Store<Event> {
+    fn watch_events(&mut self, reason: &str) -> Objects<Event> {
         let config = watcher::Config::default().fields(&format!("reason={reason}"));
-        self.follow(Api::namespaced(self.client.clone(), self.namespace), config, ground::trim_event, None)
+        self.follow(Api::namespaced(self.client.clone(), self.namespace), config, trimmed(ground::trim_event), None)
     }
 
-    fn follow<K>(
+    fn follow<K, H>(
         &mut self,
         api: Api<K>,
         config: watcher::Config,
-        trim: fn(&mut K),
+        hold: impl FnMut(K) -> H + Send + 'static,
         changed: Option<Arc<Notify>>,
-    ) -> Store<K>
+    ) -> Objects<H>
     where
-        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-        K::DynamicType: Default + Eq + std::hash::Hash + Clone,
+        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+        K::DynamicType: Default,
+        H: PartialEq + Send + Sync + 'static,
     {
-        let (store, writer) = reflector::store();
         let fields = config.field_selector.as_deref().unwrap_or_default();
         let kind = format!("{} {fields}", K::kind(&K::DynamicType::default())).trim_end().to_owned();
         self.listing.add(&kind);
-        let one = One { api, config, kind, trim, listing: self.listing.clone(), changed };
-        self.tasks.spawn(one.follow(writer));
-        store
+        let objects = Objects::default();
+        let one = One { api, config, kind, hold, listing: self.listing.clone(), changed };
+        self.tasks.spawn(one.follow(Writer::new(&objects)));
+        objects
+    }
+}
+
+/// Without what nobody here asks for.
+fn trimmed<K>(trim: fn(&mut K)) -> impl FnMut(K) -> K {
+    move |mut object| {
+        trim(&mut object);
+        object
     }
 }
 
 /// The watch of one kind.
-struct One<K> {
+struct One<K, F> {
     api: Api<K>,
     config: watcher::Config,
     /// With the fields that it is narrowed to.
     kind: String,
-    /// Takes away what nobody here asks for.
-    trim: fn(&mut K),
+    /// What of an object is held.
+    hold: F,
     listing: Listing,
     changed: Option<Arc<Notify>>,
 }
 
-impl<K> One<K>
+impl<K, F> One<K, F>
 where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-    K::DynamicType: Default + Eq + std::hash::Hash + Clone,
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    async fn follow(self, mut writer: Writer<K>) {
+    async fn follow<H>(mut self, mut writer: Writer<H>)
+    where
+        F: FnMut(K) -> H,
+        H: PartialEq,
+    {
         let mut rounds = self.listing.state.subscribe();
         loop {
             let round = rounds.borrow_and_update().round;
-            let trim = self.trim;
-            let events = watcher(self.api.clone(), self.config.clone()).modify(move |object| {
-                // Who wrote which field is as large as the object itself.
-                object.managed_fields_mut().clear();
-                trim(object);
-            });
-            let events = events.default_backoff();
+            let events = watcher(self.api.clone(), self.config.clone()).default_backoff();
             let mut events = std::pin::pin!(events);
             while rounds.borrow_and_update().round == round {
                 tokio::select! {
@@ -337,11 +352,20 @@ where
         }
     }
 
-    fn take(&self, event: watcher::Result<watcher::Event<K>>, writer: &mut Writer<K>, round: u64) {
+    fn take<H>(&mut self, event: watcher::Result<watcher::Event<K>>, writer: &mut Writer<H>, round: u64)
+    where
+        F: FnMut(K) -> H,
+        H: PartialEq,
+    {
         match event {
             Ok(event) => {
-                writer.apply_watcher_event(&event);
-                if matches!(event, watcher::Event::InitDone) {
+                let is_whole = matches!(event, watcher::Event::InitDone);
+                writer.take(event, |mut object| {
+                    // Who wrote which field is as large as the object itself.
+                    object.managed_fields_mut().clear();
+                    (object.name_any(), (self.hold)(object))
+                });
+                if is_whole {
                     self.listing.listed(&self.kind, round);
                 }
             }

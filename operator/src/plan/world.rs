@@ -128,7 +128,7 @@ impl World {
             let leads = up.peek().filter(|_| self.members_up(group, None) >= 2).map(|replica| replica.node);
             let report = |node| ReplicaReport {
                 node,
-                descriptor: Some(group.clone()),
+                descriptor: Some(group.clone().into()),
                 table: None,
                 serving: Some(node) == leads,
                 health: None,
