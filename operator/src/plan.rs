@@ -6,7 +6,7 @@
 
 use model::NodeId;
 
-mod growth;
+pub mod growth;
 mod loss;
 mod places;
 mod seen;
