@@ -1,5 +1,7 @@
 //! What the nodes say, in the words of `plan` and `placement`. Observing never changes anything.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 use model::{NodeId, PartitionDescriptor, PartitionId, Size, TableDescriptor, Zone};
 use placement::NodeView;
@@ -21,7 +23,8 @@ pub async fn node_views(cluster: &Cluster) -> Vec<NodeView> {
 /// The same, and everything they have: by one question.
 pub async fn nodes_and_groups(cluster: &Cluster) -> (Vec<NodeView>, Observed) {
     let mut reached = cluster.ask_all(true).await;
-    (views(cluster, &reached), told(&mut reached))
+    let views = views(cluster, &reached);
+    (views, located(told(&mut reached), &cluster.homes()))
 }
 
 fn views(cluster: &Cluster, reached: &[Option<Reached>]) -> Vec<NodeView> {
@@ -32,7 +35,7 @@ fn views(cluster: &Cluster, reached: &[Option<Reached>]) -> Vec<NodeView> {
 
 /// Everything all nodes have.
 pub async fn groups(cluster: &Cluster) -> Observed {
-    told(&mut cluster.ask_all(true).await)
+    located(told(&mut cluster.ask_all(true).await), &cluster.homes())
 }
 
 /// What the nodes told that were asked for their groups, which are taken out of their answers.
@@ -53,7 +56,16 @@ pub fn told(answers: &mut [Option<Reached>]) -> Observed {
         }
     }
     observed.complete = observed.silent == 0;
+    observed.silent_zones = observed.silent;
     observed
+}
+
+/// The same, by who knows which node is in which zone. A silent one of which that is not known may be anywhere.
+pub fn located(observed: Observed, homes: &BTreeMap<NodeId, Zone>) -> Observed {
+    let away = || homes.iter().filter(|(node, _)| !observed.reached.contains(node));
+    let zones: BTreeSet<&Zone> = away().map(|(_, zone)| zone).collect();
+    let silent_zones = zones.len() + observed.silent.saturating_sub(away().count());
+    Observed { silent_zones, ..observed }
 }
 
 fn report(node: NodeId, group: GroupStatus) -> ReplicaReport {
@@ -89,4 +101,37 @@ fn decode<T, E: std::fmt::Display>(bytes: Bytes, decode: impl Fn(Bytes) -> Resul
         tracing::error!(%error, "a node reported a descriptor that cannot be read");
     }
     decoded.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn homes(of: &[(u64, &str)]) -> BTreeMap<NodeId, Zone> {
+        of.iter().map(|(node, zone)| (NodeId(*node), Zone((*zone).to_owned()))).collect()
+    }
+
+    /// Of six nodes in three zones these have answered, and so many have not.
+    fn hides(reached: &[u64], silent: usize, homes: &BTreeMap<NodeId, Zone>) -> bool {
+        let reached = reached.iter().copied().map(NodeId).collect();
+        located(Observed { reached, silent, silent_zones: silent, ..Observed::default() }, homes).may_hide_a_table()
+    }
+
+    #[test]
+    fn silent_nodes_of_one_zone_hide_no_table() {
+        let homes = homes(&[(1, "a"), (2, "a"), (3, "b"), (4, "b"), (5, "c"), (6, "c")]);
+        assert!(!hides(&[1, 2, 3, 4, 5, 6], 0, &homes));
+        assert!(!hides(&[3, 4, 5, 6], 2, &homes), "both are of a");
+        assert!(hides(&[2, 4, 5, 6], 2, &homes), "one of a, and one of b");
+        assert!(hides(&[], 6, &homes));
+    }
+
+    #[test]
+    fn a_silent_node_of_no_known_zone_may_be_of_any() {
+        let homes = homes(&[(1, "a"), (2, "a"), (3, "b")]);
+        assert!(hides(&[2, 3], 2, &homes), "one of a, and somebody");
+        assert!(!hides(&[1, 2, 3], 1, &homes), "somebody alone");
+        assert!(hides(&[1], 2, &BTreeMap::new()), "nobody is known");
+        assert!(!hides(&[1], 1, &BTreeMap::new()));
+    }
 }

@@ -162,7 +162,7 @@ impl Running {
         let own = &self.sealing.own;
         let address_failure = name_everybody(&self.nodes, &self.around, own, cluster, &seen).err();
         let mut reached = self.nodes.ask_all(true).await;
-        let observed = control::observe::told(&mut reached);
+        let observed = control::observe::located(control::observe::told(&mut reached), &self.nodes.homes());
         let seen = observe::complete(seen, &reached, &observed);
         let (client, recorder) = (&self.around.client, &self.around.recorder);
         let mut look = Look {
