@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use model::{NodeId, TableDescriptor, TableId};
+use model::{NodeId, TableDescriptor, TableId, Zone};
 use tonic::transport::{Channel, Endpoint};
 use wire::admin::admin_client::AdminClient;
 use wire::admin::{GroupStatus, ListGroupsRequest, NodeStatus, StatusRequest};
@@ -46,6 +46,8 @@ struct Members {
     by_id: BTreeMap<NodeId, String>,
     /// They are to leave, and get no new replicas.
     closed: BTreeSet<NodeId>,
+    /// Which zone each of those is in that may have groups; empty where nobody knows.
+    homes: BTreeMap<NodeId, Zone>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +141,15 @@ impl Cluster {
     /// From now on these get no new replicas, whatever they say themselves.
     pub fn set_closed(&self, nodes: BTreeSet<NodeId>) {
         self.members().closed = nodes;
+    }
+
+    /// From now on these may have groups, and are in these zones.
+    pub fn set_homes(&self, homes: BTreeMap<NodeId, Zone>) {
+        self.members().homes = homes;
+    }
+
+    pub fn homes(&self) -> BTreeMap<NodeId, Zone> {
+        self.members().homes.clone()
     }
 
     pub fn is_closed(&self, node: NodeId) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::TryStreamExt as _;
 use tokio::sync::{Notify, watch};
 use wire::admin::{CreateGroupRequest, DestroyGroupRequest, SetTableRequest};
 
@@ -11,6 +12,9 @@ use crate::config::Settings;
 use crate::observe;
 use crate::plan::{self, Step};
 use crate::resources::{ResourceError, Resources, Snapshot};
+
+/// Each birth waits for a node's disk: so many keep all three busy, and flood none.
+const BIRTHS_AT_ONCE: usize = 16;
 
 /// Runs for ever.
 pub struct Driver<R> {
@@ -66,9 +70,10 @@ impl<R: Resources> Driver<R> {
         let blocked = blocked(&steps);
         let settled = observed.complete && plan::is_settled(&wished) && steps.len() == blocked.len();
         self.tell(blocked);
-        for step in steps {
-            let writes = matches!(step, Step::WriteResource { .. });
-            self.apply(&wished, step).await?;
+        for run in runs(steps) {
+            let writes = run.iter().any(|step| matches!(step, Step::WriteResource { .. }));
+            let run = futures::stream::iter(run.into_iter().map(Ok));
+            run.try_for_each_concurrent(BIRTHS_AT_ONCE, |step| self.apply(&wished, step)).await?;
             if writes {
                 // The rest was planned on resources that are no longer these.
                 break;
@@ -115,6 +120,19 @@ impl<R: Resources> Driver<R> {
     }
 }
 
+/// What is done at once, in its order: births that follow each other, of which none asks for another; everything else alone.
+fn runs(steps: Vec<Step>) -> Vec<Vec<Step>> {
+    let mut runs: Vec<Vec<Step>> = Vec::new();
+    let is_birth = |step: &Step| matches!(step, Step::CreateGroup { .. });
+    for step in steps {
+        match runs.last_mut().filter(|run| is_birth(&step) && run.first().is_some_and(is_birth)) {
+            Some(births) => births.push(step),
+            None => runs.push(vec![step]),
+        }
+    }
+    runs
+}
+
 fn blocked(steps: &[Step]) -> BTreeMap<String, String> {
     let reason = |step: &Step| match step {
         Step::Blocked { table, reason } => Some((table.clone(), reason.clone())),
@@ -126,4 +144,21 @@ fn blocked(steps: &[Step]) -> BTreeMap<String, String> {
         | Step::WriteResource { .. } => None,
     };
     steps.iter().filter_map(reason).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::NodeId;
+
+    use super::*;
+    use crate::plan::tests::{partition, table};
+
+    #[test]
+    fn births_go_together_and_everything_else_alone_in_its_order() {
+        let born = |node| Step::CreateGroup { node: NodeId(node), partition: partition(3, 7), table: table("music") };
+        let push = || Step::PushTable(table("music"));
+        let steps = vec![born(1), born(2), push(), push(), born(3)];
+        assert_eq!(runs(steps), [vec![born(1), born(2)], vec![push()], vec![push()], vec![born(3)]]);
+        assert_eq!(runs(Vec::new()), Vec::<Vec<Step>>::new());
+    }
 }

@@ -1,6 +1,6 @@
 //! What the nodes say, in the words of `plan` and `placement`. Observing never changes anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,7 +43,7 @@ pub async fn groups(cluster: &Cluster) -> Observed {
 pub async fn everything(cluster: &Cluster) -> (Vec<Option<Reached>>, Observed) {
     let mut told = Told::default();
     let reached = cluster.ask_each(true, |answer| told.hear(answer)).await;
-    (reached, told.observed())
+    (reached, located(told.observed(), &cluster.homes()))
 }
 
 /// What the nodes told that were asked for their groups.
@@ -99,8 +99,17 @@ impl Told {
         let Told { mut observed, partitions: _, tables: _ } = self;
         observed.groups.values_mut().for_each(|reports| reports.sort_by_key(|report| report.node));
         observed.complete = observed.silent == 0;
+        observed.silent_zones = observed.silent;
         observed
     }
+}
+
+/// The same, by who knows which node is in which zone. A silent one of which that is not known may be anywhere.
+pub fn located(observed: Observed, homes: &BTreeMap<NodeId, Zone>) -> Observed {
+    let away = || homes.iter().filter(|(node, _)| !observed.reached.contains(node));
+    let zones: BTreeSet<&Zone> = away().map(|(_, zone)| zone).collect();
+    let silent_zones = zones.len() + observed.silent.saturating_sub(away().count());
+    Observed { silent_zones, ..observed }
 }
 
 /// What many replicas tell in the same bytes is read once and held once.
@@ -203,5 +212,33 @@ mod tests {
         let reports = &observed.groups[&PartitionId(3)];
         assert!(reports.iter().all(|report| report.table.is_none() && report.descriptor.is_none()));
         assert_eq!(reports.len(), 2);
+    }
+
+    fn homes(of: &[(u64, &str)]) -> BTreeMap<NodeId, Zone> {
+        of.iter().map(|(node, zone)| (NodeId(*node), Zone((*zone).to_owned()))).collect()
+    }
+
+    /// Of six nodes in three zones these have answered, and so many have not.
+    fn hides(reached: &[u64], silent: usize, homes: &BTreeMap<NodeId, Zone>) -> bool {
+        let reached = reached.iter().copied().map(NodeId).collect();
+        located(Observed { reached, silent, silent_zones: silent, ..Observed::default() }, homes).may_hide_a_table()
+    }
+
+    #[test]
+    fn silent_nodes_of_one_zone_hide_no_table() {
+        let homes = homes(&[(1, "a"), (2, "a"), (3, "b"), (4, "b"), (5, "c"), (6, "c")]);
+        assert!(!hides(&[1, 2, 3, 4, 5, 6], 0, &homes));
+        assert!(!hides(&[3, 4, 5, 6], 2, &homes), "both are of a");
+        assert!(hides(&[2, 4, 5, 6], 2, &homes), "one of a, and one of b");
+        assert!(hides(&[], 6, &homes));
+    }
+
+    #[test]
+    fn a_silent_node_of_no_known_zone_may_be_of_any() {
+        let homes = homes(&[(1, "a"), (2, "a"), (3, "b")]);
+        assert!(hides(&[2, 3], 2, &homes), "one of a, and somebody");
+        assert!(!hides(&[1, 2, 3], 1, &homes), "somebody alone");
+        assert!(hides(&[1], 2, &BTreeMap::new()), "nobody is known");
+        assert!(!hides(&[1], 1, &BTreeMap::new()));
     }
 }

@@ -38,6 +38,8 @@ pub struct Observed {
     pub complete: bool,
     /// Nodes that are known and did not answer.
     pub silent: usize,
+    /// Zones that those are in; each of them counts for itself where that is not known.
+    pub silent_zones: usize,
     pub groups: BTreeMap<PartitionId, Vec<ReplicaReport>>,
 }
 
@@ -45,10 +47,10 @@ pub struct Observed {
 pub type ByTable<'a> = BTreeMap<TableId, Vec<(PartitionId, &'a [ReplicaReport])>>;
 
 impl Observed {
-    /// Whether a table may be there of which nobody has told. One silent node hides none: its groups have replicas elsewhere, and those
-    /// who have them have answered.
+    /// Whether a table may be there of which nobody has told. Silent nodes of one zone hide none: a group has no two replicas in a zone, and
+    /// those who have the others have answered.
     pub fn may_hide_a_table(&self) -> bool {
-        self.reached.is_empty() || self.silent > 1
+        self.reached.is_empty() || self.silent_zones > 1
     }
 
     /// Each table's groups: asked for once, whoever goes through all tables.
@@ -247,8 +249,8 @@ fn plan_retained(name: &str, resource: &TableResource, seen: Seen<'_>, steps: &m
     for &(partition, reports) in seen.groups {
         behind |= plan_set_table(partition, reports, &resource.table, steps);
     }
-    // Each group has replicas on three nodes: with one silent, all groups are seen.
-    let told = found && !behind && seen.observed.silent <= 1;
+    // All its groups are seen.
+    let told = found && !behind && !seen.observed.may_hide_a_table();
     let missing = !found && seen.observed.complete;
     if told {
         steps.push(Step::PushTable(resource.table.clone()));
@@ -368,7 +370,7 @@ pub(crate) mod tests {
         } else {
             BTreeMap::from([(PartitionId(3), reports.collect::<Vec<_>>())])
         };
-        Observed { reached: [11, 22, 33].map(NodeId).into(), complete: true, silent: 0, groups }
+        Observed { reached: [11, 22, 33].map(NodeId).into(), complete: true, groups, ..Observed::default() }
     }
 
     fn summary(steps: &[Step]) -> Vec<String> {
@@ -508,8 +510,10 @@ pub(crate) mod tests {
         let mut told = observed(&[22, 11, 33], TableStatus::Retained, 3);
         assert_eq!(summary(&plan(&wish, &told)), ["push v3", "write none"]);
         assert!(plan(&Snapshot::default(), &told).is_empty());
-        // Two silent nodes may have a group that nobody else has told of.
-        (told.silent, told.complete) = (2, false);
+        // Those of one zone have no group that nobody else has told of.
+        (told.silent, told.silent_zones, told.complete) = (2, 1, false);
+        assert_eq!(summary(&plan(&wish, &told)), ["push v3", "write none"]);
+        told.silent_zones = 2;
         assert!(plan(&wish, &told).is_empty());
         let mut leaderless = observed(&[22, 11, 33], TableStatus::Active, 2);
         leaderless.groups.get_mut(&PartitionId(3)).unwrap()[0].serving = false;

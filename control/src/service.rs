@@ -193,7 +193,7 @@ fn refuse_retained(name: &str, observed: &Observed) -> Result<(), Status> {
     if observed.may_hide_a_table() {
         let silent = observed.silent;
         return Err(Status::unavailable(format!(
-            "{silent} nodes do not answer: whether one of them retains a table {name} is not known"
+            "{silent} nodes of more than one zone do not answer: whether one of them retains a table {name} is not known"
         )));
     }
     Ok(())
@@ -354,8 +354,8 @@ mod tests {
         let reached: std::collections::BTreeSet<_> = [1, 2, 3].map(model::NodeId).into();
         let mut seen = Observed { reached, complete: true, ..Observed::default() };
         assert!(refuse_retained("music", &seen).is_ok());
-        // Its groups have replicas on two nodes more.
-        (seen.silent, seen.complete) = (1, false);
+        // However many of one zone are silent: its groups have replicas in two zones more.
+        (seen.silent, seen.silent_zones, seen.complete) = (4, 1, false);
         assert!(refuse_retained("music", &seen).is_ok());
         let retained = TableDescriptor { status: TableStatus::Retained, ..table("music") };
         let report = crate::plan::ReplicaReport {
@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn where_a_retained_table_may_go_unseen_its_name_is_asked_for_again_later() {
-        let silent = Observed { reached: [model::NodeId(1)].into(), silent: 2, ..Observed::default() };
+        let silent = Observed { reached: [model::NodeId(1)].into(), silent: 2, silent_zones: 2, ..Observed::default() };
         for seen in [silent, Observed::default()] {
             assert_eq!(refuse_retained("music", &seen).unwrap_err().code(), tonic::Code::Unavailable);
         }

@@ -103,7 +103,8 @@ class Load:
             time.sleep(0.05)
 
     def check(self, dynamodb):
-        """Nothing that was acknowledged is lost, and nothing is there that nobody sent."""
-        for key, promise in self.promises.items():
+        """Nothing that was acknowledged is lost, and nothing is there that nobody sent. Writers may go on meanwhile."""
+        for key, promise in list(self.promises.items()):
+            acknowledged = promise.acknowledged
             there = self.number(dynamodb, key)
-            expect(promise.acknowledged <= there <= promise.sent, f"{key} is {there}; acknowledged {promise.acknowledged}, sent {promise.sent}")
+            expect(acknowledged <= there <= promise.sent, f"{key} is {there}; acknowledged {acknowledged}, sent {promise.sent}")

@@ -96,6 +96,18 @@ class Promises(unittest.TestCase):
                 self.judged(number)
 
 
+    def test_what_is_acknowledged_after_it_was_read_is_not_lost(self):
+        """A writer that goes on while it is judged."""
+        promise = Promise(acknowledged=5, sent=6)
+
+        class Overtaken(Stored):
+            def get_item(self, **words):
+                promise.acknowledged, promise.sent = 6, 7
+                return super().get_item(**words)
+
+        Load("", (), "table", promises={"key": promise}).check(Overtaken(5))
+
+
 class Connections(unittest.TestCase):
     def test_a_service_is_seen_through(self):
         self.assertEqual(traffic.parse(SERVICE), ("TCP", "10.244.0.4", "10.244.0.3", 7300))

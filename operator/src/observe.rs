@@ -276,3 +276,62 @@ fn is_settled(deployment: &Deployment) -> bool {
             .into_iter()
             .all(|count| count == Some(wished))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Of two replicas that are wished, so many have the newest content and are ready.
+    fn deployment(name: &str, ready: i32) -> Deployment {
+        serde_json::from_value(json!({
+            "metadata": { "name": name, "generation": 7 },
+            "spec": { "replicas": 2, "selector": {}, "template": {} },
+            "status": { "observedGeneration": 7, "replicas": 2, "updatedReplicas": ready, "readyReplicas": ready },
+        }))
+        .unwrap()
+    }
+
+    fn settled(deployments: &[Deployment]) -> Settled {
+        Settled { deployments: deployments.iter().map(|each| (each.name_any(), is_settled(each))).collect() }
+    }
+
+    #[test]
+    fn a_deployment_changes_while_all_others_are_settled_and_a_new_one_waits_for_nobody() {
+        let (a, b, new) = (deployment("a", 2), deployment("b", 1), deployment("new", 0));
+        let seen = settled(&[a.clone(), b.clone()]);
+        assert!(!seen.lets_change(&a), "b is on its way");
+        assert!(seen.lets_change(&b), "its own way stops nobody from changing it again");
+        assert!(seen.lets_change(&new));
+        let seen = settled(&[a.clone(), deployment("b", 2)]);
+        assert!(seen.lets_change(&a) && seen.lets_change(&b));
+    }
+
+    #[test]
+    fn what_was_just_written_is_on_its_way() {
+        let (a, b) = (deployment("a", 2), deployment("b", 2));
+        let mut seen = settled(&[a.clone(), b.clone()]);
+        seen.was_ensured(&a, false);
+        assert!(seen.lets_change(&b), "nothing had to be written");
+        seen.was_ensured(&a, true);
+        assert!(!seen.lets_change(&b) && seen.lets_change(&a));
+        seen.was_ensured(&a, false);
+        assert!(!seen.lets_change(&b), "and stays on it");
+        seen.was_ensured(&deployment("new", 0), true);
+        assert!(seen.lets_change(&a), "one that is made anew is in nobody's way before it is seen");
+    }
+
+    #[test]
+    fn settled_is_only_what_its_controller_has_seen_and_finished() {
+        assert!(is_settled(&deployment("a", 2)));
+        assert!(!is_settled(&deployment("a", 1)));
+        let mut unseen = deployment("a", 2);
+        unseen.metadata.generation = Some(8);
+        assert!(!is_settled(&unseen));
+        let mut more = deployment("a", 2);
+        more.status.as_mut().unwrap().replicas = Some(3);
+        assert!(!is_settled(&more), "an old one runs still");
+        assert!(!is_settled(&Deployment { status: None, ..deployment("a", 2) }));
+    }
+}

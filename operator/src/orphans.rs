@@ -63,7 +63,7 @@ mod tests {
 
     fn observed(groups: &[u64]) -> Observed {
         let groups = groups.iter().map(|id| (PartitionId(*id), Vec::new())).collect();
-        Observed { reached: [1, 2, 3].map(NodeId).into(), complete: true, silent: 0, groups }
+        Observed { reached: [1, 2, 3].map(NodeId).into(), complete: true, groups, ..Observed::default() }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use model::NodeId;
 
-mod growth;
+pub mod growth;
 mod loss;
 mod places;
 mod seen;
@@ -83,9 +83,17 @@ pub fn plan(seen: &Seen, mut draw: impl FnMut() -> NodeId) -> Vec<Step> {
     for claim in &seen.claims {
         steps.extend(plan_claim(claim, seen));
     }
+    steps.extend(seen.pods.iter().filter_map(|pod| without_claim(pod, seen)));
     steps.extend(growth::plan(seen));
     steps.extend(plan_replacement(seen));
     steps
+}
+
+/// A claim goes at once where its Pod has not been placed yet, and what is left of its node would wait for ever. One that was placed has its
+/// volume, and so its claim.
+fn without_claim(pod: &Pod, seen: &Seen) -> Option<Step> {
+    let waits = pod.machine.is_none() && !pod.deleting && seen.claims.iter().all(|claim| claim.node != pod.node);
+    waits.then(|| Step::DeletePod { name: pod.name.clone(), why: "its claim is gone" })
 }
 
 /// As many nodes as are wished: who was to leave stays before a new one comes.
@@ -269,6 +277,20 @@ pub mod tests {
             next += 1;
             NodeId(next)
         })
+    }
+
+    #[test]
+    fn a_pod_whose_claim_went_before_it_was_placed_goes_and_holds_nobody_up() {
+        let mut seen = settled();
+        seen.pods.push(Pod { machine: None, address: None, ready: false, ..pod(4) });
+        let gone =
+            |seen: &Seen| steps(seen) == [Step::DeletePod { name: "pod-4".to_owned(), why: "its claim is gone" }];
+        assert!(gone(&seen));
+        seen.pods[3].deleting = true;
+        assert_eq!(steps(&seen), []);
+        // One that was placed may have what its claim was for.
+        seen.pods[3] = pod(4);
+        assert_eq!(steps(&seen), []);
     }
 
     #[test]

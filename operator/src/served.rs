@@ -8,6 +8,7 @@ use control::config::Settings;
 use control::service::Service;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Client, ResourceExt as _};
+use model::Zone;
 
 use crate::crd::Cluster;
 use crate::observe::Troubles;
@@ -84,8 +85,9 @@ pub fn name_everybody(
     }
     let addresses: Vec<String> = seen.pods.iter().filter_map(|pod| pod.address.clone()).collect();
     // Who was never given an identity has nothing to tell: a Pod that no Kubernetes node takes holds nobody up.
-    let known = seen.claims.iter().filter(|claim| !claim.lost && claim.store.is_some());
-    let unreachable = known.filter(|claim| seen.pod(claim.node).is_none_or(|pod| pod.address.is_none()));
+    let known = || seen.claims.iter().filter(|claim| !claim.lost && claim.store.is_some());
+    nodes.set_homes(known().map(|claim| (claim.node, Zone(claim.zone.clone()))).collect());
+    let unreachable = known().filter(|claim| seen.pod(claim.node).is_none_or(|pod| pod.address.is_none()));
     nodes.set_nodes(&addresses, unreachable.count())?;
     nodes.set_closed(seen.leaving());
     let mem_ds = build::mem_ds_addresses(cluster, "");

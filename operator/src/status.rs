@@ -16,7 +16,7 @@ use crate::crd::table::TableStatus;
 use crate::crd::{Cluster, ClusterStatus, Partition, PartitionStatus, Removal, RemovalPhase, Table};
 use crate::figures::{Counted, Figures};
 use crate::observe::degraded;
-use crate::plan::{Seen, Step};
+use crate::plan::{Seen, Step, growth};
 use crate::resources::{range, shown};
 use crate::seal::told::Kept;
 use crate::tables::{self, Hindrance, Led};
@@ -241,6 +241,7 @@ pub fn cluster(object: &Cluster, told: &ClusterTold<'_>) -> ClusterStatus {
         partitions: u32::try_from(told.observed.groups.len()).unwrap_or(u32::MAX),
         degraded_partitions: u32::try_from(weak).unwrap_or(u32::MAX),
         retained_tables: retained(told.observed),
+        largest_volume: growth::largest(told.seen),
         endpoint: format!("http://{}.{namespace}.svc:{ROUTER_PORT}", object.name_any()),
         tls: told.certificates.map(Kept::status),
         conditions: conditions(&before.conditions, cluster_statements(object, told), generation, told.now),
@@ -354,7 +355,7 @@ mod tests {
             consumption: Consumption::default(),
         };
         let groups = [(PartitionId(9), vec![report(1), report(2), report(3)])].into();
-        Observed { reached: [1, 2, 3].map(NodeId).into(), complete: true, silent: 0, groups }
+        Observed { reached: [1, 2, 3].map(NodeId).into(), complete: true, groups, ..Observed::default() }
     }
 
     fn at(second: i64) -> Time {
@@ -440,5 +441,56 @@ mod tests {
         shared.replicas[1].zone = shared.replicas[0].zone.clone();
         let said = safe(&shared, ZoneMode::Labelled);
         assert_eq!((said.holds, said.reason.as_str()), (false, "ZoneShared"));
+    }
+
+    /// Node 2's Pod is to be deleted, and two of two routers are ready.
+    fn told_of_a_step(paused: bool, steps: &[Step]) -> ClusterStatus {
+        let mut object: Cluster = serde_json::from_value(serde_json::json!({
+            "apiVersion": "trivet.dev/v1alpha1", "kind": "Cluster", "metadata": { "name": "trv", "namespace": "here" },
+            "spec": {
+                "image": "trivet:1", "zones": [{ "name": "a" }, { "name": "b" }, { "name": "c" }],
+                "storage": { "size": "2Gi" }, "credentialsSecret": { "name": "keys" }, "paused": paused,
+            },
+        }))
+        .unwrap();
+        object.metadata.generation = Some(3);
+        let told = ClusterTold {
+            seen: &crate::plan::tests::settled(),
+            observed: &Observed::default(),
+            steps,
+            removals: Vec::new(),
+            routers: 2,
+            tables: 0,
+            failure: None,
+            certificates: None,
+            now: &at(1),
+        };
+        cluster(&object, &told)
+    }
+
+    fn said(status: &ClusterStatus, kind: &str) -> (String, String) {
+        let found = status.conditions.iter().find(|condition| condition.kind == kind).unwrap();
+        (found.status.clone(), found.reason.clone())
+    }
+
+    #[test]
+    fn a_paused_cluster_says_so_and_goes_nowhere() {
+        let steps = [Step::DeletePod { name: "pod-2".to_owned(), why: "its spec has changed" }];
+        let words = |status: &str, reason: &str| (status.to_owned(), reason.to_owned());
+        let goes_on = told_of_a_step(false, &steps);
+        assert_eq!(said(&goes_on, READY), words("True", "AllReady"));
+        assert_eq!(said(&goes_on, PROGRESSING), words("True", "AllReady"));
+        let paused = told_of_a_step(true, &steps);
+        assert_eq!(said(&paused, READY), words("True", "Paused"));
+        assert_eq!(said(&paused, PROGRESSING), words("False", "Paused"));
+        assert_eq!((paused.nodes.as_str(), paused.observed_generation), ("3/3", 3));
+        // What would stop it is told still, so that nobody ends a pause blindly.
+        let blocked = [Step::Blocked { reason: "Unschedulable", message: "no room".to_owned() }];
+        assert_eq!(said(&told_of_a_step(true, &blocked), BLOCKED).0, "True");
+    }
+
+    #[test]
+    fn the_largest_volume_is_told_exactly() {
+        assert_eq!(told_of_a_step(false, &[]).largest_volume, Some("10".to_owned()));
     }
 }

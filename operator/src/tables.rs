@@ -94,8 +94,10 @@ fn decide_birth(
         );
     }
     if observed.may_hide_a_table() {
-        let message =
-            format!("{} nodes do not answer: whether one of them has table {name} is not known", observed.silent);
+        let message = format!(
+            "{} nodes of more than one zone do not answer: whether one of them has table {name} is not known",
+            observed.silent
+        );
         return hindered("NodesSilent", message);
     }
     match wish {
@@ -220,7 +222,7 @@ mod tests {
     fn nothing_is_born_while_nodes_might_have_it() {
         let mut table = object(Birth::Placing);
         table.status = None;
-        let silent = Observed { silent: 2, complete: false, ..observed() };
+        let silent = Observed { silent: 2, silent_zones: 2, complete: false, ..observed() };
         assert_eq!(reason(decide(&table, None, &silent)), "NodesSilent");
         assert_eq!(reason(decide(&table, None, &Observed::default())), "NodesSilent");
         let mut there = observed();

@@ -112,7 +112,7 @@ fn arguments(cluster: &Cluster, zone: &str) -> Vec<String> {
         ("memds", mem_ds_addresses(cluster, zone).join(",")),
         ("seeds", format!("{}-nodes:{NODE_PORT}", cluster.name_any())),
         ("cache", cache_bytes(cluster.spec.node.resources.as_ref()).to_string()),
-        ("reserve", reserve_bytes(&cluster.spec.storage.size).to_string()),
+        ("reserve", reserve_bytes(cluster).to_string()),
         ("replace-after", format!("{}s", cluster.spec.node.replace_after_seconds)),
     ];
     let flags = flags.into_iter().map(|(flag, value)| format!("--{flag}={value}"));
@@ -127,8 +127,11 @@ fn cache_bytes(resources: Option<&ResourceRequirements>) -> u64 {
     (limit / 4).max(LEAST_CACHE_BYTES)
 }
 
-fn reserve_bytes(size: &Quantity) -> u64 {
-    bytes(size).map_or(RESERVE_BYTES, |size| (size / 10).min(RESERVE_BYTES))
+/// A wish that no volume follows takes nothing from those that there are.
+fn reserve_bytes(cluster: &Cluster) -> u64 {
+    let largest = cluster.status.as_ref().and_then(|status| status.largest_volume.clone()).map(Quantity);
+    let largest = largest.as_ref().and_then(bytes).unwrap_or(u64::MAX);
+    bytes(&cluster.spec.storage.size).map_or(RESERVE_BYTES, |wished| (wished.min(largest) / 10).min(RESERVE_BYTES))
 }
 
 /// A quantity as a number of bytes; none where it is no whole number of them.
@@ -161,6 +164,30 @@ pub fn bytes(quantity: &Quantity) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crd::ClusterStatus;
+
+    #[test]
+    fn a_wish_for_larger_volumes_changes_no_pod_before_a_volume_follows_it() {
+        let mut cluster: Cluster = parsed(json!({
+            "apiVersion": "trivet.dev/v1alpha1", "kind": "Cluster", "metadata": { "name": "trv" },
+            "spec": {
+                "image": "trivet:1", "zones": [{ "name": "a" }], "storage": { "size": "2Gi" },
+                "credentialsSecret": { "name": "keys" },
+            },
+        }));
+        let before = content(&cluster, "a");
+        let told =
+            |size: &str| Some(ClusterStatus { largest_volume: Some(size.to_owned()), ..ClusterStatus::default() });
+        cluster.status = told("2Gi");
+        assert_eq!(content(&cluster, "a"), before);
+        cluster.spec.storage.size = Quantity("4Gi".to_owned());
+        assert_eq!(content(&cluster, "a"), before);
+        cluster.status = told("4Gi");
+        assert_eq!(reserve_bytes(&cluster), (4 << 30) / 10);
+        // Where volumes are larger than new ones are to be, what is wished counts.
+        cluster.status = told("8Gi");
+        assert_eq!(reserve_bytes(&cluster), (4 << 30) / 10);
+    }
 
     #[test]
     fn quantities_are_bytes() {

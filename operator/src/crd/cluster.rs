@@ -32,7 +32,9 @@ use super::removal::Removal;
     printcolumn(name = "Safe", type_ = "string", json_path = ".status.conditions[?(@.type=='Safe')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("size(self.metadata.name) <= 30").message("a Cluster's name has at most 30 characters: the names of its Pods and Services begin with it")
+    validation = Rule::new("size(self.metadata.name) <= 30").message("a Cluster's name has at most 30 characters: the names of its Pods and Services begin with it"),
+    // A wish that no volume has followed may be taken back.
+    validation = Rule::new("quantity(self.spec.storage.size).compareTo(quantity(oldSelf.spec.storage.size)) >= 0 || has(oldSelf.status) && has(oldSelf.status.largestVolume) && quantity(self.spec.storage.size).compareTo(quantity(oldSelf.status.largestVolume)) >= 0").message("storage never shrinks: a wish for more can be taken back down to status.largestVolume, and no further")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterSpec {
@@ -132,10 +134,7 @@ pub struct StorageSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("a volume's class cannot be changed: add nodes with another in another Cluster"))]
     pub class: Option<String>,
     /// The size of each node's volume, at least 2Gi. It may grow where the class allows it, and never shrinks.
-    #[x_kube(
-        validation = Rule::new("quantity(self).compareTo(quantity('2Gi')) >= 0").message("a node's volume has at least 2Gi"),
-        validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) >= 0").message("storage never shrinks"),
-    )]
+    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('2Gi')) >= 0").message("a node's volume has at least 2Gi"))]
     pub size: Quantity,
     /// How long a volume that cannot be used is waited for, in seconds, 30 or more, before another node takes its node's place: its
     /// Kubernetes node is gone, its claim has lost it, or it cannot be mounted. Default: 900.
@@ -307,6 +306,10 @@ pub struct ClusterStatus {
     /// brings one back. At most 100 are named.
     #[serde(default)]
     pub retained_tables: Vec<String>,
+    /// The largest volume that a node's claim asks for; nothing while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 30))]
+    pub largest_volume: Option<String>,
     /// Where clients inside Kubernetes reach DynamoDB's API.
     #[serde(default)]
     pub endpoint: String,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use control::resources::Resources as _;
 use flate2::read::GzDecoder;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
@@ -39,6 +40,30 @@ async fn inhabited(client: &Client, name: &str) {
         ..Secret::default()
     };
     Api::<Secret>::default_namespaced(client.clone()).create(&post, &secret).await.unwrap();
+}
+
+/// As the chart makes it: it carries the Cluster's name, and is not the Cluster's.
+async fn toolbox(client: &Client, cluster: &str) {
+    // Its Deployment has none of the operator's labels, in the chart; whoever adds them to one must lose nothing by it.
+    let labels = json!({ CLUSTER_LABEL: cluster, "app.kubernetes.io/component": "admin" });
+    let container = json!({ "name": "toolbox", "image": "trivet:1" });
+    let (name, namespace) = (format!("{cluster}-toolbox"), "default");
+    let deployment: Deployment = serde_json::from_value(json!({
+        "metadata": { "name": name, "namespace": namespace, "labels": labels },
+        "spec": {
+            "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": { "containers": [container] } },
+        },
+    }))
+    .unwrap();
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": { "name": format!("{name}-0"), "namespace": namespace, "labels": labels },
+        "spec": { "containers": [container] },
+    }))
+    .unwrap();
+    let post = PostParams::default();
+    Api::default_namespaced(client.clone()).create(&post, &deployment).await.unwrap();
+    Api::default_namespaced(client.clone()).create(&post, &pod).await.unwrap();
 }
 
 async fn names<K>(client: &Client, cluster: &str) -> Vec<String>
@@ -86,6 +111,7 @@ pub async fn a_cluster_is_removed_with_its_data(client: &Client) {
     resources.write(&empty, "kept", Some(protected.clone())).await.unwrap();
     inhabited(client, "leaver").await;
     inhabited(client, "other").await;
+    toolbox(client, "leaver").await;
 
     let said = Mutex::new(Vec::new());
     let say = |line: &str| said.lock().unwrap().push(line.to_owned());
@@ -110,9 +136,10 @@ pub async fn a_cluster_is_removed_with_its_data(client: &Client) {
     assert!(Api::<Cluster>::default_namespaced(client.clone()).get_opt("leaver").await.unwrap().is_none());
     assert!(Api::<Table>::default_namespaced(client.clone()).get_opt("kept").await.unwrap().is_none());
     assert!(names::<Partition>(client, "leaver").await.is_empty());
-    assert!(names::<Pod>(client, "leaver").await.is_empty());
     assert!(names::<PersistentVolumeClaim>(client, "leaver").await.is_empty());
     assert!(names::<Secret>(client, "leaver").await.is_empty());
+    assert_eq!(names::<Deployment>(client, "leaver").await, ["leaver-toolbox"]);
+    assert_eq!(names::<Pod>(client, "leaver").await, ["leaver-toolbox-0"]);
     // Nothing is left to do, which is no failure.
     teardown::remove(client.clone(), &wish(Some("leaver")), say).await.unwrap();
 

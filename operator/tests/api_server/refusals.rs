@@ -171,4 +171,11 @@ pub async fn what_never_changes_is_kept(client: &Client) {
         let patch = Patch::Merge(json!({ "spec": allowed }));
         clusters.patch("trv", &PatchParams::default(), &patch).await.unwrap();
     }
+    // Of 20Gi that were wished a claim asks for 12Gi.
+    let told = Patch::Merge(json!({ "status": { "largestVolume": "12Gi" } }));
+    clusters.patch_status("trv", &PatchParams::default(), &told).await.unwrap();
+    let sized = |size: &str| Patch::Merge(json!({ "spec": { "storage": { "size": size } } }));
+    let refusal = clusters.patch("trv", &PatchParams::default(), &sized("11Gi")).await.map(drop);
+    refused(refusal, "storage never shrinks: a wish for more can be taken back down to status.largestVolume");
+    clusters.patch("trv", &PatchParams::default(), &sized("12Gi")).await.unwrap();
 }

@@ -56,6 +56,22 @@ pub async fn a_change_costs_one_write(client: &Client, server: &kube::Config) {
     drop(operator);
 }
 
+/// What is wished meanwhile waits for the end of the pause.
+pub async fn a_paused_cluster_is_left_alone(client: &Client, server: &kube::Config) {
+    let stage = Stage::new(client, server).await;
+    let operator = Operator::start(&stage.told, None);
+    scenarios::has_one_table(&stage).await;
+    stage.pause(true).await;
+    stage.scale(2).await;
+    let is_left_alone = |picture: &Picture| {
+        picture.has(&["Cluster trv.status.conditions", "\"reason\":\"Paused\""]) && picture.count(&["disk "]) == NODES
+    };
+    stage.settled("three nodes, and the pause is told", is_left_alone).await;
+    stage.pause(false).await;
+    stage.until("six nodes", scenarios::is_spread).await;
+    drop(operator);
+}
+
 /// Written to all the time, and told of once in five minutes; what else there is to tell is told at once.
 pub async fn how_much_there_is_is_told_seldom(client: &Client, server: &kube::Config) {
     let stage = Stage::new(client, server).await;

@@ -101,6 +101,11 @@ impl Stage {
         self.api::<Cluster>().patch(CLUSTER, &PatchParams::default(), &patch).await.unwrap();
     }
 
+    pub async fn pause(&self, paused: bool) {
+        let patch = Patch::Merge(json!({ "spec": { "paused": paused } }));
+        self.api::<Cluster>().patch(CLUSTER, &PatchParams::default(), &patch).await.unwrap();
+    }
+
     pub async fn apply_table(&self, name: &str) {
         let object = json!({
             "apiVersion": "trivet.dev/v1alpha1", "kind": "Table", "metadata": { "name": name },
