@@ -18,6 +18,7 @@ use crate::snapshot::Budget;
 use crate::tally::Tally;
 use crate::transport::Links;
 use crate::worker::inbox::Inboxes;
+use crate::worker::stand_ins::StandIns;
 
 pub struct Context {
     pub node: NodeId,
@@ -35,6 +36,8 @@ pub struct Context {
     pub background: Pool,
     /// Births of splits' children: a range is without a leader until they are done, so they wait for nothing else.
     pub births: Pool,
+    /// Log replicas that wait to be put in place.
+    pub stand_ins: StandIns,
     /// Places for snapshots sent at once.
     pub sending: Semaphore,
     /// What snapshots may take of the disk.

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use bytes::Bytes;
 use model::{PartitionId, ReplicaId};
 use replica::{Append, FetchRequest, LogStart, eraftpb};
 
@@ -89,8 +90,9 @@ pub enum Work {
     Truncate { upto: u64 },
     /// A new group: its log begins after (index, term).
     Birth { index: u64, term: u64, hard_state: eraftpb::HardState },
-    /// A snapshot at this index is about to replace the group's items: a start that finds this begins that again.
-    Receiving { index: u64 },
+    /// A snapshot at this index is about to replace the group's items: a start that finds this begins that again. What it is
+    /// begun from is in files of its own, or here (`snapshot::records`).
+    Receiving { index: u64, manifest: Option<Bytes> },
     /// The snapshot is in the engine: the log begins anew after (index, term), the mark is gone.
     Received { index: u64, term: u64, hard_state: eraftpb::HardState },
     /// No replica of this group below this id is ever accepted here again. Before data is deleted.
@@ -313,6 +315,23 @@ impl Log {
         let bytes = writer::bytes_of(std::slice::from_ref(&job));
         self.inner.queue.push([Queued { job, waiter: Some(done) }], bytes);
         wait.recv().is_ok()
+    }
+
+    /// Does all of it, with one sync where it fits one batch, and waits until it is durable. False if the log is closed.
+    pub fn run_all(&self, works: Vec<(PartitionId, Work)>) -> bool {
+        let (done, wait) = mpsc::sync_channel(works.len());
+        let count = works.len();
+        let jobs: Vec<Job> = works.into_iter().map(|(partition, work)| Job { worker: 0, partition, work }).collect();
+        let bytes = writer::bytes_of(&jobs);
+        let queued = |job| Queued { job, waiter: Some(done.clone()) };
+        self.inner.queue.push(jobs.into_iter().map(queued), bytes);
+        drop(done);
+        wait.iter().take(count).count() == count
+    }
+
+    /// What the log keeps of the snapshot that was being installed, where that is in no files. Before the groups have jobs.
+    pub fn receiving_manifest(&self, partition: PartitionId) -> Option<Bytes> {
+        read::receiving_manifest(&self.inner.engine, partition)
     }
 
     /// The lowest replica id accepted of this group; 0 if any.

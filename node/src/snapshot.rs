@@ -12,6 +12,7 @@
 mod incoming;
 mod install;
 mod outgoing;
+pub mod records;
 #[cfg(test)]
 mod tests;
 

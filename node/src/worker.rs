@@ -27,6 +27,7 @@ pub mod reads;
 pub mod receive;
 pub mod recovery;
 pub mod snapshots;
+pub mod stand_ins;
 #[cfg(test)]
 mod tests;
 pub mod tick;

@@ -105,13 +105,25 @@ impl Items {
 
     /// The records with which groups are born, durable when it returns.
     pub fn put_groups(&self, groups: &[GroupRecords]) -> Result<(), ItemsError> {
+        self.put_records(groups)?;
+        self.flush()
+    }
+
+    /// The same, instead of whatever records they have.
+    pub fn replace_groups(&self, groups: &[GroupRecords]) -> Result<(), ItemsError> {
+        let records = self.lock_records();
+        self.put_records(groups)?;
+        drop(records);
+        self.flush()
+    }
+
+    fn put_records(&self, groups: &[GroupRecords]) -> Result<(), ItemsError> {
         let mut puts = Vec::new();
         for GroupRecords { partition, mark, state } in groups {
             puts.extend(mark.iter().map(|mark| (record_key(*partition, RecordKind::Mark), mark.to_vec())));
             puts.extend(state.iter().map(|state| (record_key(*partition, RecordKind::State), state.to_vec())));
         }
-        self.put_patiently("write a group's records to", puts)?;
-        self.flush()
+        self.put_patiently("write a group's records to", puts)
     }
 
     pub(super) fn put_patiently(

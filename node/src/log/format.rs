@@ -8,7 +8,7 @@
 //! | 0 | `u` partition | nothing: the tail is uncertain | until the replica has voted again, and has what it lost |
 //! | partition | `g` | [`Tail`]: format, truncated index and term, runs of terms | the group's log |
 //! | partition | `h` | Raft's hard state (protobuf) | the group's log |
-//! | partition | `r` | index of the snapshot being installed | while it is |
+//! | partition | `r` | index of the snapshot being installed; where that has no files, its manifest as well | while it is |
 //!
 //! No partition has the id 0. Integers are big-endian. An entry's context ends with the CRC-32C of everything in it.
 
@@ -77,6 +77,16 @@ pub fn encode_u64(value: u64) -> Vec<u8> {
 
 pub fn decode_u64(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}
+
+pub fn encode_receiving(index: u64, manifest: Option<&[u8]>) -> Vec<u8> {
+    [&index.to_be_bytes(), manifest.unwrap_or_default()].concat()
+}
+
+/// The index and, where there is one, the manifest.
+pub fn decode_receiving(bytes: &[u8]) -> Option<(u64, Option<&[u8]>)> {
+    let (index, manifest) = bytes.split_first_chunk()?;
+    Some((u64::from_be_bytes(*index), Some(manifest).filter(|manifest| !manifest.is_empty())))
 }
 
 /// The mark of one batch: its number, and up to which batch everything is synced.

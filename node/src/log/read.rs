@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use bytes::Bytes;
 use model::{PartitionId, ReplicaId};
 use replica::LogStart;
 use replica::eraftpb::{Entry, HardState};
@@ -103,7 +104,12 @@ fn sound_tail(engine: &Engine, partition: PartitionId) -> Result<Tail, LogError>
 
 fn receiving(engine: &Engine, partition: PartitionId) -> Result<Option<u64>, LogError> {
     let Some(index) = engine.get(partition.0, RECEIVING) else { return Ok(None) };
-    format::decode_u64(&index).map(Some).ok_or(LogError::Record { partition })
+    format::decode_receiving(&index).map(|(index, _)| Some(index)).ok_or(LogError::Record { partition })
+}
+
+pub fn receiving_manifest(engine: &Engine, partition: PartitionId) -> Option<Bytes> {
+    let mark = engine.get(partition.0, RECEIVING)?;
+    format::decode_receiving(&mark)?.1.map(Bytes::copy_from_slice)
 }
 
 /// While no group has jobs.

@@ -422,7 +422,7 @@ fn a_snapshot_replaces_the_log_and_its_mark_is_found_until_then() {
     let log = open(&live);
     log.run(PARTITION, birth());
     log.run(PARTITION, append(1, entries(11, &[5, 5, 5]), Some(hard_state(5, 1, 11))));
-    log.run(PARTITION, Work::Receiving { index: 12 });
+    log.run(PARTITION, Work::Receiving { index: 12, manifest: None });
     crash(&live, &copy);
     let marked = open(&copy);
     assert_eq!(marked.groups()[0].receiving, Some(12));

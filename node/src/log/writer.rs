@@ -276,8 +276,9 @@ impl Writer {
                 self.begin_anew(partition, Tail::new(index, term), &hard_state);
                 (DoneWhat::Birth, true)
             }
-            Work::Receiving { index } => {
-                self.put(partition.0, format::RECEIVING.to_vec(), format::encode_u64(index));
+            Work::Receiving { index, manifest } => {
+                let mark = format::encode_receiving(index, manifest.as_deref());
+                self.put(partition.0, format::RECEIVING.to_vec(), mark);
                 (DoneWhat::Receiving, true)
             }
             Work::Received { index, term, hard_state } => {

@@ -28,6 +28,7 @@ use crate::transport::{Connector, Links};
 use crate::worker::children::BIRTH_TICKS;
 use crate::worker::group::Group;
 use crate::worker::inbox::{Inboxes, Mail};
+use crate::worker::stand_ins::StandIns;
 use crate::worker::{birth, lifecycle};
 use wire::error::describe;
 
@@ -142,6 +143,7 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
         reads: Pool::start(reads).context("start the read threads")?,
         background: Pool::start(background).context("start the background threads")?,
         births: Pool::start(births).context("start the thread for births")?,
+        stand_ins: StandIns::default(),
         sending: Semaphore::new(SENDING_AT_ONCE),
         budget: Arc::new(Budget::new(config.snapshot_budget.0)),
         replica_options: replica_options(config, log_bytes),

@@ -4,7 +4,8 @@
 //! manifest synced ─► log: receiving at i ─► flush ─► one ingest (atomic) ─► log begins after i ─► files removed
 //!                    └──────── a start that finds this finishes from the manifest ────────┘
 //! ```
-//! Whether the ingest had happened is told by the engine's applied mark: it is the snapshot's.
+//! Whether the ingest had happened is told by the engine's applied mark: it is the snapshot's. A log replica's snapshot has no
+//! items and takes another way (`records`).
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,15 +13,15 @@ use std::path::Path;
 
 use bytes::Bytes;
 use model::codec::{DecodeError, Reader, Writer};
-use model::{KeyRange, PartitionId, ReplicaId, TableId};
+use model::{KeyRange, PartitionId, TableId};
 use protobuf::Message;
 use replica::{Install, eraftpb};
 use wire::raft::{SnapshotFile, SnapshotHeader};
 
 use super::incoming::file_name;
 use super::outgoing::read_chunk;
-use super::{Folder, SnapshotError, failed, malformed, remove, sync_folder};
-use crate::items::{Items, SnapshotFiles};
+use super::{Folder, SnapshotError, failed, malformed, records, remove, sync_folder};
+use crate::items::{GroupRecords, Items, SnapshotFiles};
 use crate::log::{Log, Work};
 
 const MANIFEST: &str = "manifest";
@@ -36,8 +37,8 @@ pub struct Received {
 /// All that is needed to install without anyone's help.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Manifest {
-    partition: PartitionId,
-    index: u64,
+    pub(super) partition: PartitionId,
+    pub(super) index: u64,
     term: u64,
     state: Bytes,
     mark: Bytes,
@@ -50,19 +51,6 @@ pub(super) struct Manifest {
 impl Received {
     pub(super) fn new(header: SnapshotHeader, folder: Folder) -> Received {
         Received { header, folder }
-    }
-
-    /// A log replica's: there are only the group's records to be put in place.
-    pub fn without_files(dir: &Path, install: &Install, to: ReplicaId) -> Result<Received, SnapshotError> {
-        let partition = install.descriptor.id;
-        let header = SnapshotHeader {
-            partition: partition.0,
-            to: to.0,
-            index: install.index,
-            term: install.term,
-            ..SnapshotHeader::default()
-        };
-        Ok(Received::new(header, Folder::make(dir, partition, to)?))
     }
 
     pub fn header(&self) -> &SnapshotHeader {
@@ -102,23 +90,13 @@ impl Received {
 
     /// Everything up to the log's mark; from then on a start finishes the installation.
     pub(super) fn prepare(&self, log: &Log, install: &Install) -> Result<Manifest, SnapshotError> {
-        let Install { index, term, state, mark, hard_state, descriptor, has_items } = install;
+        let Install { index, term, descriptor, .. } = install;
         if (self.header.partition, self.header.index, self.header.term) != (descriptor.id.0, *index, *term) {
             return Err(SnapshotError::BadChunk { reason: "what was received is another snapshot" });
         }
-        let manifest = Manifest {
-            partition: descriptor.id,
-            index: *index,
-            term: *term,
-            state: state.clone(),
-            mark: mark.clone(),
-            hard_state: hard_state.clone(),
-            table: descriptor.table,
-            range: if *has_items { descriptor.range.clone() } else { nothing() },
-            files: self.header.files.clone(),
-        };
+        let manifest = Manifest::of(install, self.header.files.clone());
         manifest.write(&self.folder.0)?;
-        run(log, manifest.partition, Work::Receiving { index: *index })?;
+        run(log, manifest.partition, Work::Receiving { index: *index, manifest: None })?;
         Ok(manifest)
     }
 }
@@ -129,6 +107,21 @@ fn nothing() -> KeyRange {
 }
 
 impl Manifest {
+    pub(super) fn of(install: &Install, files: Vec<SnapshotFile>) -> Manifest {
+        let Install { index, term, state, mark, hard_state, descriptor, has_items } = install;
+        Manifest {
+            partition: descriptor.id,
+            index: *index,
+            term: *term,
+            state: state.clone(),
+            mark: mark.clone(),
+            hard_state: hard_state.clone(),
+            table: descriptor.table,
+            range: if *has_items { descriptor.range.clone() } else { nothing() },
+            files,
+        }
+    }
+
     pub(super) fn ingest(&self, dir: &Path, items: &Items) -> Result<(), SnapshotError> {
         let snapshot = SnapshotFiles {
             partition: self.partition,
@@ -143,8 +136,20 @@ impl Manifest {
     }
 
     fn begin_log(&self, log: &Log) -> Result<(), SnapshotError> {
-        let Manifest { index, term, hard_state, .. } = self.clone();
-        run(log, self.partition, Work::Received { index, term, hard_state })
+        run(log, self.partition, self.received())
+    }
+
+    pub(super) fn receiving(&self) -> Work {
+        Work::Receiving { index: self.index, manifest: Some(self.encode().into()) }
+    }
+
+    pub(super) fn received(&self) -> Work {
+        let Manifest { index, term, hard_state, .. } = self;
+        Work::Received { index: *index, term: *term, hard_state: hard_state.clone() }
+    }
+
+    pub(super) fn records(&self) -> GroupRecords {
+        GroupRecords { partition: self.partition, mark: Some(self.mark.clone()), state: Some(self.state.clone()) }
     }
 
     fn write(&self, dir: &Path) -> Result<(), SnapshotError> {
@@ -182,7 +187,7 @@ impl Manifest {
         bytes
     }
 
-    fn decode(mut bytes: Vec<u8>) -> Result<Manifest, DecodeError> {
+    pub(super) fn decode(mut bytes: Vec<u8>) -> Result<Manifest, DecodeError> {
         let body = bytes.len().checked_sub(4).ok_or(DecodeError::Truncated)?;
         if crc32c::crc32c(&bytes[..body]).to_be_bytes() != bytes[body..] {
             return Err(DecodeError::Malformed("checksum"));
@@ -280,6 +285,9 @@ fn recover_one(
     items: &Items,
     log: &Log,
 ) -> Result<(), SnapshotError> {
+    if let Some(manifest) = log.receiving_manifest(partition) {
+        return records::finish(manifest, items, log);
+    }
     for path in list(incoming)?.into_iter().filter(|path| names(path, partition)) {
         let manifest = path.join(MANIFEST);
         let bytes = match fs::read(&manifest) {

@@ -1,5 +1,7 @@
 //! Snapshots between two real engines.
 
+mod records;
+
 use std::path::Path;
 use std::sync::Arc;
 

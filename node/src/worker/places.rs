@@ -63,7 +63,13 @@ impl Worker {
         places.forget_before(self.ticks.saturating_sub(COUNTED_TICKS));
         let mut given = places.counted();
         let begun = places.given.iter().filter(|gift| gift.rebuilt).count();
-        let mut rebuilding = begun.max(self.groups.values().filter(|group| is_rebuilding(group)).count());
+        let mut rebuilding = match wishes.last() {
+            // Every group is looked at for it.
+            Some((_, wanted)) if is_rebuild(wanted) => {
+                begun.max(self.groups.values().filter(|group| is_rebuilding(group)).count())
+            }
+            Some(_) | None => begun,
+        };
         let views = self.desk.context.neighbours.views();
         for (partition, wanted) in wishes {
             let Some(group) = self.groups.get_mut(&partition).filter(|group| group.phase == Phase::Running) else {

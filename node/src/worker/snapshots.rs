@@ -13,11 +13,11 @@ use wire::raft::{SnapshotAnswer, SnapshotChunk, SnapshotHeader};
 use crate::context::Context;
 use crate::room::RoomState;
 use crate::snapshot::{Outgoing, Received, Route, SnapshotError};
-use crate::worker::children;
 use crate::worker::desk::{AfterWrite, Desk};
 use crate::worker::effects::is_snapshot;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::{Built, Consent, Mail};
+use crate::worker::{children, stand_ins};
 use wire::error::describe;
 
 /// Chunks read ahead of the network.
@@ -237,27 +237,22 @@ pub fn prepare_install(desk: &mut Desk, group: &mut Group, install: Install) {
 }
 
 pub fn install(desk: &Desk, group: &mut Group, install: Install) {
+    if !install.has_items {
+        return stand_ins::install(desk, group.partition, install);
+    }
     let fits = |received: &Received| {
         let header = received.header();
         (header.index, header.term) == (install.index, install.term)
     };
     let context = Arc::clone(&desk.context);
     let (worker, partition) = (desk.worker, group.partition);
-    let received = if install.has_items {
-        group.received.take().filter(fits)
-    } else {
-        Received::without_files(&context.disk.incoming_dir(), &install, group.summary.replica)
-            .inspect_err(|error| tracing::error!(%partition, error = describe(error), "no folder for a log replica"))
-            .ok()
-    };
-    let Some(received) = received else {
+    let Some(received) = group.received.take().filter(fits) else {
         // Its raft has restored what this disk does not have: the replica stays out.
         tracing::error!(%partition, index = install.index, "the files of a snapshot to be installed are gone");
         context.inboxes.push(worker, Mail::Corrupt(partition));
         return;
     };
-    let lost = group.summary.descriptor.as_ref().filter(|_| install.has_items);
-    let lost = lost.and_then(|before| cut_off(&before.range, &install.descriptor.range));
+    let lost = group.summary.descriptor.as_ref().and_then(|before| cut_off(&before.range, &install.descriptor.range));
     let work = move || {
         let index = install.index;
         let again = |error: &SnapshotError| {

@@ -5,6 +5,7 @@ mod full_disk;
 mod recovery;
 mod sleep;
 mod splits;
+mod stand_ins;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;

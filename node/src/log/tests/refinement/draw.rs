@@ -132,7 +132,7 @@ fn receiving(rng: &mut Rng, log: &GroupLog) -> Drawn {
     let received = Received { install, contents: Contents::default() };
     Drawn {
         operations: vec![Operation::Receiving(Rc::new(received))],
-        works: vec![Work::Receiving { index }],
+        works: vec![Work::Receiving { index, manifest: None }],
         sync: true,
     }
 }
