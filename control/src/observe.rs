@@ -109,6 +109,8 @@ pub fn located(observed: Observed, homes: &BTreeMap<NodeId, Zone>) -> Observed {
     let away = || homes.iter().filter(|(node, _)| !observed.reached.contains(node));
     let zones: BTreeSet<&Zone> = away().map(|(_, zone)| zone).collect();
     let silent_zones = zones.len() + observed.silent.saturating_sub(away().count());
+    // One whose disk is blank has answered, though not by its name.
+    let silent_zones = silent_zones.min(observed.silent);
     Observed { silent_zones, ..observed }
 }
 
@@ -231,6 +233,14 @@ mod tests {
         assert!(!hides(&[3, 4, 5, 6], 2, &homes), "both are of a");
         assert!(hides(&[2, 4, 5, 6], 2, &homes), "one of a, and one of b");
         assert!(hides(&[], 6, &homes));
+    }
+
+    #[test]
+    fn a_node_whose_disk_is_blank_is_not_silent() {
+        let homes = homes(&[(1, "a"), (2, "b"), (3, "c")]);
+        assert!(!hides(&[3], 0, &homes));
+        assert!(!hides(&[3], 1, &homes));
+        assert!(hides(&[3], 2, &homes));
     }
 
     #[test]

@@ -16,6 +16,7 @@ import leaving
 import measures
 import sealing
 import truth
+import volumes
 from kubernetes import Kubernetes
 from tools import Skipped, expect, run, say
 from trivet import NAMESPACE, Trivet
@@ -47,10 +48,13 @@ CHAPTERS = (
     faults.a_kubernetes_node_comes_back_with_empty_volumes,
     leaving.a_kubernetes_node_comes_back_without_volumes,
     leaving.a_kubernetes_node_is_gone_for_good,
+    volumes.a_kubernetes_node_is_tainted_out_of_service,
+    volumes.a_claim_loses_its_volume,
     leaving.a_drain_is_asked_for_and_taken_back,
     leaving.a_kubernetes_node_is_emptied_by_annotation,
     leaving.a_zone_is_added_and_another_one_removed,
     leaving.volumes_grow,
+    volumes.volumes_may_not_grow,
     truth.a_table_is_made_by_two_at_once,
     truth.a_protected_table_is_not_deleted,
     truth.partition_objects_are_deleted_and_come_back,
