@@ -133,7 +133,6 @@ impl<T> Alike<T> {
             return known.clone();
         }
         let own = Bytes::copy_from_slice(&told);
-        drop(told);
         let read = self::decode(own.clone(), decode).map(Arc::new);
         self.read.insert(own, read.clone());
         read

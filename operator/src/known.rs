@@ -1,5 +1,5 @@
-//! A Partition object as it is held: each word once, however many objects say it. As kube holds it, it takes four kilobytes, and a cluster
-//! has ten thousand of them. Pure.
+//! A Partition object as it is held: each word once, however many objects say it. As kube holds it, it is some fifty strings, and a
+//! cluster has ten thousand of them. Pure.
 //!
 //! Names of zones, nodes and tables, and what conditions say, are the same in most of them; the end of one range is the beginning of the
 //! next. Of its metadata is held what somebody here asks for.

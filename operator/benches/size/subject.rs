@@ -56,7 +56,7 @@ impl Subject {
         command.args(["operator", "--namespace", &stage.namespace, "--identity", "measured"]);
         command.args(["--listen", &stage.told.listen.to_string(), "--metrics-listen", &metrics.to_string()]);
         // As the chart has it.
-        command.env("MALLOC_ARENA_MAX", "1");
+        command.envs([("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "131072")]);
         command.env("KUBECONFIG", &config).env("TRIVET_LOG", "off").stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().unwrap_or_else(|error| panic!("run {}: {error}", program.display()));
         Subject { child, metrics, _folder: folder }

@@ -118,7 +118,9 @@ pub async fn bad_luck_changes_nothing(client: &Client, server: &kube::Config) {
             panic!("every {every}. call:\n{}", picture.difference(&wanted));
         }
         assert_eq!(operator.starts(), 1);
-        assert!(luck.mishaps.load(Ordering::Relaxed) > 20);
+        let mishaps = luck.mishaps.load(Ordering::Relaxed);
+        // A slow machine looks less often, and has less to write.
+        assert!(mishaps > 10, "every {every}. call: {mishaps} mishaps");
         drop(operator);
         stage.nothing_is_broken();
     }
