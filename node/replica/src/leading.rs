@@ -350,6 +350,16 @@ impl Leading {
         self.serving && nobody_waits && self.proposed.is_empty() && self.admin.is_empty() && self.oversight.is_idle()
     }
 
+    /// Nobody waits: so does nothing in any queue.
+    pub(crate) fn shrink(&mut self) {
+        self.lobby.shrink_to_fit();
+        self.proposed.shrink_to_fit();
+        self.admin.shrink_to_fit();
+        self.queue.shrink();
+        self.overlay.shrink();
+        self.rounds.shrink();
+    }
+
     pub(crate) fn check(&self, applied: u64, last_index: u64) {
         self.overlay.check(applied, last_index);
         assert!(self.serving || self.proposed.is_empty(), "proposed before the first entry of the term was applied");

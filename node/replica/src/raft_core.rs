@@ -64,6 +64,8 @@ impl Core {
         let node = RawNode::new(&config, log, &logger)?;
         let mut core = Core { node, flaw, seed: options.seed, patient: false, timeout_of_term: (0, 0) };
         core.node.raft.enable_group_commit(!flaw.is(Mutant::OneZoneQuorum));
+        // Set aside for everybody; most replicas never send anybody an entry.
+        core.node.raft.maybe_free_inflight_buffers();
         core.settle();
         Ok(core)
     }
@@ -214,6 +216,7 @@ impl Core {
         self.log_mut().shrink();
         self.node.raft.raft_log.unstable.entries.shrink_to_fit();
         self.node.raft.msgs.shrink_to_fit();
+        self.node.raft.maybe_free_inflight_buffers();
     }
 
     /// A message that is not for this raft (local ones, answers of strangers) is dropped.
