@@ -23,6 +23,7 @@ use crate::state::GroupState;
 use crate::unsettled::Lost;
 use crate::{Answer, Effects, Event, Mutant, Now, Options, Refusal, Token, WriteRequest};
 
+/// Apart from its replica: most lead nothing.
 pub(crate) struct Leading {
     pub term: u64,
     /// A log replica never serves.

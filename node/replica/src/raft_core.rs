@@ -64,7 +64,6 @@ impl Core {
         let node = RawNode::new(&config, log, &logger)?;
         let mut core = Core { node, flaw, seed: options.seed, patient: false, timeout_of_term: (0, 0) };
         core.node.raft.enable_group_commit(!flaw.is(Mutant::OneZoneQuorum));
-        // Set aside for everybody; most replicas never send anybody an entry.
         core.node.raft.maybe_free_inflight_buffers();
         core.settle();
         Ok(core)
@@ -209,7 +208,7 @@ impl Core {
         self.voters().into_iter().all(|id| self.matched(id) == last)
     }
 
-    /// What can be spared of memory where nothing is to be expected.
+    /// What can be spared of memory where nothing is to be expected; raft's windows for others come back when they are used.
     pub(crate) fn shrink(&mut self) {
         let applied = self.applied();
         self.log_mut().evict(applied, 0);

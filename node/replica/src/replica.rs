@@ -45,7 +45,6 @@ pub struct Replica {
     pub(crate) applied: u64,
     truncation: Truncation,
     pub(crate) installing: Option<Installing>,
-    /// Apart: most replicas lead nothing.
     pub(crate) leading: Option<Box<Leading>>,
     slowness: Slowness,
     absences: Absences,
