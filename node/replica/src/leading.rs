@@ -23,6 +23,7 @@ use crate::state::GroupState;
 use crate::unsettled::Lost;
 use crate::{Answer, Effects, Event, Mutant, Now, Options, Refusal, Token, WriteRequest};
 
+/// Apart from its replica: most lead nothing.
 pub(crate) struct Leading {
     pub term: u64,
     /// A log replica never serves.
@@ -348,6 +349,16 @@ impl Leading {
     pub(crate) fn is_idle(&self) -> bool {
         let nobody_waits = self.lobby.is_empty() && self.queue.is_empty() && self.rounds.is_empty();
         self.serving && nobody_waits && self.proposed.is_empty() && self.admin.is_empty() && self.oversight.is_idle()
+    }
+
+    /// Nobody waits: so does nothing in any queue.
+    pub(crate) fn shrink(&mut self) {
+        self.lobby.shrink_to_fit();
+        self.proposed.shrink_to_fit();
+        self.admin.shrink_to_fit();
+        self.queue.shrink();
+        self.overlay.shrink();
+        self.rounds.shrink();
     }
 
     pub(crate) fn check(&self, applied: u64, last_index: u64) {

@@ -25,6 +25,13 @@ pub(crate) struct Image {
 }
 
 impl Overlay {
+    /// A map that was filled keeps a node when it is empty.
+    pub(crate) fn shrink(&mut self) {
+        if self.images.is_empty() && self.written.is_empty() && self.turn.is_empty() {
+            *self = Overlay::default();
+        }
+    }
+
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Image> {
         self.images.get(key)
     }

@@ -38,6 +38,11 @@ struct Outstanding {
 }
 
 impl Persistence {
+    pub(crate) fn shrink(&mut self) {
+        self.outstanding.shrink_to_fit();
+        self.turn.entries.shrink_to_fit();
+    }
+
     /// Entries must already be in the log view.
     pub(crate) fn take(&mut self, ready: &mut Ready) {
         let entries = ready.take_entries();

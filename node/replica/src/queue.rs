@@ -41,6 +41,13 @@ pub(crate) enum Old {
 }
 
 impl Queue {
+    /// A map that was filled keeps a node when it is empty.
+    pub(crate) fn shrink(&mut self) {
+        if self.is_empty() && self.tickets.is_empty() && self.ready.is_empty() {
+            *self = Queue::default();
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.requests == 0
     }

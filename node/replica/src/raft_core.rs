@@ -64,6 +64,7 @@ impl Core {
         let node = RawNode::new(&config, log, &logger)?;
         let mut core = Core { node, flaw, seed: options.seed, patient: false, timeout_of_term: (0, 0) };
         core.node.raft.enable_group_commit(!flaw.is(Mutant::OneZoneQuorum));
+        core.node.raft.maybe_free_inflight_buffers();
         core.settle();
         Ok(core)
     }
@@ -207,13 +208,14 @@ impl Core {
         self.voters().into_iter().all(|id| self.matched(id) == last)
     }
 
-    /// What can be spared of memory where nothing is to be expected.
+    /// What can be spared of memory where nothing is to be expected; raft's windows for others come back when they are used.
     pub(crate) fn shrink(&mut self) {
         let applied = self.applied();
         self.log_mut().evict(applied, 0);
         self.log_mut().shrink();
         self.node.raft.raft_log.unstable.entries.shrink_to_fit();
         self.node.raft.msgs.shrink_to_fit();
+        self.node.raft.maybe_free_inflight_buffers();
     }
 
     /// A message that is not for this raft (local ones, answers of strangers) is dropped.

@@ -28,6 +28,14 @@ pub(crate) struct Reader {
 }
 
 impl Rounds {
+    /// A map that was filled keeps a node when it is empty.
+    pub(crate) fn shrink(&mut self) {
+        self.waiting.shrink_to_fit();
+        if self.confirmed.is_empty() {
+            self.confirmed = BTreeMap::new();
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.in_flight.is_none() && self.confirmed.is_empty()
     }

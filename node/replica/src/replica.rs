@@ -45,7 +45,7 @@ pub struct Replica {
     pub(crate) applied: u64,
     truncation: Truncation,
     pub(crate) installing: Option<Installing>,
-    pub(crate) leading: Option<Leading>,
+    pub(crate) leading: Option<Box<Leading>>,
     slowness: Slowness,
     absences: Absences,
     pub(crate) quorum: Quorum,
@@ -174,7 +174,7 @@ impl Replica {
     /// What only a leader can do something about.
     fn request(&mut self, now: Now, input: Input, effects: &mut Effects) {
         let deposed = if administration::is_write(&input) { self.leftovers.deposed() } else { None };
-        let Some(leading) = self.leading.as_mut().or(deposed) else {
+        let Some(leading) = self.leading.as_deref_mut().or(deposed) else {
             let leader = self.core.leader();
             let refused = Answer::Refused(Refusal::NotLeader { leader });
             effects.answers.extend(administration::token_of(&input).map(|token| (token, refused)));
@@ -298,7 +298,7 @@ impl Replica {
         }
         if self.core.leads() && self.leading.is_none() {
             let kind = self.applier.own_kind();
-            let leading = self.leading.insert(Leading::new(&self.core, self.clock.ticks, kind));
+            let leading = self.leading.insert(Box::new(Leading::new(&self.core, self.clock.ticks, kind)));
             self.sleep.role_changed(self.clock.ticks);
             self.leftovers.give_back(leading);
         }

@@ -57,6 +57,11 @@ struct Syncs {
 }
 
 impl Slowness {
+    pub(crate) fn shrink(&mut self) {
+        self.ends.shrink_to_fit();
+        self.appends.shrink_to_fit();
+    }
+
     /// Leadership is won or lost: what was seen belongs to another.
     pub(crate) fn forget(&mut self) {
         let Slowness { rests_until, rest, .. } = *self;

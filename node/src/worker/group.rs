@@ -56,7 +56,7 @@ pub struct Group {
     /// It stands in the worker's queue of groups that are to wake, because these have lost their node, or its start.
     pub is_waking: bool,
     pub lost: Vec<ReplicaId>,
-    /// Where messages came from: tells an empty replica, which has no descriptor, whom it answers.
+    /// Where messages came from of replicas that the descriptor does not place: tells an empty one, which has none, whom it answers.
     pub routes: BTreeMap<ReplicaId, NodeId>,
     /// To be told with the next tick; telling at once could send in a circle.
     pub unreachable: BTreeSet<ReplicaId>,
@@ -181,6 +181,14 @@ impl Group {
         self.queue.shrink_to_fit();
         self.fetches.shrink_to_fit();
         self.lost.shrink_to_fit();
+        self.when_gone.shrink_to_fit();
+        // A map or a set that was filled keeps a node when it is empty.
+        if self.unreachable.is_empty() {
+            self.unreachable = BTreeSet::new();
+        }
+        if self.outgoing.is_empty() {
+            self.outgoing = BTreeMap::new();
+        }
     }
 
     /// There is something to step with, or requests to admit.

@@ -10,7 +10,8 @@ use crate::worker::group::Group;
 
 #[derive(Default)]
 pub struct Groups {
-    map: HashMap<PartitionId, Group>,
+    /// Each on its own: a map sets places aside for up to twice as many as there are.
+    map: HashMap<PartitionId, Box<Group>>,
     ticked: BTreeSet<PartitionId>,
 }
 
@@ -19,27 +20,27 @@ impl Groups {
     pub fn insert(&mut self, partition: PartitionId, mut group: Group) {
         group.ticked = true;
         self.ticked.insert(partition);
-        self.map.insert(partition, group);
+        self.map.insert(partition, Box::new(group));
     }
 
     /// One that gets its first tick when somebody says so ([`Groups::attend`]).
     pub fn insert_resting(&mut self, partition: PartitionId, mut group: Group) {
         group.ticked = false;
         self.ticked.remove(&partition);
-        self.map.insert(partition, group);
+        self.map.insert(partition, Box::new(group));
     }
 
     pub fn remove(&mut self, partition: &PartitionId) -> Option<Group> {
         self.ticked.remove(partition);
-        self.map.remove(partition)
+        self.map.remove(partition).map(|group| *group)
     }
 
     pub fn get(&self, partition: &PartitionId) -> Option<&Group> {
-        self.map.get(partition)
+        self.map.get(partition).map(Box::as_ref)
     }
 
     pub fn get_mut(&mut self, partition: &PartitionId) -> Option<&mut Group> {
-        self.map.get_mut(partition)
+        self.map.get_mut(partition).map(Box::as_mut)
     }
 
     pub fn contains_key(&self, partition: &PartitionId) -> bool {
@@ -47,12 +48,12 @@ impl Groups {
     }
 
     pub fn values(&self) -> impl Iterator<Item = &Group> {
-        self.map.values()
+        self.map.values().map(Box::as_ref)
     }
 
     /// For what is rare: it visits those that sleep, too.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Group> {
-        self.map.values_mut()
+        self.map.values_mut().map(Box::as_mut)
     }
 
     /// How many are given no ticks.

@@ -169,7 +169,7 @@ impl Worker {
             return;
         }
         group.silent_ticks = 0;
-        if group.routes.get(&envelope.from) != Some(&from) {
+        if group.node_of(envelope.from) != Some(from) {
             group.routes.insert(envelope.from, from);
         }
         if children::comes_before_birth(group, &envelope) {

@@ -62,7 +62,7 @@ impl Replica {
         let behind = self.core.flaw().is(Mutant::AgreesBehind);
         if is_led && (behind || self.is_idle() && self.core.last_index() == index) {
             self.sleep.fall_asleep();
-            self.core.shrink();
+            self.shrink();
             let body = MessageBody::SleepAgreed { term, index };
             effects.send.push(Envelope { from: self.core.id(), to: from, body });
         }
@@ -71,7 +71,17 @@ impl Replica {
     pub(super) fn sleep_agreed(&mut self, from: ReplicaId, term: u64, index: u64) {
         let may_sleep = self.is_idle();
         if self.core.leads() && self.sleep.agreed(from, (term, index), may_sleep, &self.core) {
-            self.core.shrink();
+            self.shrink();
+        }
+    }
+
+    /// It sleeps: what it has set aside for traffic is given back.
+    fn shrink(&mut self) {
+        self.core.shrink();
+        self.slowness.shrink();
+        self.persistence.shrink();
+        if let Some(leading) = &mut self.leading {
+            leading.shrink();
         }
     }
 }
