@@ -191,7 +191,7 @@ fn plan_partitions(
         let Some(newest) = newest else { continue };
         match next.partitions.iter_mut().find(|known| known.id == newest.id) {
             Some(known) if known.epoch < newest.epoch && known.range != newest.range => {
-                *known = PartitionDescriptor::clone(newest)
+                *known = PartitionDescriptor::clone(newest);
             }
             Some(_) => {}
             None => next.partitions.push(PartitionDescriptor::clone(newest)),
