@@ -2,6 +2,7 @@
 
 mod corrupt;
 mod full_disk;
+mod latecomers;
 mod recovery;
 mod sleep;
 mod splits;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::PartitionId;
+use model::{NodeId, PartitionId, ReplicaId};
 use replica::Input;
 
 use crate::context::Context;
@@ -147,10 +147,14 @@ fn ask_membership(desk: &mut Desk, group: &mut Group) {
         return;
     }
     group.silent_ticks = 0;
-    let Some(descriptor) = &group.summary.descriptor else { return };
     let own = group.summary.replica;
-    for other in descriptor.replicas.iter().filter(|other| other.id != own) {
-        desk.post_wire(other.node, convert::member_asked(group.partition, own, other.id));
+    let others: Vec<(ReplicaId, NodeId)> = match &group.summary.descriptor {
+        Some(descriptor) => descriptor.replicas.iter().map(|other| (other.id, other.node)).collect(),
+        // A message that came late may have made it when it had been removed: who sent that knows.
+        None => group.routes.iter().map(|(other, node)| (*other, *node)).collect(),
+    };
+    for (other, node) in others.into_iter().filter(|(other, _)| *other != own) {
+        desk.post_wire(node, convert::member_asked(group.partition, own, other));
     }
 }
 
