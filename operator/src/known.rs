@@ -313,7 +313,8 @@ mod tests {
             },
             "status": {
                 "state": "Missing", "why": "so", "leader": "n1", "zones": "a,b,c", "epoch": 5, "range": { "start": "06" },
-                "replicas": [replica(1), replica(2)], "items": 1200, "sizeBytes": 57000, "sizedAt": "2026-01-02T03:04:06Z",
+                "replicas": [replica(1), replica(2)], "items": 1200, "sizeBytes": 57000,
+                "readUnits": 70, "writeUnits": 9, "sizedAt": "2026-01-02T03:04:06Z",
                 "conditions": [condition],
             },
         });

@@ -392,9 +392,12 @@ mod tests {
 
     #[test]
     fn it_tells_how_much_it_holds_and_a_table_the_sum() {
+        const UNITS: Consumption = Consumption { read_milliunits: 2_000, write_milliunits: 1_000 };
         let counted = |items| {
             let mut observed = observed(State::Whole);
-            observed.groups.get_mut(&PartitionId(9)).unwrap()[1].size = Some(Size { items, bytes: 7_777 });
+            let reports = observed.groups.get_mut(&PartitionId(9)).unwrap();
+            reports[1].size = Some(Size { items, bytes: 7_777 });
+            reports[..2].iter_mut().for_each(|report| report.consumption = UNITS);
             observed
         };
         let mut object = object();
@@ -402,6 +405,7 @@ mod tests {
         assert_eq!(object.status.as_ref().map(|status| (status.items, status.sized_at.clone())), Some((0, None)));
         let next = partition(&object, &counted(123), ZoneMode::Labelled, &at(2)).unwrap();
         assert_eq!((next.items, next.size_bytes, next.sized_at.clone()), (120, 7_800, Some(at(2))));
+        assert_eq!((next.read_units, next.write_units), (4, 2), "of both replicas");
         assert_eq!(worth(object.status.as_ref().unwrap(), &next), Worth::Figures);
         object.status = Some(next);
         // Who leads is written at once, with the figures of before.
@@ -414,9 +418,9 @@ mod tests {
         let unled = partition(&object, &Observed::default(), ZoneMode::Labelled, &at(4)).unwrap();
         assert_eq!((unled.items, worth(object.status.as_ref().unwrap(), &unled)), (120, Worth::Leaderless));
         let mut two = counted(123);
-        let other = two.groups[&PartitionId(9)].clone();
-        two.groups.insert(PartitionId(10), other);
-        assert_eq!(held(&two)[&TableId(4)].counted.size, Some(Size { items: 246, bytes: 15_554 }));
+        two.groups.insert(PartitionId(10), two.groups[&PartitionId(9)].clone());
+        let sum = Counted { size: Some(Size { items: 246, bytes: 15_554 }), consumption: [UNITS; 4].into_iter().sum() };
+        assert_eq!(held(&two)[&TableId(4)].counted, sum);
         two.groups.get_mut(&PartitionId(10)).unwrap()[1].size = None;
         assert_eq!(held(&two)[&TableId(4)].counted.size, None, "half of a sum is none");
     }
