@@ -141,7 +141,7 @@ fn repair(core: &mut Core, nodes: &[Node], group: Group, descriptor: &PartitionD
     }
     let dead = voters.iter().find(|voter| !lives(core, voter));
     if let Some(learner) = learners.first() {
-        let fits = dead.filter(|dead| core.plan.wipes == 0 || dead.zone == learner.zone);
+        let fits = dead.filter(|dead| !three_zones_stay(core) || dead.zone == learner.zone);
         let demote = match dead {
             Some(_) => fits.copied(),
             None => legal_demotion(core, &voters, learner),
@@ -165,6 +165,11 @@ fn repair(core: &mut Core, nodes: &[Node], group: Group, descriptor: &PartitionD
     dead.and_then(|dead| add(core, nodes, descriptor, Some(dead)))
 }
 
+/// Where disks are lost, three zones stay three: two voters in one zone survive no loss of the third.
+pub fn three_zones_stay(core: &Core) -> bool {
+    core.plan.wipes > 0
+}
+
 /// A voter whose place the learner can take without leaving all voters in one zone.
 fn legal_demotion<'a>(
     core: &mut Core,
@@ -174,8 +179,7 @@ fn legal_demotion<'a>(
     let legal: Vec<&ReplicaDescriptor> = voters
         .iter()
         .filter(|gone| {
-            // Where disks are lost, three zones stay three: two voters in one zone survive no loss of the third.
-            if core.plan.wipes > 0 {
+            if three_zones_stay(core) {
                 return gone.zone == learner.zone;
             }
             let left = voters.iter().filter(|voter| voter.id != gone.id).map(|voter| &voter.zone);

@@ -224,11 +224,15 @@ impl Meeting {
             Kind::AddReplica if learner.is_none() => add(core, nodes, descriptor, ReplicaKind::Storage, None)?,
             Kind::AddReplica => return None,
             Kind::ReplaceVoter | Kind::RemoveReplica => match learner {
-                None => add(core, nodes, descriptor, ReplicaKind::Storage, None)?,
+                None => {
+                    let instead = voters().find(|voter| voter.id != leader);
+                    add(core, nodes, descriptor, ReplicaKind::Storage, instead)?
+                }
                 Some(learner) if self.kind() == Kind::RemoveReplica => Change::remove(learner.id),
                 Some(learner) => {
-                    let gone = voters().find(|voter| voter.zone == learner.zone && voter.id != leader);
-                    let gone = gone.or_else(|| voters().find(|voter| voter.id != leader))?;
+                    let mut gone = voters().filter(|voter| voter.id != leader);
+                    let same_zone = gone.clone().find(|voter| voter.zone == learner.zone);
+                    let gone = same_zone.or_else(|| gone.find(|_| !mover::three_zones_stay(core)))?;
                     Change::swap(learner.id, gone.id)
                 }
             },
@@ -306,7 +310,8 @@ fn add(
     let zone = |node: &&Node| birth::told_zone(&core.plan, node);
     let near: Vec<&Node> =
         free.iter().filter(|node| demoted.is_none_or(|demoted| demoted.zone == zone(node))).copied().collect();
-    let node = if near.is_empty() { core.rng.pick(&free) } else { core.rng.pick(&near) }?;
+    let any = near.is_empty() && !mover::three_zones_stay(core);
+    let node = if any { core.rng.pick(&free) } else { core.rng.pick(&near) }?;
     let zone = birth::told_zone(&core.plan, node);
     let demote = demoted.map(|demoted| demoted.id);
     Some(Change { demote, ..Change::add(node.id, zone, kind) })
