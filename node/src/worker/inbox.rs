@@ -54,8 +54,8 @@ pub enum Mail {
     },
     /// The log of this group cannot be read: its replica goes on no more.
     Corrupt(PartitionId),
-    /// What a crash cannot take back, by group.
-    Flushed(Vec<(PartitionId, u64)>),
+    /// What a crash cannot take back, by group, of the replica that was asked about: by now another may be in its place.
+    Flushed(Vec<(PartitionId, ReplicaId, u64)>),
     /// The log wants to drop old files.
     FlushWanted,
     SnapshotBuilt {

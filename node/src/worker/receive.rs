@@ -43,8 +43,8 @@ impl Worker {
             }
             Mail::Corrupt(partition) => self.stop_corrupt(partition),
             Mail::Flushed(groups) => {
-                for (partition, index) in groups {
-                    self.flushed(partition, index);
+                for (partition, replica, index) in groups {
+                    self.flushed(partition, replica, index);
                 }
             }
             Mail::FlushWanted => tick::flush(&self.desk.context),
@@ -226,9 +226,9 @@ impl Worker {
         schedule(&mut self.active, group);
     }
 
-    fn flushed(&mut self, partition: PartitionId, index: u64) {
+    fn flushed(&mut self, partition: PartitionId, replica: ReplicaId, index: u64) {
         let Some(group) = self.groups.get_mut(&partition) else { return };
-        if group.phase == Phase::Running && index > group.flushed {
+        if group.phase == Phase::Running && group.replica.id() == replica && index > group.flushed {
             group.flushed = index;
             group.inputs.push(Input::Flushed { index });
             schedule(&mut self.active, group);

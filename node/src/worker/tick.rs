@@ -110,7 +110,8 @@ impl Worker {
             return;
         }
         let behind = |group: &&Group| group.phase == Phase::Running && group.applied > group.flushed;
-        let groups: Vec<PartitionId> = self.groups.values().filter(behind).map(|group| group.partition).collect();
+        let asked = |group: &Group| (group.partition, group.replica.id());
+        let groups: Vec<(PartitionId, ReplicaId)> = self.groups.values().filter(behind).map(asked).collect();
         if groups.is_empty() {
             self.items_seen = version;
             return;
@@ -118,13 +119,14 @@ impl Worker {
         let context = Arc::clone(&self.desk.context);
         let worker = self.desk.worker;
         let look = move || {
-            let persisted = |partition: PartitionId| match context.items.persisted_index(partition) {
-                Ok(index) => index.map(|index| (partition, index)),
-                Err(error) => {
-                    tracing::error!(%partition, error = describe(&error), "failed to read what is flushed");
-                    None
-                }
-            };
+            let persisted =
+                |(partition, replica): (PartitionId, ReplicaId)| match context.items.persisted_index(partition) {
+                    Ok(index) => index.map(|index| (partition, replica, index)),
+                    Err(error) => {
+                        tracing::error!(%partition, error = describe(&error), "failed to read what is flushed");
+                        None
+                    }
+                };
             let flushed = groups.into_iter().filter_map(persisted).collect();
             context.inboxes.push(worker, Mail::Flushed(flushed));
         };

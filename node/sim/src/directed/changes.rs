@@ -240,7 +240,8 @@ impl Meeting {
             Kind::AddLogReplica | Kind::DismissLogReplica if log => return None,
             Kind::AddLogReplica | Kind::DismissLogReplica => {
                 let demoted = voters().find(|voter| voter.id != leader)?;
-                add(core, nodes, descriptor, ReplicaKind::Log, Some(demoted))?
+                let added = add(core, nodes, descriptor, ReplicaKind::Log, Some(demoted))?;
+                Change { demote: Some(demoted.id), ..added }
             }
         };
         Some(Command::Change(change))
@@ -304,15 +305,14 @@ fn add(
     nodes: &[Node],
     descriptor: &PartitionDescriptor,
     kind: ReplicaKind,
-    demoted: Option<&ReplicaDescriptor>,
+    instead: Option<&ReplicaDescriptor>,
 ) -> Option<Change> {
     let free: Vec<&Node> = nodes.iter().filter(|node| node.up && descriptor.on_node(node.id).is_none()).collect();
     let zone = |node: &&Node| birth::told_zone(&core.plan, node);
     let near: Vec<&Node> =
-        free.iter().filter(|node| demoted.is_none_or(|demoted| demoted.zone == zone(node))).copied().collect();
+        free.iter().filter(|node| instead.is_none_or(|instead| instead.zone == zone(node))).copied().collect();
     let any = near.is_empty() && !mover::three_zones_stay(core);
     let node = if any { core.rng.pick(&free) } else { core.rng.pick(&near) }?;
     let zone = birth::told_zone(&core.plan, node);
-    let demote = demoted.map(|demoted| demoted.id);
-    Some(Change { demote, ..Change::add(node.id, zone, kind) })
+    Some(Change::add(node.id, zone, kind))
 }

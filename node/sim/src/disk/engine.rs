@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use model::ReplicaId;
 use replica::entry::WriteKind;
 use replica::{AppliedMark, AppliedWrite, ApplyBatch, GroupState};
 
@@ -176,6 +177,11 @@ impl Engine {
     /// The applied index of a group that a crash cannot take back.
     pub fn flushed_index(&self, group: usize) -> Option<u64> {
         self.flushed[group].mark.map(|mark| mark.index)
+    }
+
+    /// Whose it is: after a replica is cleared its mark stays until the next flush, and another may be in its place.
+    pub fn flushed_replica(&self, group: usize) -> Option<ReplicaId> {
+        self.flushed[group].state.as_ref().map(|state| state.replica)
     }
 
     /// Replaces a group by a snapshot: everything before it is flushed, then it is durable itself.

@@ -118,7 +118,7 @@ impl Node {
         self.births_due(core);
         for group in 0..self.running.len() {
             let Some(running) = &self.running[group] else { continue };
-            if running.installing.is_some() {
+            if running.installing.is_some() || self.engine.flushed_replica(group) != Some(running.id) {
                 continue;
             }
             if let Some(index) = self.engine.flushed_index(group) {
