@@ -118,7 +118,7 @@ fn app(flags: &[&str]) -> Router {
     let Flags { config } = Flags::parse_from(std::iter::once(&"router").chain(flags));
     let keyring = router::keyring::Keyring::open(&config).expect("the credentials are sound");
     let metrics = Metrics::new(&prometheus::Registry::new()).expect("metrics register");
-    let front = Front::new(Applied(Arc::new(table())), &config, keyring, metrics);
+    let front = Front::new(Applied(Arc::new(table())), &config, keyring, metrics).unwrap();
     router::server::app(Arc::new(front))
 }
 

@@ -32,6 +32,10 @@ pub struct Config {
     /// Serve everybody, signed or not.
     #[arg(long, env = "TRIVET_NO_AUTH")]
     pub no_auth: bool,
+    /// A file to which a line of JSON is appended for every call about tables and for every client that is not let in; `-` for the
+    /// standard output. None by default.
+    #[arg(long, env = "TRIVET_AUDIT")]
+    pub audit: Option<PathBuf>,
     /// The region that ARNs name and that clients sign for.
     #[arg(long, env = "TRIVET_REGION", default_value = "us-east-1")]
     pub region: String,

@@ -94,6 +94,17 @@ impl Error {
         Error::ResourceNotFound(format!("{TABLE_NOT_FOUND}: Table: {name} not found").into())
     }
 
+    /// Whether the client could not show who it is.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Error::MissingAuthenticationToken
+                | Error::IncompleteSignature(_)
+                | Error::InvalidSignature(_)
+                | Error::UnrecognizedClient
+        )
+    }
+
     /// The table to HTTP.
     fn line(&self) -> Line {
         match self {

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use model::limits::REQUEST_BYTES;
 use tokio::sync::SemaphorePermit;
 
+use crate::audit::{self, Answered, Audit};
 use crate::backend::Backend;
 use crate::config::{Config, Settings};
 use crate::error::Error;
@@ -44,20 +45,27 @@ pub struct Front<B> {
     /// None: everybody is served.
     keyring: Option<Arc<Keyring>>,
     metrics: Metrics,
+    audit: Option<Audit>,
     request_ids: RequestIds,
     body_memory: BodyMemory,
 }
 
 impl<B: Backend> Front<B> {
-    pub fn new(backend: B, config: &Config, keyring: Option<Arc<Keyring>>, metrics: Metrics) -> Front<B> {
-        Front {
+    pub fn new(
+        backend: B,
+        config: &Config,
+        keyring: Option<Arc<Keyring>>,
+        metrics: Metrics,
+    ) -> anyhow::Result<Front<B>> {
+        Ok(Front {
             backend,
             settings: config.settings(),
             keyring,
+            audit: config.audit.as_deref().map(|path| Audit::open(path, metrics.clone())).transpose()?,
             metrics,
             request_ids: RequestIds::new(),
             body_memory: BodyMemory::new(config.max_body_memory_bytes),
-        }
+        })
     }
 
     async fn answer(&self, request: Request) -> Response<Body> {
@@ -70,19 +78,23 @@ impl<B: Backend> Front<B> {
         if parts.method != Method::POST || !is_json(&parts.headers) {
             return not_found(&request_id);
         }
-        let mut table = None;
-        let (operation, answer) = self.operate(&parts, body, &request_id, began, &mut table).await;
-        let response = match answer {
-            Ok(json) => respond(StatusCode::OK, json, &parts.headers, &request_id),
+        let mut about = About::default();
+        let (operation, answer) = self.operate(&parts, body, &request_id, began, &mut about).await;
+        let (response, error) = match answer {
+            Ok(json) => (respond(StatusCode::OK, json, &parts.headers, &request_id), None),
             Err(Refusal::Error(error)) => {
                 let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                respond(status, error.body(), &parts.headers, &request_id)
+                (respond(status, error.body(), &parts.headers, &request_id), Some(error))
             }
-            Err(Refusal::TooLarge) => too_large(&request_id),
+            Err(Refusal::TooLarge) => (too_large(&request_id), None),
         };
-        let table = table.as_ref().map_or("", |table: &Arc<model::TableDescriptor>| table.name.as_str());
-        let operation = operation.map_or("", Operation::name);
         let status = response.status().as_u16();
+        if let Some(audit) = &self.audit {
+            let (table, error) = (about.named.as_deref(), error.as_ref());
+            audit.answered(&Answered { parts: &parts, operation, table, status, error, request_id: &request_id });
+        }
+        let table = about.table.as_ref().map_or("", |table| table.name.as_str());
+        let operation = operation.map_or("", Operation::name);
         self.metrics.answered(operation, table, status, began.elapsed());
         tracing::debug!(operation, table, status, request_id = ?request_id, "answered");
         response
@@ -94,7 +106,7 @@ impl<B: Backend> Front<B> {
         body: Body,
         request_id: &Bytes,
         began: Instant,
-        table: &mut Option<Arc<model::TableDescriptor>>,
+        about: &mut About,
     ) -> (Option<Operation>, Result<Vec<u8>, Refusal>) {
         let operation = target(&parts.headers);
         let body = match self.admit(parts, body, operation.is_some(), began).await {
@@ -113,8 +125,11 @@ impl<B: Backend> Front<B> {
             host: parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
             table: None,
         };
+        if self.audit.is_some() && operation.is_about_tables() {
+            about.named = audit::named_table(&body.bytes);
+        }
         let answer = operation.run(&mut call, &body.bytes).await;
-        *table = call.table;
+        about.table = call.table;
         (Some(operation), answer.map_err(Refusal::Error))
     }
 
@@ -177,6 +192,14 @@ impl<B: Backend> Front<B> {
         let bytes = body::read(body, length, kept != Some(0), first_by).await?;
         Ok((permit, bytes))
     }
+}
+
+/// What a request turned out to be about.
+#[derive(Default)]
+struct About {
+    table: Option<Arc<model::TableDescriptor>>,
+    /// As the request names it; for the audit log.
+    named: Option<String>,
 }
 
 /// A body that may be worked on, and the memory it was given.

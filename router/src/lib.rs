@@ -2,6 +2,7 @@
 //!
 //! Only this room knows JSON. Arrows: `operation` → `routing` → MemDS, nodes, the control service.
 
+pub mod audit;
 pub mod backend;
 pub mod config;
 pub mod error;

@@ -46,6 +46,8 @@ pub struct Metrics {
     closed: IntCounterVec,
     /// Looks at a credentials file that could not be used.
     credentials_refused: IntCounter,
+    /// Lines of the audit log that were not written.
+    audit_lost: IntCounter,
 }
 
 impl Metrics {
@@ -68,12 +70,17 @@ impl Metrics {
             "trivet_router_credentials_refused_total",
             "Looks at a credentials file that could not be used; the old credentials stay.",
         )?;
+        let audit_lost = IntCounter::new(
+            "trivet_router_audit_lines_lost_total",
+            "Lines of the audit log that could not be written, or not fast enough.",
+        )?;
+        registry.register(Box::new(audit_lost.clone()))?;
         registry.register(Box::new(answers.clone()))?;
         registry.register(Box::new(credentials_refused.clone()))?;
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(closed.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
-        Ok(Metrics { answers, seconds, connections, closed, credentials_refused })
+        Ok(Metrics { answers, seconds, connections, closed, credentials_refused, audit_lost })
     }
 
     /// A connection was accepted; the gauge counts it until [`Metrics::left`].
@@ -91,6 +98,10 @@ impl Metrics {
 
     pub fn credentials_refused(&self) {
         self.credentials_refused.inc();
+    }
+
+    pub fn audit_lost(&self) {
+        self.audit_lost.inc();
     }
 
     pub fn answered(&self, operation: &'static str, table: &str, status: u16, took: Duration) {

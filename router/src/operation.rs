@@ -103,6 +103,29 @@ impl Operation {
         }
     }
 
+    /// Rather than about items.
+    pub fn is_about_tables(self) -> bool {
+        match self {
+            Operation::CreateTable
+            | Operation::DeleteTable
+            | Operation::DescribeEndpoints
+            | Operation::DescribeLimits
+            | Operation::DescribeTable
+            | Operation::DescribeTimeToLive
+            | Operation::ListTables
+            | Operation::ListTagsOfResource
+            | Operation::UpdateTable => true,
+            Operation::BatchGetItem
+            | Operation::BatchWriteItem
+            | Operation::DeleteItem
+            | Operation::GetItem
+            | Operation::PutItem
+            | Operation::Query
+            | Operation::Scan
+            | Operation::UpdateItem => false,
+        }
+    }
+
     pub fn named(name: &str) -> Option<Operation> {
         OPERATIONS.into_iter().find(|operation| operation.name() == name)
     }

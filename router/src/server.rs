@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use wire::seal::Seal;
 
+use crate::audit::ClientAddress;
 use crate::backend::Backend;
 use crate::config::Config;
 use crate::health::Health;
@@ -62,7 +63,7 @@ pub async fn serve<B: Backend>(
     let metrics = Metrics::new(registry).context("register metrics")?;
     let health = Health::start(config, &backend, registry, seal)?;
     let watching = keyring.clone().map(|keyring| tokio::spawn(keyring.watch(metrics.clone())));
-    let front = Front::new(backend, config, keyring, metrics.clone());
+    let front = Front::new(backend, config, keyring, metrics.clone())?;
     let app = app(Arc::new(front));
     let mut acceptor = Acceptor {
         listener,
@@ -155,8 +156,12 @@ async fn connection(
     _permit: OwnedSemaphorePermit,
 ) {
     let app = TowerToHyperService::new(app);
-    let service = service_fn(|request: Request<Incoming>| {
+    let client = stream.peer_addr().map(ClientAddress).ok();
+    let service = service_fn(|mut request: Request<Incoming>| {
         let work = entry.begin();
+        if let Some(client) = client {
+            request.extensions_mut().insert(client);
+        }
         let answering = app.call(request);
         async move { answering.await.map(|response| carry(response, work)) }
     });

@@ -73,6 +73,19 @@ impl Timestamp {
         Some(Timestamp(days * DAY + hour * 3600 + minute * 60 + second))
     }
 
+    /// ISO 8601's extended format, as people read it.
+    pub fn extended(self) -> String {
+        let (year, month, day) = self.civil();
+        let (hour, minute, second) = self.clock();
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+
+    /// Hour, minute and second.
+    fn clock(self) -> (i64, i64, i64) {
+        let of_day = self.0.rem_euclid(DAY);
+        (of_day / 3600, of_day / 60 % 60, of_day % 60)
+    }
+
     /// Year, month and day.
     fn civil(self) -> (i64, i64, i64) {
         let days = self.0.div_euclid(DAY) + 719_468;
@@ -100,8 +113,7 @@ fn number(text: &str) -> Option<i64> {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of_day = self.0.rem_euclid(DAY);
-        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+        let (hour, minute, second) = self.clock();
         write!(f, "{}T{hour:02}{minute:02}{second:02}Z", self.date())
     }
 }

@@ -234,7 +234,7 @@ fn hostile_http_is_answered_or_refused() {
     let target = |input: &[u8]| {
         let backend = backend(&runtime, &settings());
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
-        let app = router::server::app(Arc::new(Front::new(backend, &config, None, metrics)));
+        let app = router::server::app(Arc::new(Front::new(backend, &config, None, metrics).unwrap()));
         let heard = runtime.block_on(converse(app, input));
         assert!(heard.is_empty() || heard.starts_with(b"HTTP/1."), "{}", heard.escape_ascii());
         assert!(!heard.starts_with(b"HTTP/1.1 5"), "{}", heard.escape_ascii());
