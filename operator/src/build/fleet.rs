@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
+use super::node::memory_limit;
 use super::sealed::sealed;
 use super::{
     CONTROL_PORT, MEMDS_PORT, METRICS_PORT, Process, ROUTER_PORT, container, labels, marked, mem_ds_addresses,
@@ -16,8 +17,13 @@ use crate::seal::bearer::Bearer;
 const CREDENTIALS: &str = "credentials";
 const CREDENTIALS_FOLDER: &str = "/etc/trivet/credentials";
 
+const ROUTER_MEMORY_LIMIT: &str = "1Gi";
+/// Two of the largest requests.
+const LEAST_BODY_BYTES: u64 = 32 << 20;
+
 pub fn routers(cluster: &Cluster, zone: &str) -> Deployment {
     let name = cluster.name_any();
+    let memory = memory_limit(cluster.spec.routers.resources.as_ref(), ROUTER_MEMORY_LIMIT);
     let arguments = [
         "router".to_owned(),
         format!("--listen=0.0.0.0:{ROUTER_PORT}"),
@@ -27,6 +33,9 @@ pub fn routers(cluster: &Cluster, zone: &str) -> Deployment {
         format!("--control={name}-control:{CONTROL_PORT}"),
         format!("--credentials-file={CREDENTIALS_FOLDER}/{CREDENTIALS}"),
         format!("--region={}", cluster.spec.region),
+        "--audit=-".to_owned(),
+        format!("--max-body-memory-bytes={}", (memory / 8).max(LEAST_BODY_BYTES)),
+        format!("--max-answer-memory-bytes={}", memory / 4),
     ];
     let mut container = container(
         cluster,
@@ -34,7 +43,7 @@ pub fn routers(cluster: &Cluster, zone: &str) -> Deployment {
             name: "router",
             arguments: arguments.into(),
             port: ROUTER_PORT,
-            resources: resources(cluster.spec.routers.resources.as_ref(), ("250m", "256Mi"), "1Gi"),
+            resources: resources(cluster.spec.routers.resources.as_ref(), ("250m", "256Mi"), ROUTER_MEMORY_LIMIT),
         },
     );
     container["volumeMounts"] = json!([{ "name": CREDENTIALS, "mountPath": CREDENTIALS_FOLDER, "readOnly": true }]);

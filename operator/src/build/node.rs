@@ -121,10 +121,14 @@ fn arguments(cluster: &Cluster, zone: &str) -> Vec<String> {
 
 /// A quarter of the memory limit: as much again goes to the log and to connections, and half is headroom.
 fn cache_bytes(resources: Option<&ResourceRequirements>) -> u64 {
+    (memory_limit(resources, MEMORY_LIMIT) / 4).max(LEAST_CACHE_BYTES)
+}
+
+/// In bytes; none is set where only other limits are.
+pub fn memory_limit(resources: Option<&ResourceRequirements>, default: &str) -> u64 {
     let limit = resources.and_then(|resources| resources.limits.as_ref()).and_then(|limits| limits.get("memory"));
-    let default = Quantity(MEMORY_LIMIT.to_owned());
-    let limit = bytes(limit.unwrap_or(&default)).unwrap_or(0);
-    (limit / 4).max(LEAST_CACHE_BYTES)
+    let default = Quantity(default.to_owned());
+    bytes(limit.unwrap_or(&default)).unwrap_or(0)
 }
 
 /// A wish that no volume follows takes nothing from those that there are.

@@ -59,7 +59,7 @@ pub struct ClusterSpec {
     pub zone_mode: ZoneMode,
     /// Each node's disk.
     pub storage: StorageSpec,
-    /// Processors and memory of each node. The caches follow the memory limit: half of it. Default: 500m and 1Gi, limited to 2Gi.
+    /// Processors and memory of each node. The cache follows the memory limit: a quarter of it. Default: 500m and 1Gi, limited to 2Gi.
     #[serde(default)]
     pub node: NodeSpec,
     /// The processes that speak DynamoDB's API.
@@ -177,7 +177,8 @@ pub struct RoutersSpec {
     /// How clients reach them.
     #[serde(default)]
     pub service: ServiceSpec,
-    /// Processors and memory of each. Default: 250m and 256Mi, limited to 1Gi.
+    /// Processors and memory of each. What requests and answers may take follows the memory limit: three eighths of it. Default: 250m and
+    /// 256Mi, limited to 1Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
 }
