@@ -115,9 +115,9 @@ bench-failures: setup
 # of a small cluster, on a real one, which needs root: `make bench-operator OPERATOR="--partitions 500"`. All is measured, whichever promise
 # is broken.
 bench-operator: setup setup-test setup-cluster
-	$(CARGO) build $(RELEASE) -p trivet
+	$(CARGO) build $(RELEASE) --workspace --bin trivet
 	broken=0; \
-	$(CARGO) bench --profile release -p operator --bench size -- --trivet $(BIN)/trivet $(OPERATOR) || broken=1; \
+	$(CARGO) bench --profile release --workspace --bench size -- --trivet $(BIN)/trivet $(OPERATOR) || broken=1; \
 	e2e/kube/run $(BIN)/trivet $(CARGO_TARGET_DIR)/kube-logs --numbers || broken=1; \
 	exit $$broken
 
