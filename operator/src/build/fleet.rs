@@ -92,12 +92,18 @@ fn deployment(cluster: &Cluster, fleet: Fleet<'_>) -> Deployment {
     let Fleet { bearer, zone, replicas, strategy, container, volumes } = fleet;
     let part = bearer.role();
     let labels = labels(cluster, part, Some(zone));
+    let spread = json!([{
+        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": { "matchLabels": labels },
+    }]);
     let spec = json!({
         "serviceAccountName": format!("trivet-{part}"),
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "securityContext": pod_security(),
         "nodeSelector": node_selector(cluster, zone),
+        // Several of a zone are not lost together where there is more than one machine.
+        "topologySpreadConstraints": spread,
         "priorityClassName": cluster.spec.priority_class_name,
         "terminationGracePeriodSeconds": 30,
         "containers": [container],

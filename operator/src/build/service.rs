@@ -67,7 +67,8 @@ pub fn budget(cluster: &Cluster, eviction: Eviction) -> PodDisruptionBudget {
             "name": format!("{}-nodes", cluster.name_any()), "namespace": cluster.namespace(),
             "labels": labels(cluster, "node", None), "ownerReferences": [owner(cluster)],
         },
-        "spec": { "minAvailable": least, "selector": { "matchLabels": selector } },
+        // A Pod that is not ready serves nothing that its going could interrupt, and one that never will be must not hold up a drain.
+        "spec": { "minAvailable": least, "selector": { "matchLabels": selector }, "unhealthyPodEvictionPolicy": "AlwaysAllow" },
     }))
 }
 

@@ -22,6 +22,7 @@ async fn what_the_api_server_makes_of_our_resources() {
     refusals::good_objects_are_taken_with_their_defaults(&server.client).await;
     refusals::bad_objects_are_refused_with_a_sentence(&server.client).await;
     refusals::what_never_changes_is_kept(&server.client).await;
+    refusals::a_partition_is_not_edited_by_hand(&server.client).await;
     ground::what_volumes_and_kubernetes_nodes_are_in_is_seen(&server.client).await;
     tables::a_table_is_written_read_and_removed(&server.client).await;
     tables::the_slower_of_two_writers_is_refused(&server.client).await;

@@ -1,9 +1,9 @@
 //! Objects as people write them, and the API server's answers.
 
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use operator::crd::cluster::{TlsMode, TlsSpec, ZoneMode};
-use operator::crd::{Cluster, Table};
+use operator::crd::{Cluster, Partition, Table};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -178,4 +178,36 @@ pub async fn what_never_changes_is_kept(client: &Client) {
     let refusal = clusters.patch("trv", &PatchParams::default(), &sized("11Gi")).await.map(drop);
     refused(refusal, "storage never shrinks: a wish for more can be taken back down to status.largestVolume");
     clusters.patch("trv", &PatchParams::default(), &sized("12Gi")).await.unwrap();
+}
+
+/// Whoever edits one by hand learns that it moves nothing, and what does.
+pub async fn a_partition_is_not_edited_by_hand(client: &Client) {
+    let partitions: Api<Partition> = Api::default_namespaced(client.clone());
+    let wish = |zone: &str| json!({ "zone": zone, "node": "00000000000003e9" });
+    let partition = json!({
+        "apiVersion": "trivet.dev/v1alpha1", "kind": "Partition",
+        "metadata": { "name": "music-17", "namespace": "default" },
+        "spec": {
+            "tableRef": "music", "tableId": "0000000000000009", "partitionId": "0000000000000011", "range": { "end": "80" },
+            "replicas": [wish("zone-a"), wish("zone-b"), wish("zone-c")],
+        },
+    });
+    let partition: Partition = serde_json::from_value(partition).unwrap();
+    partitions.create(&PostParams::default(), &partition).await.unwrap();
+    for (spec, sentence) in [
+        (json!({ "replicas": [wish("zone-a"), wish("zone-b"), wish("zone-d")] }), "trivet admin move"),
+        (json!({ "range": { "end": "40" } }), "trivet admin split"),
+        (json!({ "tableRef": "films" }), "tableRef never changes"),
+        (json!({ "tableId": "0000000000000008" }), "tableId never changes"),
+        (json!({ "partitionId": "0000000000000012" }), "partitionId never changes"),
+    ] {
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        match partitions.patch("music-17", &PatchParams::default(), &patch).await {
+            Err(kube::Error::Api(status)) => {
+                assert!(status.message.contains(sentence), "expected {sentence:?} in: {}", status.message);
+            }
+            other => panic!("expected {sentence:?}, found {other:?}"),
+        }
+    }
+    partitions.delete("music-17", &DeleteParams::default()).await.unwrap();
 }
