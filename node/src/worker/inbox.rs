@@ -52,7 +52,7 @@ pub enum Mail {
         request: FetchRequest,
         entries: Vec<eraftpb::Entry>,
     },
-    /// The log of this group cannot be read: its replica goes on no more.
+    /// What log or items hold of this group is not what was written: its replica goes on no more.
     Corrupt(PartitionId),
     /// What a crash cannot take back, by group.
     Flushed(Vec<(PartitionId, u64)>),

@@ -127,7 +127,7 @@ impl Worker {
                     context.room.refused();
                     context.inboxes.push(worker, Mail::NotCleared(partition));
                 }
-                Err(error) => panic!("cannot clear partition {partition}: {}", describe(&error)),
+                Err(error) => context.give_up("clear a group", &error),
             }
         });
     }
@@ -143,9 +143,12 @@ impl Worker {
         }
     }
 
-    /// What the log holds of this group cannot be trusted: nothing of it is said any more, after a restart neither.
+    /// What log or items hold of this group cannot be trusted: nothing of it is said any more, after a restart neither.
     pub fn stop_corrupt(&mut self, partition: PartitionId) {
         if let Some(mut group) = self.groups.remove(&partition) {
+            tracing::error!(%partition, replica = %group.summary.replica, "a corrupt replica stays out; its group is to rebuild it");
+            self.desk.context.metrics.corrupted.inc();
+            self.desk.leave_out(partition);
             counting::forget(&self.desk, &mut group);
             refuse_queue(&mut self.desk, &mut group);
             refuse_waiters(&mut self.desk, partition);

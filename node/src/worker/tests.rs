@@ -4,6 +4,7 @@ mod corrupt;
 mod full_disk;
 mod latecomers;
 mod recovery;
+mod salvage;
 mod sleep;
 mod splits;
 mod stand_ins;

@@ -60,13 +60,13 @@ impl Fixture {
     }
 
     /// The node as it would start from what a crash leaves now.
-    fn crashed(&self) -> Fixture {
+    pub fn crashed(&self) -> Fixture {
         let folder = TempDir::new().unwrap();
         copy(&self._folder.path().join("data"), &folder.path().join("data"));
         Fixture::reopen(folder)
     }
 
-    fn context(&self) -> Arc<Context> {
+    pub fn context(&self) -> Arc<Context> {
         Arc::clone(&self.worker.desk.context)
     }
 
