@@ -180,6 +180,35 @@ pub enum LogError {
     },
 }
 
+impl LogError {
+    /// What stands there is not what was written: to read it again does not help. A disk that does not read now is something else.
+    pub fn is_corrupt(&self) -> bool {
+        match self {
+            LogError::Open { source, .. } | LogError::Read { source, .. } => is_corrupt(source),
+            LogError::Corrupt { .. }
+            | LogError::Checksum { .. }
+            | LogError::Contradiction { .. }
+            | LogError::Record { .. }
+            | LogError::Decode { .. } => true,
+            LogError::Missing { .. } | LogError::Io { .. } => false,
+        }
+    }
+}
+
+fn is_corrupt(error: &raft_engine::Error) -> bool {
+    match error {
+        raft_engine::Error::Corruption(_) | raft_engine::Error::Codec(_) | raft_engine::Error::Protobuf(_) => true,
+        // A file that ends before what was synced into it.
+        raft_engine::Error::Io(error) => error.kind() == std::io::ErrorKind::UnexpectedEof,
+        raft_engine::Error::InvalidArgument(_)
+        | raft_engine::Error::TryAgain(_)
+        | raft_engine::Error::EntryCompacted
+        | raft_engine::Error::EntryNotFound
+        | raft_engine::Error::Full
+        | raft_engine::Error::Other(_) => false,
+    }
+}
+
 /// What the log knows of a group when it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogGroup {
@@ -338,6 +367,12 @@ impl Log {
     pub fn accept_from(&self, partition: PartitionId) -> ReplicaId {
         let accept_from = self.inner.shared.accept_from.lock().unwrap_or_else(PoisonError::into_inner);
         accept_from.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// As if the disk did not read, so many times from now on.
+    #[cfg(test)]
+    pub fn fail_reads(&self, number: u64) {
+        self.inner.syncs.fail_reads(number);
     }
 
     /// Counters since the start.

@@ -16,11 +16,12 @@ use crate::worker::Worker;
 use crate::worker::inbox::{Inboxes, Mail};
 use wire::error::describe;
 
-/// What a group has here could not be read. Where it is not what was written the replica ends; its group rebuilds it.
+/// What a group has here could not be read. Where it is not what was written the replica ends; its group rebuilds it. A disk that
+/// does not read now costs leadership at most.
 pub fn note_unreadable(inboxes: &Inboxes, partition: PartitionId, error: &ItemsError) {
-    if error.is_corrupt() {
-        inboxes.push(inboxes.of(partition), Mail::Corrupt(partition));
-    }
+    let corrupt = error.is_corrupt();
+    let mail = if corrupt { Mail::Corrupt(partition) } else { Mail::ReadFailed { partition, again: None } };
+    inboxes.push(inboxes.of(partition), mail);
 }
 
 impl Worker {

@@ -52,6 +52,11 @@ pub enum Mail {
         request: FetchRequest,
         entries: Vec<eraftpb::Entry>,
     },
+    /// The disk did not read what this group's log or items hold: a fetch of the log is tried again.
+    ReadFailed {
+        partition: PartitionId,
+        again: Option<FetchRequest>,
+    },
     /// What log or items hold of this group is not what was written: its replica goes on no more.
     Corrupt(PartitionId),
     /// What a crash cannot take back, by group.

@@ -77,7 +77,7 @@ impl Fixture {
     }
 
     /// Three items: a, m, z.
-    async fn with_items() -> Fixture {
+    pub async fn with_items() -> Fixture {
         let mut fixture = Fixture::start().await;
         let puts = Body::Writes(vec![put("a"), put("m"), put("z")]);
         fixture.hear(PARTITION, append((10, 5), vec![entry(11, Some(puts))]));
