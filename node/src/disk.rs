@@ -11,6 +11,7 @@
 //! DIR/reserve     bytes kept back, given up in steps where the disk refuses what must be written
 //! DIR/damage      what was found to be damaged, for the next start (`server/salvage`)
 //! DIR/aside/      what is damaged and was set aside, by the start that did it: for people, who may remove it
+//! DIR/log.anew/   a log that is to replace a damaged one, which goes aside once this one is complete
 //! DIR/log/        room `log`       DIR/items/  room `items`
 //! DIR/outgoing/, DIR/incoming/     room `snapshot`
 //! ```
@@ -260,6 +261,29 @@ impl Disk {
         let moved = fs::rename(folder, &aside).and_then(|()| File::open(&self.root)?.sync_all());
         moved.map_err(failed("set aside", folder))?;
         Ok(aside)
+    }
+
+    /// The log's folder goes there, and the one that was prepared beside it takes its place. A crash in between is made good by
+    /// [`Disk::log_anew_dir`]'s next user.
+    pub fn replace_log(&self) -> Result<PathBuf, DiskError> {
+        let aside = self.move_aside(&self.log_dir(), "log")?;
+        self.finish_replacing_log()?;
+        Ok(aside)
+    }
+
+    /// Where the log is gone and the one that replaces it stands ready.
+    pub fn finish_replacing_log(&self) -> Result<(), DiskError> {
+        let (log, anew) = (self.log_dir(), self.log_anew_dir());
+        if log.exists() || !anew.exists() {
+            return Ok(());
+        }
+        let moved = fs::rename(&anew, &log).and_then(|()| File::open(&self.root)?.sync_all());
+        moved.map_err(failed("put in place", &anew))
+    }
+
+    /// For a log that is prepared to replace a damaged one.
+    pub fn log_anew_dir(&self) -> PathBuf {
+        self.root.join("log.anew")
     }
 
     pub fn space(&self) -> Result<Space, DiskError> {

@@ -45,6 +45,8 @@ pub struct LogOptions {
     pub compress_above_bytes: u64,
     /// After this long without work, what need not be synced is written: the durable-through mark above all.
     pub lazy_after: Duration,
+    /// Another log was here that could not be opened: whoever this one does not know may have voted here all the same.
+    pub replaces_another: bool,
     /// For tests of what happens then: the sync of this number (from 1) after the start fails.
     pub fail_sync: Option<u64>,
 }
@@ -65,6 +67,7 @@ impl LogOptions {
             purge_bytes: 512 << 20,
             compress_above_bytes: 8 << 10,
             lazy_after: Duration::from_millis(100),
+            replaces_another: false,
             fail_sync: None,
         }
     }
@@ -151,6 +154,8 @@ pub enum LogError {
         "the log in {dir} lost what was durable: batch {durable} was synced, batch {readable} is the last readable one"
     )]
     Corrupt { dir: PathBuf, durable: u64, readable: u64 },
+    #[error("the log in {dir} has lost the key of its marks")]
+    LostKey { dir: PathBuf },
     #[error("cannot read the log of partition {partition}")]
     Read {
         partition: PartitionId,
@@ -186,6 +191,7 @@ impl LogError {
         match self {
             LogError::Open { source, .. } | LogError::Read { source, .. } => is_corrupt(source),
             LogError::Corrupt { .. }
+            | LogError::LostKey { .. }
             | LogError::Checksum { .. }
             | LogError::Contradiction { .. }
             | LogError::Record { .. }
@@ -272,6 +278,7 @@ impl Log {
             again
         });
         let recovery::Opened { engine, end, key } = recovery::open(&options, &syncs, &await_room)?;
+        let end = if options.replaces_another { recovery::End::Uncertain } else { end };
         let engine = Arc::new(engine);
         let node = read::node_records(&engine);
         let tails = read::tails(&engine);
@@ -297,6 +304,11 @@ impl Log {
         };
         inner.start(listener, start)?;
         Ok(Log { inner: Arc::new(inner) })
+    }
+
+    /// The groups that can be made out in a log that does not open, which stays as it is.
+    pub fn made_out(options: &LogOptions) -> Result<Vec<LogGroup>, LogError> {
+        recovery::made_out(options)
     }
 
     /// Every group with a log or an id to keep, by id. Before the groups have jobs.

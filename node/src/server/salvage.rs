@@ -6,8 +6,15 @@
 //! where it can be taken out alone, and keeps those groups out whose range it touches. Where it cannot, or the engine does not
 //! open, all items go, and all groups of the node stay out. First they are kept out, durably, then files are touched: a crash in
 //! between begins again.
+//!
+//! **Log.** One that is unreadable at or below its durable mark holds votes and entries that were acknowledged: nobody of this node
+//! may vote as who it was. A new log is written beside it that knows of every group, by what can be read of the old one and by
+//! the groups' records, which replica it was, and that it stays out; then it takes the old one's place. A replica that left no
+//! readable trace is one that the log may have forgotten: it is not known here, and asks before it votes.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use model::{PartitionId, ReplicaId};
@@ -15,8 +22,70 @@ use replica::GroupState;
 
 use crate::disk::Disk;
 use crate::items::{GroupRecords, Items, ItemsError, ItemsOptions};
-use crate::log::{Log, Work};
+use crate::log::{Log, LogGroup, LogListener, LogOptions, Work};
 use wire::error::describe;
+
+/// The log; instead of one that has lost what was durable, one that keeps all groups of the node out.
+pub fn open_log(
+    disk: &Disk,
+    options: LogOptions,
+    listener: Arc<dyn LogListener>,
+    items: &ItemsOptions,
+) -> anyhow::Result<Log> {
+    disk.finish_replacing_log().context("finish the replacement of the log")?;
+    match Log::open(options.clone(), Arc::clone(&listener)) {
+        Err(error) if error.is_corrupt() => {
+            tracing::error!(
+                error = describe(&error),
+                "the log has lost what was durable: every replica of this node stays out"
+            );
+        }
+        opened => return opened.context("open the log"),
+    }
+    let made_out = Log::made_out(&options).context("read what is left of the log")?;
+    let anew = disk.log_anew_dir();
+    if anew.exists() {
+        fs::remove_dir_all(&anew).context("remove a log that was not completed")?;
+    }
+    let log =
+        Log::open(LogOptions { dir: anew, ..options.clone() }, Arc::clone(&listener)).context("begin a log anew")?;
+    keep_all_out(&log, &made_out, items)?;
+    log.close();
+    drop(log);
+    let aside = disk.replace_log().context("set the log aside")?;
+    tracing::error!(
+        ?aside,
+        groups = made_out.len(),
+        "the log is set aside: every replica of this node is to be rebuilt"
+    );
+    Log::open(LogOptions { replaces_another: true, ..options }, listener).context("open the new log")
+}
+
+/// Of each group the newest replica that log or records know is the one that stays out.
+fn keep_all_out(log: &Log, made_out: &[LogGroup], items: &ItemsOptions) -> anyhow::Result<()> {
+    let records = match Items::open_at_rest(items.clone()).and_then(|items| items.groups()) {
+        Ok(records) => records,
+        // They are the next to be set aside; then the log alone knows.
+        Err(error) if error.is_corrupt() => Vec::new(),
+        Err(error) => return Err(error).context("read the groups' records"),
+    };
+    let owners = owners(records.iter());
+    let mut replicas = owners.clone();
+    for found in made_out {
+        let replica = replicas.entry(found.partition).or_default();
+        *replica = found.accept_from.max(*replica);
+    }
+    let mut works = Vec::new();
+    for (partition, replica) in replicas {
+        works.push((partition, Work::AcceptFrom { replica }));
+        let lives = made_out.iter().any(|found| found.partition == partition && found.exists);
+        if lives || owners.get(&partition) == Some(&replica) {
+            works.push((partition, Work::Corrupt));
+        }
+    }
+    ensure!(works.is_empty() || log.run_all(works), "the log is closed");
+    Ok(())
+}
 
 /// The items, without what is damaged of them.
 pub fn open_items(disk: &Disk, log: &Log, options: ItemsOptions) -> anyhow::Result<Items> {
