@@ -76,13 +76,15 @@ impl Items {
 /// Changes a byte of that text wherever a file has it.
 pub fn rot(dir: &Path, text: &str) {
     let mut found = 0;
-    for file in fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()) {
-        let mut bytes = fs::read(&file).unwrap();
+    for file in
+        fs::read_dir(dir).expect("a test can use its files").map(|file| file.expect("a test can use its files").path())
+    {
+        let mut bytes = fs::read(&file).expect("a test can use its files");
         let places = bytes.windows(text.len()).enumerate().filter(|(_, part)| *part == text.as_bytes());
-        let at = places.map(|(at, _)| at).last();
+        let at = places.map(|(at, _)| at).next_back();
         if let (Some(at), Some("sst")) = (at, file.extension().and_then(|extension| extension.to_str())) {
             bytes[at] ^= 1;
-            fs::write(&file, bytes).unwrap();
+            fs::write(&file, bytes).expect("a test can use its files");
             found += 1;
         }
     }

@@ -91,7 +91,7 @@ fn mark_key(dir: &Path) -> Result<MarkKey, LogError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(lost()),
         read => read.map_err(|source| io_error("read", &path, source))?,
     };
-    Ok(MarkKey(<[u8; 16]>::try_from(bytes).map_err(|_| lost())?))
+    <[u8; 16]>::try_from(bytes).ok().map(MarkKey).ok_or_else(lost)
 }
 
 fn open_engine(

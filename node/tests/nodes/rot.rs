@@ -20,8 +20,8 @@ fn rot(world: &World, number: usize, text: &str) -> bool {
     for path in world.item_files(number) {
         // RocksDB may have removed it meanwhile.
         let Ok(mut bytes) = std::fs::read(&path) else { continue };
-        let places = bytes.windows(text.len()).enumerate().filter(|(_, part)| *part == text.as_bytes());
-        let Some((at, _)) = places.last() else { continue };
+        let mut places = bytes.windows(text.len()).enumerate().filter(|(_, part)| *part == text.as_bytes());
+        let Some((at, _)) = places.next_back() else { continue };
         bytes[at] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         found = true;
