@@ -7,7 +7,7 @@ use replica::Options;
 use tokio::sync::Semaphore;
 
 use crate::disk::Disk;
-use crate::items::Items;
+use crate::items::{Items, ItemsError};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::neighbours::Neighbours;
@@ -19,6 +19,7 @@ use crate::tally::Tally;
 use crate::transport::Links;
 use crate::worker::inbox::Inboxes;
 use crate::worker::stand_ins::StandIns;
+use wire::error::describe;
 
 pub struct Context {
     pub node: NodeId,
@@ -48,4 +49,25 @@ pub struct Context {
     pub tally: Tally,
     /// The other nodes: who lives, and what they told.
     pub neighbours: Arc<Neighbours>,
+}
+
+impl Context {
+    /// The items do not take what must be written: better no node than one that goes on without it. Where it is their files that
+    /// are damaged the next start is told, and goes on without those.
+    pub fn give_up(&self, what: &'static str, error: &ItemsError) -> ! {
+        self.note_damage(error);
+        panic!("cannot {what}: {}", describe(error));
+    }
+
+    /// For the next start.
+    pub fn note_damage(&self, error: &ItemsError) {
+        if !error.is_corrupt() {
+            return;
+        }
+        let damage = describe(error);
+        tracing::error!(damage, "the items are damaged; the next start sets aside what is");
+        if let Err(error) = self.disk.note_damage(&damage) {
+            tracing::error!(error = describe(&error), "failed to note what is damaged");
+        }
+    }
 }

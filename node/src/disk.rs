@@ -9,6 +9,9 @@
 //! DIR/recoveries  the audit record of unsafe recoveries, a line each, synced before anything is done (`worker/recovery`)
 //! DIR/directory   what the node knows of the others, for its next start (`directory/file`)
 //! DIR/reserve     bytes kept back, given up in steps where the disk refuses what must be written
+//! DIR/damage      what was found to be damaged, for the next start (`server/salvage`)
+//! DIR/aside/      what is damaged and was set aside, by the start that did it: for people, who may remove it
+//! DIR/log.anew/   a log that is to replace a damaged one, which goes aside once this one is complete
 //! DIR/log/        room `log`       DIR/items/  room `items`
 //! DIR/outgoing/, DIR/incoming/     room `snapshot`
 //! ```
@@ -31,6 +34,8 @@ const HARMLESS: [&str; 3] = ["lock", "format.new", "lost+found"];
 const RESERVE: &str = "reserve";
 const RECOVERIES: &str = "recoveries";
 const DIRECTORY: &str = "directory";
+const DAMAGE: &str = "damage";
+const ASIDE: &str = "aside";
 
 /// Whose folder it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,6 +226,64 @@ impl Disk {
     /// Replaced whole, durable when it returns.
     pub fn write_directory(&self, bytes: &[u8]) -> Result<(), DiskError> {
         write_synced(&self.root.join(DIRECTORY), bytes)
+    }
+
+    /// What is damaged, for the next start: durable when it returns.
+    pub fn note_damage(&self, what: &str) -> Result<(), DiskError> {
+        write_synced(&self.root.join(DAMAGE), what.as_bytes())
+    }
+
+    pub fn damage(&self) -> Result<Option<String>, DiskError> {
+        Ok(read_bytes(&self.root.join(DAMAGE))?.map(|noted| String::from_utf8_lossy(&noted).into_owned()))
+    }
+
+    /// It has been dealt with.
+    pub fn forget_damage(&self) -> Result<(), DiskError> {
+        let path = self.root.join(DAMAGE);
+        fs::remove_file(&path).map_err(failed("remove", &path))
+    }
+
+    /// A place for what this start sets aside, under that name.
+    pub fn aside(&self, name: &str) -> Result<PathBuf, DiskError> {
+        let dir = self.root.join(ASIDE);
+        fs::create_dir_all(&dir).map_err(failed("make", &dir))?;
+        Ok(dir.join(format!("{}-{name}", self.start_number)))
+    }
+
+    /// How many things stand there.
+    pub fn set_aside(&self) -> usize {
+        fs::read_dir(self.root.join(ASIDE)).map_or(0, Iterator::count)
+    }
+
+    /// Moves a room's folder there, durably.
+    pub fn move_aside(&self, folder: &Path, name: &str) -> Result<PathBuf, DiskError> {
+        let aside = self.aside(name)?;
+        let moved = fs::rename(folder, &aside).and_then(|()| File::open(&self.root)?.sync_all());
+        moved.map_err(failed("set aside", folder))?;
+        Ok(aside)
+    }
+
+    /// The log's folder goes there, and the one that was prepared beside it takes its place. A crash in between is made good by
+    /// [`Disk::log_anew_dir`]'s next user.
+    pub fn replace_log(&self) -> Result<PathBuf, DiskError> {
+        let aside = self.move_aside(&self.log_dir(), "log")?;
+        self.finish_replacing_log()?;
+        Ok(aside)
+    }
+
+    /// Where the log is gone and the one that replaces it stands ready.
+    pub fn finish_replacing_log(&self) -> Result<(), DiskError> {
+        let (log, anew) = (self.log_dir(), self.log_anew_dir());
+        if log.exists() || !anew.exists() {
+            return Ok(());
+        }
+        let moved = fs::rename(&anew, &log).and_then(|()| File::open(&self.root)?.sync_all());
+        moved.map_err(failed("put in place", &anew))
+    }
+
+    /// For a log that is prepared to replace a damaged one.
+    pub fn log_anew_dir(&self) -> PathBuf {
+        self.root.join("log.anew")
     }
 
     pub fn space(&self) -> Result<Space, DiskError> {

@@ -5,6 +5,7 @@
 //! filters and projections.
 
 mod count;
+mod damage;
 mod engine;
 mod ingest;
 mod keys;
@@ -27,6 +28,10 @@ use replica::{AppliedMark, ApplyBatch, Child};
 use rocksdb::{DB, DBPinnableSlice, ErrorKind, ReadOptions, ReadTier, WriteOptions};
 
 pub use count::Counted;
+pub use damage::named_file;
+#[cfg(test)]
+pub use damage::rot;
+use engine::Background;
 pub use ingest::{SnapshotFiles, SnapshotView};
 use keys::{RecordKind, item_key, record_key};
 
@@ -129,6 +134,12 @@ impl TurnBatch {
         children.flat_map(|(parent, children)| children.into_iter().map(move |child| (parent, child))).collect()
     }
 
+    /// Without what that group applies; answers the children that it would have given birth to.
+    pub fn leave_out(&mut self, partition: PartitionId) -> Vec<PartitionId> {
+        let left_out = self.groups.extract_if(.., |(group, _, _)| *group == partition);
+        left_out.flat_map(|(_, _, batch)| batch.children).map(|child| child.descriptor.id).collect()
+    }
+
     /// Which applied indexes it brings, for `Input::Applied`.
     pub fn applied(&self) -> impl Iterator<Item = (PartitionId, u64)> + '_ {
         self.groups.iter().map(|(partition, _, batch)| (*partition, batch.index))
@@ -147,6 +158,8 @@ pub enum WriteOutcome {
     /// Nothing was written: a flush has found no room on the disk. RocksDB tries it again every few seconds, and takes writes
     /// when it has succeeded; reads go on meanwhile.
     NoRoom,
+    /// Nothing was written: what this group has here cannot be read any more, and its writes need it.
+    Unreadable(PartitionId),
 }
 
 /// What RocksDB's error says of a full disk; the crate has no word for it.
@@ -158,6 +171,17 @@ impl ItemsError {
         match self {
             ItemsError::Open { source, .. } | ItemsError::Engine { source, .. } => is_no_room(source),
             ItemsError::Decode { .. } | ItemsError::MalformedKey | ItemsError::OtherFormat { .. } => false,
+        }
+    }
+
+    /// What is stored is not what was written: to ask again does not help. A read that the disk refuses is something else.
+    pub fn is_corrupt(&self) -> bool {
+        match self {
+            ItemsError::Open { source, .. } | ItemsError::Engine { source, .. } => {
+                source.kind() == ErrorKind::Corruption
+            }
+            ItemsError::Decode { .. } | ItemsError::MalformedKey => true,
+            ItemsError::OtherFormat { .. } => false,
         }
     }
 }
@@ -207,8 +231,12 @@ impl ItemsOptions {
 impl Items {
     /// Opens or creates it.
     pub fn open(options: ItemsOptions) -> Result<Items, ItemsError> {
+        Items::open_with(options, Background::Compacts)
+    }
+
+    fn open_with(options: ItemsOptions, background: Background) -> Result<Items, ItemsError> {
         let is_new = !engine::exists(&options.dir);
-        let db = engine::open(&options)?;
+        let db = engine::open(&options, background)?;
         let items = Items {
             inner: Arc::new(Inner {
                 db,

@@ -45,6 +45,8 @@ pub struct LogOptions {
     pub compress_above_bytes: u64,
     /// After this long without work, what need not be synced is written: the durable-through mark above all.
     pub lazy_after: Duration,
+    /// Another log was here that could not be opened: whoever this one does not know may have voted here all the same.
+    pub replaces_another: bool,
     /// For tests of what happens then: the sync of this number (from 1) after the start fails.
     pub fail_sync: Option<u64>,
 }
@@ -65,6 +67,7 @@ impl LogOptions {
             purge_bytes: 512 << 20,
             compress_above_bytes: 8 << 10,
             lazy_after: Duration::from_millis(100),
+            replaces_another: false,
             fail_sync: None,
         }
     }
@@ -151,6 +154,8 @@ pub enum LogError {
         "the log in {dir} lost what was durable: batch {durable} was synced, batch {readable} is the last readable one"
     )]
     Corrupt { dir: PathBuf, durable: u64, readable: u64 },
+    #[error("the log in {dir} has lost the key of its marks")]
+    LostKey { dir: PathBuf },
     #[error("cannot read the log of partition {partition}")]
     Read {
         partition: PartitionId,
@@ -178,6 +183,36 @@ pub enum LogError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl LogError {
+    /// What stands there is not what was written: to read it again does not help. A disk that does not read now is something else.
+    pub fn is_corrupt(&self) -> bool {
+        match self {
+            LogError::Open { source, .. } | LogError::Read { source, .. } => is_corrupt(source),
+            LogError::Corrupt { .. }
+            | LogError::LostKey { .. }
+            | LogError::Checksum { .. }
+            | LogError::Contradiction { .. }
+            | LogError::Record { .. }
+            | LogError::Decode { .. } => true,
+            LogError::Missing { .. } | LogError::Io { .. } => false,
+        }
+    }
+}
+
+fn is_corrupt(error: &raft_engine::Error) -> bool {
+    match error {
+        raft_engine::Error::Corruption(_) | raft_engine::Error::Codec(_) | raft_engine::Error::Protobuf(_) => true,
+        // A file that ends before what was synced into it.
+        raft_engine::Error::Io(error) => error.kind() == std::io::ErrorKind::UnexpectedEof,
+        raft_engine::Error::InvalidArgument(_)
+        | raft_engine::Error::TryAgain(_)
+        | raft_engine::Error::EntryCompacted
+        | raft_engine::Error::EntryNotFound
+        | raft_engine::Error::Full
+        | raft_engine::Error::Other(_) => false,
+    }
 }
 
 /// What the log knows of a group when it is opened.
@@ -243,6 +278,7 @@ impl Log {
             again
         });
         let recovery::Opened { engine, end, key } = recovery::open(&options, &syncs, &await_room)?;
+        let end = if options.replaces_another { recovery::End::Uncertain } else { end };
         let engine = Arc::new(engine);
         let node = read::node_records(&engine);
         let tails = read::tails(&engine);
@@ -268,6 +304,11 @@ impl Log {
         };
         inner.start(listener, start)?;
         Ok(Log { inner: Arc::new(inner) })
+    }
+
+    /// The groups that can be made out in a log that does not open, which stays as it is.
+    pub fn made_out(options: &LogOptions) -> Result<Vec<LogGroup>, LogError> {
+        recovery::made_out(options)
     }
 
     /// Every group with a log or an id to keep, by id. Before the groups have jobs.
@@ -338,6 +379,12 @@ impl Log {
     pub fn accept_from(&self, partition: PartitionId) -> ReplicaId {
         let accept_from = self.inner.shared.accept_from.lock().unwrap_or_else(PoisonError::into_inner);
         accept_from.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// As if the disk did not read, so many times from now on.
+    #[cfg(test)]
+    pub fn fail_reads(&self, number: u64) {
+        self.inner.syncs.fail_reads(number);
     }
 
     /// Counters since the start.

@@ -49,6 +49,14 @@ pub struct Metrics {
     pub stalls: IntCounter,
     /// Old items and reads that were not in memory.
     pub read_misses: IntCounter,
+    /// Reads of the log that the disk refused, and that are tried again.
+    pub read_failures: IntCounter,
+    /// Replicas that stay out since what this node had of them could not be read any more.
+    pub corrupted: IntCounter,
+    /// Replicas of this node that stay out for it, until their groups have rebuilt them.
+    pub corrupt: IntGauge,
+    /// Damaged things that starts of this node have set aside, and that people may look at and remove.
+    pub set_aside: IntGauge,
     /// Snapshots sent in full.
     pub snapshots_sent: IntCounter,
     /// Snapshots received in full.
@@ -114,6 +122,13 @@ impl Metrics {
             apply_batches: counter("apply_batches", "Batches written to the items")?,
             stalls: counter("apply_stalls", "Batches kept because the items would have stalled")?,
             read_misses: counter("read_misses", "Reads that were not in memory")?,
+            read_failures: counter("log_read_failures", "Reads of the log that failed and are tried again")?,
+            corrupted: counter("replicas_corrupted", "Replicas whose log or items could not be read any more")?,
+            corrupt: gauge("replicas_corrupt", "Replicas that stay out for that until they are rebuilt")?,
+            set_aside: gauge(
+                "damage_set_aside",
+                "Damaged files and folders that were set aside, for people to remove",
+            )?,
             snapshots_sent: counter("snapshots_sent", "Snapshots sent in full")?,
             snapshots_received: counter("snapshots_received", "Snapshots received in full")?,
             group_ticks: counter("group_ticks", "Ticks given to replicas that are awake")?,

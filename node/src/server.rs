@@ -6,6 +6,7 @@ pub mod blank;
 pub mod ground;
 pub mod health;
 pub mod open;
+pub mod salvage;
 pub mod seeds;
 
 use std::net::TcpListener;
@@ -30,7 +31,7 @@ use crate::service::raft::{RaftOptions, RaftService};
 use crate::transport::{CONNECTION_WINDOW_BYTES, Connector, STREAM_WINDOW_BYTES};
 use crate::worker::command::Command;
 use crate::worker::inbox::Mail;
-use crate::worker::{Beginning, Worker};
+use crate::worker::{Beginning, Worker, corrupt};
 use blank::Waited;
 use ground::Ground;
 use health::{Health, Stage};
@@ -119,7 +120,9 @@ impl Node {
             }
         };
         let context = opened.context;
-        context.tally.start(context.items.clone()).context("start the counting thread")?;
+        let inboxes = context.inboxes.clone();
+        let failed = move |partition, error: &_| corrupt::note_unreadable(&inboxes, partition, error);
+        context.tally.start(context.items.clone(), failed).context("start the counting thread")?;
         let tick = config.tick.duration();
         let mut joins = Vec::new();
         for (worker, (thread, groups)) in threads.into_iter().zip(opened.groups).enumerate() {
@@ -196,7 +199,11 @@ impl Node {
                 tracing::warn!(error = describe(&error), "stops without flushing the items");
                 Ok(())
             }
-            flushed => flushed.context("flush the items"),
+            Err(error) => {
+                self.context.note_damage(&error);
+                Err(error).context("flush the items")
+            }
+            Ok(()) => Ok(()),
         }
     }
 

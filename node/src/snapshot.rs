@@ -85,6 +85,21 @@ impl SnapshotError {
             | SnapshotError::Cancelled => false,
         }
     }
+
+    /// What is to be sent cannot be read any more.
+    pub fn is_corrupt(&self) -> bool {
+        match self {
+            SnapshotError::Items(error) => error.is_corrupt(),
+            SnapshotError::Decode { .. } => true,
+            SnapshotError::NoState { .. }
+            | SnapshotError::Log(_)
+            | SnapshotError::LogClosed
+            | SnapshotError::BadChunk { .. }
+            | SnapshotError::Damaged { .. }
+            | SnapshotError::Cancelled
+            | SnapshotError::Io { .. } => false,
+        }
+    }
 }
 
 /// Between whom a snapshot goes.

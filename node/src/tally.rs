@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use model::{PartitionId, Size};
 
-use crate::items::Items;
+use crate::items::{Items, ItemsError};
 use crate::metrics::Metrics;
 use plan::{News, Next, Outcome, Plan, STEP_BYTES, Step};
 use wire::error::describe;
@@ -59,9 +59,15 @@ impl Tally {
         Tally { inner, thread: Mutex::default() }
     }
 
-    pub fn start(&self, items: Items) -> std::io::Result<()> {
+    /// Whoever counts may be the first to find a range that cannot be read: `failed` is told.
+    pub fn start(
+        &self,
+        items: Items,
+        failed: impl Fn(PartitionId, &ItemsError) + Send + 'static,
+    ) -> std::io::Result<()> {
         let inner = Arc::clone(&self.inner);
-        let thread = std::thread::Builder::new().name("tally".to_owned()).spawn(move || inner.run(&items))?;
+        let run = move || inner.run(&items, &failed);
+        let thread = std::thread::Builder::new().name("tally".to_owned()).spawn(run)?;
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(())
     }
@@ -103,13 +109,13 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, items: &Items) {
+    fn run(&self, items: &Items, failed: &impl Fn(PartitionId, &ItemsError)) {
         let mut state = self.lock();
         while !state.closed {
             match state.plan.next(Instant::now()) {
                 Next::Step(step) => {
                     drop(state);
-                    let outcome = count(items, &step);
+                    let outcome = count(items, &step, failed);
                     state = self.lock();
                     if let Some(news) = state.plan.done(&step, outcome, Instant::now()) {
                         self.tell(&mut state, news);
@@ -149,11 +155,12 @@ impl Inner {
     }
 }
 
-fn count(items: &Items, step: &Step) -> Outcome {
+fn count(items: &Items, step: &Step, failed: &impl Fn(PartitionId, &ItemsError)) -> Outcome {
     let began = Instant::now();
     let counted = items.count(step.table, &step.range, STEP_BYTES);
     if let Err(error) = &counted {
         tracing::warn!(partition = %step.partition, error = describe(error), "failed to count items; tries again later");
+        failed(step.partition, error);
     }
     Outcome { counted: counted.ok(), took: began.elapsed() }
 }

@@ -63,7 +63,7 @@ pub struct Worker {
     pub waking: VecDeque<PartitionId>,
     /// Groups that are being born.
     pub births: BTreeMap<PartitionId, Summary>,
-    /// Groups whose log cannot be read: nothing of them is started, nothing of them made anew.
+    /// Groups whose log or items cannot be read: nothing of them is started, nothing of them made anew.
     pub corrupt: BTreeSet<PartitionId>,
     /// Those of them that are being removed.
     pub discarding: BTreeSet<PartitionId>,
@@ -76,8 +76,9 @@ pub struct Worker {
     pub counted: health::Counted,
     /// The version of the items at the last look at what a crash cannot take back.
     pub items_seen: Option<u64>,
-    /// What the metrics count of this worker's groups as asleep.
+    /// What the metrics count of this worker's groups as asleep, and as corrupt.
     pub asleep_told: usize,
+    pub corrupt_told: usize,
 }
 
 /// A worker at its start.
@@ -114,6 +115,7 @@ impl Worker {
             counted: health::Counted::default(),
             items_seen: None,
             asleep_told: 0,
+            corrupt_told: 0,
         }
     }
 
@@ -277,6 +279,9 @@ impl Worker {
         let asleep = self.groups.resting();
         let before = std::mem::replace(&mut self.asleep_told, asleep);
         self.desk.context.metrics.asleep.add(gauge(asleep) - gauge(before));
+        let corrupt = self.corrupt.len();
+        let before = std::mem::replace(&mut self.corrupt_told, corrupt);
+        self.desk.context.metrics.corrupt.add(gauge(corrupt) - gauge(before));
         if self.desk.worker == 0 {
             let Counts { groups, leaders, log_replicas: _ } = self.desk.context.registry.counts();
             self.desk.context.metrics.groups.set(gauge(groups));

@@ -53,7 +53,15 @@ fn memtable_bytes(options: &ItemsOptions) -> usize {
     bytes / 100 * (88 + off)
 }
 
-pub fn open(options: &ItemsOptions) -> Result<DB, ItemsError> {
+/// What the engine does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Background {
+    Compacts,
+    /// Files stay as they are: a damaged one is not met.
+    Rests,
+}
+
+pub fn open(options: &ItemsOptions, background: Background) -> Result<DB, ItemsError> {
     let cache = Cache::new_hyper_clock_cache(options.memory_bytes, 0);
     let mut table = table_options();
     table.set_block_cache(&cache);
@@ -76,6 +84,7 @@ pub fn open(options: &ItemsOptions) -> Result<DB, ItemsError> {
     db.set_level_compaction_dynamic_level_bytes(true);
     db.set_max_background_jobs(2);
     db.set_keep_log_file_num(2);
+    db.set_disable_auto_compactions(background == Background::Rests);
     DB::open(&db, &options.dir).map_err(|source| ItemsError::Open { dir: options.dir.clone(), source })
 }
 

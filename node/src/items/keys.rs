@@ -68,6 +68,11 @@ pub fn parse_record_key(key: &[u8]) -> Option<(PartitionId, RecordKind)> {
     Some((PartitionId(u64::from_be_bytes(partition.try_into().ok()?)), kind))
 }
 
+/// Where the items of all tables begin.
+pub fn items_start() -> Vec<u8> {
+    (NODE_TABLE + 1).to_be_bytes().to_vec()
+}
+
 pub fn item_key(table: TableId, space: u8, key: &[u8]) -> Vec<u8> {
     let mut disk_key = Vec::with_capacity(PREFIX_LEN + key.len());
     write_item_key(table, space, key, &mut disk_key);

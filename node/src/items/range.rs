@@ -40,13 +40,47 @@ impl Items {
         self.flush()
     }
 
+    /// Where the range cannot be read its bounds, as if it were full.
     pub(super) fn ends(&self, table: TableId, space: u8, range: &KeyRange) -> Result<Option<Ends>, ItemsError> {
-        let mut at = self.inner.db.raw_iterator_opt(engine::iterate_options(bounds(table, space, range)));
+        let bounds = bounds(table, space, range);
+        match self.look_for_ends(bounds.clone()) {
+            Err(error) if error.is_corrupt() => Ok(Some(Ends { first: bounds.0, last: below(bounds.1) })),
+            found => found,
+        }
+    }
+
+    fn look_for_ends(&self, bounds: (Vec<u8>, Vec<u8>)) -> Result<Option<Ends>, ItemsError> {
+        let mut at = self.inner.db.raw_iterator_opt(engine::iterate_options(bounds));
         at.seek_to_first();
         let first = at.key().map(<[u8]>::to_vec);
+        at.status().map_err(failed("seek in"))?;
         at.seek_to_last();
         let last = at.key().map(<[u8]>::to_vec);
         at.status().map_err(failed("seek in"))?;
         Ok(first.zip(last).map(|(first, last)| Ends { first, last }))
+    }
+}
+
+/// A key below that end, and above all but a few that are.
+fn below(mut end: Vec<u8>) -> Vec<u8> {
+    if let Some(last) = end.pop().filter(|last| *last > 0) {
+        end.push(last - 1);
+        end.extend([0xff; 64]);
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_below_an_end_belongs_to_no_neighbour() {
+        for end in [&b"b"[..], b"b\0", b"b\x01", b"\xff\xff"] {
+            let last = below(end.to_vec());
+            assert!(last.as_slice() < end && last.as_slice() >= &end[..end.len() - 1], "{end:?}: {last:?}");
+        }
+        assert!(below(b"b".to_vec()).as_slice() > &b"a-key-of-the-range"[..]);
+        assert_eq!(below(b"b\0".to_vec()), b"b");
     }
 }

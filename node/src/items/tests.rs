@@ -3,6 +3,7 @@
 mod children;
 mod count;
 mod refinement;
+mod rot;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -11,6 +11,8 @@ use replica::{AppliedWrite, ApplyBatch, Child, GroupState};
 use rocksdb::{ErrorKind, WriteBatch};
 
 use super::keys::{RecordKind, item_key, record_key, write_item_key};
+use wire::error::describe;
+
 use super::{GroupRecords, Items, ItemsError, TurnBatch, WriteOutcome, failed, is_no_room, malformed_record};
 
 impl Items {
@@ -20,15 +22,23 @@ impl Items {
         let mut key = Vec::new();
         let _records = turn.has_children().then(|| self.lock_records());
         for (partition, table, applied) in &turn.groups {
-            for at in 0..applied.writes.len() {
-                self.add_write(*table, applied, at, &mut key, &mut batch)?;
+            let mut add = || -> Result<(), ItemsError> {
+                for at in 0..applied.writes.len() {
+                    self.add_write(*table, applied, at, &mut key, &mut batch)?;
+                }
+                applied.children.iter().try_for_each(|child| self.add_child(child, &mut batch))
+            };
+            match add() {
+                Ok(()) => (),
+                Err(error) if error.is_corrupt() => {
+                    tracing::error!(%partition, error = describe(&error), "failed to read what a group's writes change");
+                    return Ok(WriteOutcome::Unreadable(*partition));
+                }
+                Err(error) => return Err(error),
             }
             batch.put(record_key(*partition, RecordKind::Mark), &applied.mark);
             if let Some(state) = &applied.state {
                 batch.put(record_key(*partition, RecordKind::State), state);
-            }
-            for child in &applied.children {
-                self.add_child(child, &mut batch)?;
             }
         }
         match self.inner.db.write_opt(batch, &self.inner.apply) {

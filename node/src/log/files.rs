@@ -5,7 +5,7 @@
 //! is another matter: nothing of it is lost, and raft-engine would give up after its second attempt. So it is tried here until
 //! the host says that there will be no room. Rewriting old files is not worth waiting for: it is begun again later.
 
-use std::io::{Error, ErrorKind, Result, Seek, SeekFrom, Write};
+use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,17 +17,30 @@ type Inner = DefaultFileSystem;
 /// How the files end to which batches are appended; the others hold what was rewritten.
 const APPENDED: &str = "raftlog";
 
-/// How many syncs there were, and which one is to fail (0 for none).
+/// How many syncs there were, which one is to fail (0 for none), and how many reads are.
 #[derive(Debug, Default)]
 pub struct Syncs {
     done: AtomicU64,
     fail: AtomicU64,
+    failing_reads: AtomicU64,
 }
 
 impl Syncs {
     /// Makes the sync of this number fail, counted from 1 now.
     pub fn fail_at(&self, number: u64) {
         self.fail.store(self.count() + number, Ordering::Relaxed);
+    }
+
+    /// Makes so many reads fail from now on.
+    #[cfg(test)]
+    pub fn fail_reads(&self, number: u64) {
+        self.failing_reads.store(number, Ordering::Relaxed);
+    }
+
+    fn fails_to_read(&self) -> bool {
+        let one_less = |left: u64| left.checked_sub(1);
+        self.failing_reads.load(Ordering::Relaxed) > 0
+            && self.failing_reads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
     pub fn count(&self) -> u64 {
@@ -61,6 +74,11 @@ pub struct WatchedFile {
     hands: Hands,
     /// Where it would have been cut.
     cut: AtomicUsize,
+}
+
+pub struct WatchedReader {
+    reader: <Inner as FileSystem>::Reader,
+    syncs: Arc<Syncs>,
 }
 
 pub struct WatchedWriter {
@@ -102,7 +120,7 @@ impl WatchedFiles {
 
 impl FileSystem for WatchedFiles {
     type Handle = WatchedFile;
-    type Reader = <Inner as FileSystem>::Reader;
+    type Reader = WatchedReader;
     type Writer = WatchedWriter;
 
     fn create<P: AsRef<Path>>(&self, path: P) -> Result<WatchedFile> {
@@ -124,13 +142,29 @@ impl FileSystem for WatchedFiles {
         DefaultFileSystem.rename(from, to)
     }
 
-    fn new_reader(&self, handle: Arc<WatchedFile>) -> Result<Self::Reader> {
-        DefaultFileSystem.new_reader(Arc::clone(&handle.file))
+    fn new_reader(&self, handle: Arc<WatchedFile>) -> Result<WatchedReader> {
+        let reader = DefaultFileSystem.new_reader(Arc::clone(&handle.file))?;
+        Ok(WatchedReader { reader, syncs: Arc::clone(&self.syncs) })
     }
 
     fn new_writer(&self, handle: Arc<WatchedFile>) -> Result<WatchedWriter> {
         let writer = DefaultFileSystem.new_writer(Arc::clone(&handle.file))?;
         Ok(WatchedWriter { writer, patience: handle.patience.clone(), hands: handle.hands })
+    }
+}
+
+impl Read for WatchedReader {
+    fn read(&mut self, bytes: &mut [u8]) -> Result<usize> {
+        if self.syncs.fails_to_read() {
+            return Err(Error::other("this read was asked to fail"));
+        }
+        self.reader.read(bytes)
+    }
+}
+
+impl Seek for WatchedReader {
+    fn seek(&mut self, to: SeekFrom) -> Result<u64> {
+        self.reader.seek(to)
     }
 }
 

@@ -16,9 +16,10 @@ use raft_engine::{Config, LogBatch, RecoveryMode};
 
 use super::files::{AwaitRoom, Hands, Syncs, WatchedFiles};
 use super::format::{LOG_GROUP, MARK, Mark, MarkKey, Tail, uncertain_key};
-use super::read::NodeRecords;
+use super::read::{self, NodeRecords};
 use super::writer::{Engine, Uncertain};
-use super::{LogError, LogOptions};
+use super::{LogError, LogGroup, LogOptions};
+use wire::error::describe;
 
 const FILE_MAGIC: &[u8] = b"RAFT-LOG-FILE-HEADER-9986AB3E47F320B394C8E84916EB0ED5";
 /// Magic, version and alignment of raft-engine's file format 2.
@@ -85,9 +86,12 @@ fn mark_key(dir: &Path) -> Result<MarkKey, LogError> {
         sync_folder(dir)?;
         return Ok(MarkKey(key));
     }
-    let bytes = fs::read(&path).map_err(|source| io_error("read", &path, source))?;
-    let wrong = |_| io_error("read", &path, io::Error::other("it is not 16 bytes long"));
-    Ok(MarkKey(bytes.try_into().map_err(wrong)?))
+    let lost = || LogError::LostKey { dir: dir.to_owned() };
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(lost()),
+        read => read.map_err(|source| io_error("read", &path, source))?,
+    };
+    <[u8; 16]>::try_from(bytes).ok().map(MarkKey).ok_or_else(lost)
 }
 
 fn open_engine(
@@ -113,20 +117,7 @@ fn open_engine(
 /// Fails if the unreadable tail was synced.
 fn examine(options: &LogOptions, key: MarkKey) -> Result<(), LogError> {
     let dir = &options.dir;
-    let beside = dir.with_extension("examined");
-    if beside.exists() {
-        fs::remove_dir_all(&beside).map_err(|source| io_error("remove", &beside, source))?;
-    }
-    fs::create_dir_all(&beside).map_err(|source| io_error("make", &beside, source))?;
-    for queue in ["raftlog", "rewrite"] {
-        link_files(&files(dir, queue)?, &beside)?;
-    }
-    let unwatched = WatchedFiles { syncs: Arc::default(), await_room: Arc::new(|| false), hands: Hands::Off };
-    let engine = open_engine(options, &beside, unwatched, RecoveryMode::TolerateTailCorruption)
-        .map_err(|source| LogError::Open { dir: dir.clone(), source })?;
-    let readable = read_mark(&engine, key).number;
-    drop(engine);
-    fs::remove_dir_all(&beside).map_err(|source| io_error("remove", &beside, source))?;
+    let readable = look_beside(options, RecoveryMode::TolerateTailCorruption, |engine| read_mark(engine, key).number)?;
     let durable = match files(dir, "raftlog")?.pop() {
         Some(last) => {
             let bytes = fs::read(&last).map_err(|source| io_error("read", &last, source))?;
@@ -138,6 +129,38 @@ fn examine(options: &LogOptions, key: MarkKey) -> Result<(), LogError> {
         return Err(LogError::Corrupt { dir: dir.clone(), durable, readable });
     }
     Ok(())
+}
+
+/// What can be read of a damaged log, which stays as it is.
+fn look_beside<T>(options: &LogOptions, mode: RecoveryMode, look: impl FnOnce(&Engine) -> T) -> Result<T, LogError> {
+    let dir = &options.dir;
+    let beside = dir.with_extension("examined");
+    if beside.exists() {
+        fs::remove_dir_all(&beside).map_err(|source| io_error("remove", &beside, source))?;
+    }
+    fs::create_dir_all(&beside).map_err(|source| io_error("make", &beside, source))?;
+    for queue in ["raftlog", "rewrite"] {
+        link_files(&files(dir, queue)?, &beside)?;
+    }
+    let unwatched = WatchedFiles { syncs: Arc::default(), await_room: Arc::new(|| false), hands: Hands::Off };
+    let engine = open_engine(options, &beside, unwatched, mode);
+    let engine = engine.map_err(|source| LogError::Open { dir: dir.clone(), source })?;
+    let found = look(&engine);
+    drop(engine);
+    fs::remove_dir_all(&beside).map_err(|source| io_error("remove", &beside, source))?;
+    Ok(found)
+}
+
+/// Every group that something readable is left of; none where nothing is.
+pub fn made_out(options: &LogOptions) -> Result<Vec<LogGroup>, LogError> {
+    let groups = |engine: &Engine| read::groups(engine, &read::node_records(engine).accept_from);
+    match look_beside(options, RecoveryMode::TolerateAnyCorruption, groups) {
+        Err(error) if error.is_corrupt() => {
+            tracing::error!(error = describe(&error), "nothing can be read of the damaged log");
+            Ok(Vec::new())
+        }
+        found => found,
+    }
 }
 
 /// The last readable batch's mark.

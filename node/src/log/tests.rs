@@ -363,7 +363,7 @@ fn a_log_that_has_lost_its_key_is_not_opened() {
     open(dir.path()).run(PARTITION, birth());
     fs::remove_file(dir.path().join("mark-key")).unwrap();
     let error = Log::open(options(dir.path()), Arc::new(Told::default())).err().unwrap();
-    assert!(matches!(error, LogError::Io { verb: "read", .. }), "{error}");
+    assert!(matches!(error, LogError::LostKey { .. }) && error.is_corrupt(), "{error}");
 }
 
 #[test]

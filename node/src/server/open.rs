@@ -14,13 +14,14 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::directory::{self, Directory, DirectoryEntry};
 use crate::disk::{Disk, Identity, RESERVE_STEP_BYTES};
-use crate::items::{GroupRecords, Items, ItemsOptions};
-use crate::log::{Done, Job, Log, LogGroup, LogListener, LogOptions, Work};
+use crate::items::{GroupRecords, ItemsOptions};
+use crate::log::{Done, Job, LogGroup, LogListener, LogOptions, Work};
 use crate::metrics::Metrics;
 use crate::neighbours::{Neighbours, NeighboursOptions, Rhythm};
 use crate::pool::{Pool, PoolOptions};
 use crate::registry::Registry;
 use crate::room::{CALM, Room, RoomOptions};
+use crate::server::salvage;
 use crate::snapshot::{Budget, SnapshotError};
 use crate::tally::Tally;
 use crate::transport::links::{LinksOptions, Sender};
@@ -99,8 +100,9 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
     let log_options = LogOptions { fail_sync: config.fail_sync, ..LogOptions::for_disk(disk.log_dir(), disk_bytes) };
     let log_bytes = log_options.purge_bytes;
     let listener = Listener { inboxes: inboxes.clone(), room: Arc::clone(&room) };
-    let log = Log::open(log_options, Arc::new(listener)).context("open the log")?;
-    let items = Items::open(items_options).context("open the items")?;
+    let log = salvage::open_log(&disk, log_options, Arc::new(listener), &items_options)?;
+    let items = salvage::open_items(&disk, &log, items_options)?;
+    metrics.set_aside.set(i64::try_from(disk.set_aside()).unwrap_or(i64::MAX));
     let unfinished = crate::snapshot::recover(&disk.outgoing_dir(), &disk.incoming_dir(), &items, &log)
         .context("finish the snapshots that were being installed")?;
     let own = DirectoryEntry { node, zone: zone.clone(), address: (*address).to_owned(), start_number };

@@ -37,7 +37,7 @@ fn house() -> House {
     let wish = TableDescriptor::wish("songs", KeySchema::simple("artist", KeyType::S));
     let table = Arc::new(TableDescriptor { id: TableId(8), ..wish });
     let tally = Tally::new(Arc::clone(&metrics));
-    tally.start(items.clone()).unwrap();
+    tally.start(items.clone(), |partition, error| panic!("{partition}: {error}")).unwrap();
     House { _folder: folder, items, metrics, tally, table }
 }
 

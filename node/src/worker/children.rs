@@ -135,7 +135,7 @@ pub fn until_room(context: &Context, what: &'static str, mut work: impl FnMut() 
                     return false;
                 }
             }
-            Err(error) => panic!("cannot {what}: {}", describe(&error)),
+            Err(error) => context.give_up(what, &error),
         }
     }
 }

@@ -17,9 +17,11 @@ use wire::data::{self, Got, Refused, Response, Written};
 use crate::items::{Lookup, ScanRequest};
 use crate::room::RoomState;
 use crate::service::data::REFUSAL_BYTES;
+use crate::worker::corrupt;
 use crate::worker::desk::{Asked, Desk, Waiter};
 use crate::worker::group::{Group, Phase, Queued};
 use crate::worker::reads::{self, Metered, Place};
+use wire::error::describe;
 
 /// What one group may take of a turn before the next one's turn comes.
 const TURN_REQUESTS: usize = 64;
@@ -140,7 +142,8 @@ fn read_applied(desk: &mut Desk, group: &mut Group, waiter: Waiter, consistent: 
                 reads::get(desk, connection, id, Place { admitted, table }, metered, key);
             }
             Err(error) => {
-                tracing::error!(partition = %group.partition, %error, "failed to read an item");
+                tracing::error!(partition = %group.partition, error = describe(&error), "failed to read an item");
+                corrupt::note_unreadable(&desk.context.inboxes, group.partition, &error);
                 desk.refuse(&connection, id, Reason::NotReady);
             }
         },

@@ -1,18 +1,28 @@
-//! Replicas whose log here cannot be trusted: they say so and nothing else, and make room once their group goes on without them.
+//! Replicas whose log or items here cannot be trusted: they say so and nothing else, and make room once their group goes on
+//! without them.
 //!
 //! The host knows such a replica by the lowest id that the log accepts of its group: it is that one as long as it is here.
 
 use std::sync::Arc;
 
-use model::{NodeId, PartitionId, ReplicaId};
+use model::{KeyRange, NodeId, PartitionId, ReplicaId};
 use replica::{Envelope, GroupState, MessageBody};
 
 use crate::context::Context;
+use crate::items::ItemsError;
 use crate::log::Work;
 use crate::transport::convert;
 use crate::worker::Worker;
-use crate::worker::inbox::Mail;
+use crate::worker::inbox::{Inboxes, Mail};
 use wire::error::describe;
+
+/// What a group has here could not be read. Where it is not what was written the replica ends; its group rebuilds it. A disk that
+/// does not read now costs leadership at most.
+pub fn note_unreadable(inboxes: &Inboxes, partition: PartitionId, error: &ItemsError) {
+    let corrupt = error.is_corrupt();
+    let mail = if corrupt { Mail::Corrupt(partition) } else { Mail::ReadFailed { partition, again: None } };
+    inboxes.push(inboxes.of(partition), mail);
+}
 
 impl Worker {
     /// Something arrives for a replica here that is corrupt, or for one that is to take its place.
@@ -81,14 +91,18 @@ fn discard(context: &Context, partition: PartitionId, lowest: ReplicaId) -> bool
     if !run(Work::AcceptFrom { replica: lowest }) || !run(Work::Remove) {
         return false;
     }
-    let Some(state) = state else { return true };
-    match context.items.clear(partition, state.descriptor.table, &state.descriptor.range) {
+    let Some(GroupState { descriptor, .. }) = state else { return true };
+    // It had perhaps not applied a split: where the child is here by now, what is left of its parent is read by nobody.
+    let claim = context.registry.claim(&descriptor);
+    let nothing = KeyRange { start: descriptor.range.start.clone(), end: Some(descriptor.range.start.clone()) };
+    let range = if claim.is_ok() { &descriptor.range } else { &nothing };
+    match context.items.clear(partition, descriptor.table, range) {
         Ok(()) => true,
         Err(error) if error.is_no_room() => {
             tracing::warn!(%partition, error = describe(&error), "no room to clear a corrupt replica; tries again");
             context.room.refused();
             false
         }
-        Err(error) => panic!("cannot clear partition {partition}: {}", describe(&error)),
+        Err(error) => context.give_up("clear a corrupt replica", &error),
     }
 }

@@ -19,6 +19,7 @@ use crate::service::data::{Connection, REFUSAL_BYTES, refusal};
 use crate::transport::convert;
 use crate::transport::outbox::Outbox;
 use crate::worker::command::Reply;
+use crate::worker::inbox::Mail;
 use crate::worker::places::Places;
 
 /// How soon a batch that would have stalled is tried again.
@@ -258,6 +259,13 @@ impl Desk {
         self.batch.is_empty()
     }
 
+    /// Nothing that this group has applied is written any more.
+    pub fn leave_out(&mut self, partition: PartitionId) {
+        for child in self.batch.leave_out(partition) {
+            self.claims.remove(&child);
+        }
+    }
+
     /// One write for all groups.
     pub fn write_items(&mut self) -> Written {
         let too_early = matches!(self.stall, Some(Stall::NoRoom { until }) if Instant::now() < until);
@@ -265,6 +273,11 @@ impl Desk {
             return Written::default();
         }
         match self.context.items.write(&self.batch) {
+            Ok(WriteOutcome::Unreadable(partition)) => {
+                self.leave_out(partition);
+                self.context.inboxes.push(self.worker, Mail::Corrupt(partition));
+                self.write_items()
+            }
             Ok(WriteOutcome::Written) => {
                 self.stall = None;
                 self.context.metrics.apply_batches.inc();
@@ -282,10 +295,7 @@ impl Desk {
                 self.context.room.refused();
                 Written::default()
             }
-            Err(error) => {
-                // What was committed cannot be applied: better no node than one that goes on without it.
-                panic!("cannot apply to the items: {}", wire::error::describe(&error));
-            }
+            Err(error) => self.context.give_up("apply to the items", &error),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::worker::desk::Desk;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
 use crate::worker::{clients, counting, reads, snapshots};
+use wire::error::describe;
 
 pub fn carry_out(desk: &mut Desk, group: &mut Group, effects: Effects) {
     let Effects {
@@ -93,7 +94,7 @@ pub fn is_snapshot(envelope: &Envelope) -> bool {
     envelope.body.raft().is_some_and(|message| message.msg_type == MessageType::MsgSnapshot)
 }
 
-/// Reads the log back on the pool; tried again with the next tick if the pool is full.
+/// Reads the log back on the pool; tried again with the next tick if the pool is full, or the disk did not read.
 pub fn fetch(desk: &Desk, group: &mut Group, request: FetchRequest) {
     let context = Arc::clone(&desk.context);
     let (worker, partition) = (desk.worker, group.partition);
@@ -104,9 +105,14 @@ pub fn fetch(desk: &Desk, group: &mut Group, request: FetchRequest) {
         Err(LogError::Missing { .. }) => {
             context.inboxes.push(worker, Mail::Fetched { partition, request, entries: Vec::new() });
         }
-        Err(error) => {
-            tracing::error!(%partition, %error, "failed to read the log");
+        Err(error) if error.is_corrupt() => {
+            tracing::error!(%partition, error = describe(&error), "the log is not what was written");
             context.inboxes.push(worker, Mail::Corrupt(partition));
+        }
+        Err(error) => {
+            tracing::error!(%partition, error = describe(&error), "failed to read the log; tries again");
+            context.metrics.read_failures.inc();
+            context.inboxes.push(worker, Mail::ReadFailed { partition, again: Some(request) });
         }
     };
     if desk.context.reads.submit(read).is_err() {
@@ -122,6 +128,7 @@ fn note(desk: &mut Desk, group: &mut Group, events: Vec<Event>) {
             Event::Leader { leader, term } => {
                 tracing::debug!(%partition, leader = leader.map_or(0, |ReplicaId(id)| id), term, "leader");
                 (summary.leader, summary.term, summary.serving) = (leader, term, false);
+                group.failed_reads = 0;
                 // Only a leader sends snapshots.
                 if leader != Some(summary.replica) {
                     group.outgoing.clear();

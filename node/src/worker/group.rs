@@ -42,6 +42,8 @@ pub struct Group {
     pub partition: PartitionId,
     pub replica: Replica,
     pub phase: Phase,
+    /// How often the disk did not read for it: since it heard of this leader, and since a fetch of the log succeeded.
+    pub failed_reads: u32,
     /// What happened since the last step.
     pub inputs: Vec<Input>,
     pub queue: VecDeque<Queued>,
@@ -106,6 +108,7 @@ impl Group {
             partition,
             replica,
             phase: Phase::Running,
+            failed_reads: 0,
             inputs: Vec::new(),
             queue: VecDeque::new(),
             queued_bytes: 0,

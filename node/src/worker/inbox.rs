@@ -52,7 +52,12 @@ pub enum Mail {
         request: FetchRequest,
         entries: Vec<eraftpb::Entry>,
     },
-    /// The log of this group cannot be read: its replica goes on no more.
+    /// The disk did not read what this group's log or items hold: a fetch of the log is tried again.
+    ReadFailed {
+        partition: PartitionId,
+        again: Option<FetchRequest>,
+    },
+    /// What log or items hold of this group is not what was written: its replica goes on no more.
     Corrupt(PartitionId),
     /// What a crash cannot take back, by group, of the replica that was asked about: by now another may be in its place.
     Flushed(Vec<(PartitionId, ReplicaId, u64)>),

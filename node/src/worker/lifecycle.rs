@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use model::{PartitionId, ReplicaId};
-use replica::{Envelope, LogStart, Replica, Start};
+use replica::{Envelope, FetchRequest, Input, LogStart, Replica, Start};
 use wire::data::refused::Reason;
 
 use crate::context::Context;
@@ -18,8 +18,11 @@ use crate::worker::command::CommandError;
 use crate::worker::desk::{AfterWrite, Desk, Waiter};
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
-use crate::worker::{counting, snapshots};
+use crate::worker::{counting, schedule, snapshots};
 use wire::error::describe;
+
+/// Reads that fail before a leader hands over. A fetch is tried with every tick: a second or two.
+const READ_ATTEMPTS: u32 = 20;
 
 /// What a replica without records starts from.
 pub fn empty_start(context: &Context, partition: PartitionId, replica: ReplicaId, log: LogStart) -> Start {
@@ -127,7 +130,7 @@ impl Worker {
                     context.room.refused();
                     context.inboxes.push(worker, Mail::NotCleared(partition));
                 }
-                Err(error) => panic!("cannot clear partition {partition}: {}", describe(&error)),
+                Err(error) => context.give_up("clear a group", &error),
             }
         });
     }
@@ -143,9 +146,30 @@ impl Worker {
         }
     }
 
-    /// What the log holds of this group cannot be trusted: nothing of it is said any more, after a restart neither.
+    /// The disk did not read. It may have read before and read again: nothing of the replica is lost, but others are to lead where
+    /// it does not for long.
+    pub fn read_failed(&mut self, partition: PartitionId, again: Option<FetchRequest>) {
+        let Some(group) = self.groups.get_mut(&partition) else { return };
+        group.failed_reads += 1;
+        if group.leads() && group.failed_reads.is_multiple_of(READ_ATTEMPTS) {
+            tracing::error!(%partition, failed = group.failed_reads, "the disk does not read: another is to lead");
+            group.inputs.push(Input::Resign);
+        }
+        match again {
+            Some(request) if group.leads() => group.fetches.push(request),
+            // Only a leader needs it: raft forgets what it had asked for.
+            Some(request) => group.inputs.push(Input::Fetched { request, entries: Vec::new() }),
+            None => (),
+        }
+        schedule(&mut self.active, group);
+    }
+
+    /// What log or items hold of this group cannot be trusted: nothing of it is said any more, after a restart neither.
     pub fn stop_corrupt(&mut self, partition: PartitionId) {
         if let Some(mut group) = self.groups.remove(&partition) {
+            tracing::error!(%partition, replica = %group.summary.replica, "a corrupt replica stays out; its group is to rebuild it");
+            self.desk.context.metrics.corrupted.inc();
+            self.desk.leave_out(partition);
             counting::forget(&self.desk, &mut group);
             refuse_queue(&mut self.desk, &mut group);
             refuse_waiters(&mut self.desk, partition);

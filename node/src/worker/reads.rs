@@ -11,14 +11,17 @@ use wire::data::Response;
 use wire::data::refused::Reason;
 use wire::data::response::Result as Outcome;
 
-use crate::items::{Lookup, ScanRequest};
+use crate::context::Context;
+use crate::items::{ItemsError, Lookup, ScanRequest};
 use crate::meter::Meter;
 use crate::registry::Admitted;
 use crate::service::data::{Connection, REFUSAL_BYTES, refusal};
 use crate::worker::clients::got;
+use crate::worker::corrupt;
 use crate::worker::desk::Desk;
 use crate::worker::group::Group;
 use crate::worker::inbox::{Mail, ReadFailed};
+use wire::error::describe;
 
 /// Where an item is read, and by whose leave.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +58,7 @@ pub fn get(desk: &mut Desk, connection: Arc<Connection>, id: u64, place: Place, 
                 got(id, attributes)
             }
             Err(error) => {
-                tracing::error!(%table, %error, "failed to read an item");
+                failed_to_read(&context, admitted, &error);
                 refusal(id, Reason::NotReady)
             }
         };
@@ -89,7 +92,7 @@ pub fn scan(
                 Response { id, result: Some(Outcome::Scanned(scanned)) }
             }
             Err(error) => {
-                tracing::error!(table = %request.table, %error, "failed to scan");
+                failed_to_read(&context, admitted, &error);
                 refusal(id, Reason::NotReady)
             }
         };
@@ -99,6 +102,15 @@ pub fn scan(
     if desk.context.reads.submit(read).is_err() {
         desk.context.metrics.shed.inc();
         desk.refuse(&connection, id, Reason::Overloaded);
+    }
+}
+
+/// The client asks again, elsewhere; the replica may be another one by now.
+fn failed_to_read(context: &Context, admitted: Admitted, error: &ItemsError) {
+    let partition = admitted.partition;
+    tracing::error!(%partition, error = describe(error), "failed to read items for a client");
+    if context.registry.still_admits(admitted) {
+        corrupt::note_unreadable(&context.inboxes, partition, error);
     }
 }
 
@@ -125,7 +137,8 @@ pub fn old_items(desk: &Desk, group: &mut Group, reads: Vec<ReadItem>) {
                 }
             }
             Err(error) => {
-                tracing::error!(partition = %group.partition, %error, "failed to read an old item");
+                tracing::error!(partition = %group.partition, error = describe(&error), "failed to read an old item");
+                corrupt::note_unreadable(&desk.context.inboxes, group.partition, &error);
                 group.inputs.push(Input::ItemReadFailed { ticket });
             }
         }
@@ -142,7 +155,8 @@ fn old_item_from_disk(desk: &Desk, partition: PartitionId, table: TableId, read:
         let attributes = match context.items.get(table, &key) {
             Ok(stored) => Ok(stored.map(|stored| stored.attributes)),
             Err(error) => {
-                tracing::error!(%partition, %error, "failed to read an old item");
+                tracing::error!(%partition, error = describe(&error), "failed to read an old item");
+                corrupt::note_unreadable(&context.inboxes, partition, &error);
                 Err(ReadFailed)
             }
         };

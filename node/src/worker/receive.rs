@@ -39,8 +39,12 @@ impl Worker {
                 self.input(partition, input);
             }
             Mail::Fetched { partition, request, entries } => {
+                if let Some(group) = self.groups.get_mut(&partition) {
+                    group.failed_reads = 0;
+                }
                 self.input(partition, Input::Fetched { request, entries });
             }
+            Mail::ReadFailed { partition, again } => self.read_failed(partition, again),
             Mail::Corrupt(partition) => self.stop_corrupt(partition),
             Mail::Flushed(groups) => {
                 for (partition, replica, index) in groups {

@@ -150,7 +150,9 @@ fn carry_out(context: &Context, order: &Order) -> Result<(), CommandError> {
     let records = GroupRecords { partition, mark: None, state: Some(after.encode()) };
     // Once it has begun nobody can tell any more which of the two stands there after a crash: it is ended here.
     while let Err(error) = context.items.put_groups(std::slice::from_ref(&records)) {
-        assert!(error.is_no_room(), "cannot write the state of a recovered group: {}", describe(&error));
+        if !error.is_no_room() {
+            context.give_up("write the state of a recovered group", &error);
+        }
         context.room.refused();
         if !context.room.pause() {
             return Err(CommandError::Busy("the node is stopping"));

@@ -42,6 +42,9 @@ pub fn build(desk: &Desk, group: &mut Group, to: ReplicaId) {
             }
             Err(error) => {
                 tracing::warn!(%partition, error = describe(&error), "failed to build a snapshot");
+                if error.is_corrupt() {
+                    context.inboxes.push(worker, Mail::Corrupt(partition));
+                }
                 None
             }
         };
@@ -272,6 +275,7 @@ pub fn install(desk: &Desk, group: &mut Group, install: Install) {
             // The node stops: its next start goes on with it.
             Err(error) if error.is_no_room() => (),
             // The group's old items are gone and the new ones not there: the start begins this again.
+            Err(SnapshotError::Items(error)) => context.give_up("install a snapshot", &error),
             Err(error) => panic!("cannot install a snapshot of partition {partition}: {}", describe(&error)),
         }
     };

@@ -80,6 +80,7 @@ fn put_in_place(context: &Context) {
             }
             // The node stops: its next start goes on with them.
             Err(error) if error.is_no_room() => return,
+            Err(SnapshotError::Items(error)) => context.give_up("install log replicas", &error),
             Err(error) => panic!("cannot install {} log replicas: {}", batch.len(), describe(&error)),
         }
     }

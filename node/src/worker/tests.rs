@@ -1,9 +1,11 @@
 //! One worker without its thread: the tests say what it receives, and when it takes its turn.
 
 mod corrupt;
+mod failed_reads;
 mod full_disk;
 mod latecomers;
 mod recovery;
+mod salvage;
 mod sleep;
 mod splits;
 mod stand_ins;

@@ -12,7 +12,7 @@ use crate::transport::convert;
 use crate::worker::desk::Desk;
 use crate::worker::group::{Group, Phase};
 use crate::worker::inbox::Mail;
-use crate::worker::{Worker, children, counting, effects, neighbour, schedule, snapshots};
+use crate::worker::{Worker, children, corrupt, counting, effects, neighbour, schedule, snapshots};
 use wire::error::describe;
 
 /// Ticks between attempts to make room on a full disk: old log files, retired groups.
@@ -124,6 +124,7 @@ impl Worker {
                     Ok(index) => index.map(|index| (partition, replica, index)),
                     Err(error) => {
                         tracing::error!(%partition, error = describe(&error), "failed to read what is flushed");
+                        corrupt::note_unreadable(&context.inboxes, partition, &error);
                         None
                     }
                 };
@@ -171,7 +172,7 @@ pub fn flush(context: &Arc<Context>) {
             tracing::warn!(error = describe(&error), "no room to flush the items");
             context.room.refused();
         }
-        Err(error) => panic!("cannot flush the items: {}", describe(&error)),
+        Err(error) => context.give_up("flush the items", &error),
     };
     // A full pool is busy with work that flushes.
     pool.submit_unless_busy(work);

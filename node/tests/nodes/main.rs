@@ -15,6 +15,7 @@ mod names;
 mod neighbours;
 mod recovery;
 mod repair;
+mod rot;
 mod sealed;
 mod sizes;
 mod sleep;

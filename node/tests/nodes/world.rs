@@ -1,7 +1,7 @@
 //! Real nodes in one process on real disks in temporary folders, and a client that speaks to them as a router does.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -126,6 +126,13 @@ impl World {
     /// What stands in a file of a node's folder; nothing if it is not there.
     pub fn file(&self, number: usize, name: &str) -> String {
         std::fs::read_to_string(self.folders[number].path().join("data").join(name)).unwrap_or_default()
+    }
+
+    /// The files that hold a node's items.
+    pub fn item_files(&self, number: usize) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.folders[number].path().join("data/items")).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "sst")).collect()
     }
 
     /// Starts a node, first or again, on its folder.

@@ -14,6 +14,8 @@ mod moves;
 mod recovery;
 #[path = "../nodes/repair.rs"]
 mod repair;
+#[path = "../nodes/rot.rs"]
+mod rot;
 #[path = "../nodes/sleep.rs"]
 mod sleep;
 #[path = "../nodes/splits.rs"]

@@ -59,3 +59,31 @@ async fn it_asks_whether_it_is_still_a_member_and_leaves_when_it_is_not() {
     fixture.until(|worker| !worker.corrupt.contains(&PARTITION)).await;
     assert_eq!(fixture.worker.desk.context.log.accept_from(PARTITION), ReplicaId(2));
 }
+
+/// It is behind a split whose child has come here from elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_group_has_by_now_is_not_discarded_with_it() {
+    let mut fixture = corrupt().await;
+    let context = Arc::clone(&fixture.worker.desk.context);
+    let key = bytes::Bytes::from_static(b"m");
+    let write = replica::AppliedWrite {
+        index: 12,
+        space: replica::entry::SPACE_ITEMS,
+        key: key.clone(),
+        kind: replica::entry::WriteKind::Put,
+        attributes: model::item::encode_attributes(&model::Item::new()).into(),
+        version_timestamp_us: 1,
+    };
+    let mark = AppliedMark::birth().encode();
+    let batch = replica::ApplyBatch { index: 12, writes: vec![write], mark, state: None, children: Vec::new() };
+    let mut turn = crate::items::TurnBatch::default();
+    turn.add(PartitionId(0x78), table().id, batch);
+    context.items.write(&turn).unwrap();
+    let range = KeyRange { start: key.clone(), end: None };
+    let child = PartitionDescriptor { id: PartitionId(0x78), range, ..fixture.descriptor() };
+    let summary = Summary { descriptor: Some(Arc::new(child)), ..Summary::default() };
+    context.registry.put(PartitionId(0x78), summary);
+    fixture.worker.receive(heartbeat(5));
+    fixture.until(|worker| !worker.corrupt.contains(&PARTITION)).await;
+    assert!(context.items.get(table().id, &key).unwrap().is_some());
+}

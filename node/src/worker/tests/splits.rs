@@ -60,13 +60,13 @@ impl Fixture {
     }
 
     /// The node as it would start from what a crash leaves now.
-    fn crashed(&self) -> Fixture {
+    pub fn crashed(&self) -> Fixture {
         let folder = TempDir::new().unwrap();
         copy(&self._folder.path().join("data"), &folder.path().join("data"));
         Fixture::reopen(folder)
     }
 
-    fn context(&self) -> Arc<Context> {
+    pub fn context(&self) -> Arc<Context> {
         Arc::clone(&self.worker.desk.context)
     }
 
@@ -77,7 +77,7 @@ impl Fixture {
     }
 
     /// Three items: a, m, z.
-    async fn with_items() -> Fixture {
+    pub async fn with_items() -> Fixture {
         let mut fixture = Fixture::start().await;
         let puts = Body::Writes(vec![put("a"), put("m"), put("z")]);
         fixture.hear(PARTITION, append((10, 5), vec![entry(11, Some(puts))]));
