@@ -9,6 +9,7 @@ use model::NodeId;
 pub mod growth;
 mod loss;
 mod places;
+mod replacement;
 mod seen;
 #[cfg(test)]
 mod world;
@@ -85,8 +86,16 @@ pub fn plan(seen: &Seen, mut draw: impl FnMut() -> NodeId) -> Vec<Step> {
     }
     steps.extend(seen.pods.iter().filter_map(|pod| without_claim(pod, seen)));
     steps.extend(growth::plan(seen));
-    steps.extend(plan_replacement(seen));
+    // Whoever goes for another reason goes alone.
+    if !stops(&steps) {
+        steps.extend(replacement::in_turn(seen));
+    }
     steps
+}
+
+/// Whether a node is stopped: nothing else that takes from what groups have is begun beside it.
+pub fn stops(steps: &[Step]) -> bool {
+    steps.iter().any(|step| matches!(step, Step::DeletePod { .. }))
 }
 
 /// A claim goes at once where its Pod has not been placed yet, and what is left of its node would wait for ever. One that was placed has its
@@ -137,6 +146,9 @@ fn plan_claim(claim: &Claim, seen: &Seen) -> Vec<Step> {
         // What is waited for blocks nothing: it comes back, or is given up.
         return Vec::new();
     }
+    if let Some(step) = replacement::at_once(claim, pod, seen) {
+        return vec![step];
+    }
     if let Some(why) = &pod.unschedulable {
         return vec![unschedulable(claim, pod, why)];
     }
@@ -182,19 +194,6 @@ fn plan_farewell(claim: &Claim, pod: Option<&Pod>, seen: &Seen) -> Vec<Step> {
     }
 }
 
-/// One Pod at a time takes the new content, and only while every group is whole and every other node is ready.
-fn plan_replacement(seen: &Seen) -> Option<Step> {
-    let calm = seen.whole && seen.pods.iter().all(|pod| pod.ready && !pod.deleting);
-    if !calm || seen.pods.len() < seen.claims.len() {
-        return None;
-    }
-    let outdated = seen.zones.iter().find_map(|zone| {
-        let in_zone = |pod: &&Pod| seen.claims.iter().any(|claim| claim.node == pod.node && claim.zone == zone.name);
-        seen.pods.iter().filter(in_zone).find(|pod| pod.content != zone.content)
-    })?;
-    Some(Step::DeletePod { name: outdated.name.clone(), why: "its spec has changed" })
-}
-
 #[cfg(test)]
 pub mod tests {
     use std::collections::BTreeSet;
@@ -223,7 +222,7 @@ pub mod tests {
         }
     }
 
-    fn pod(node: u64) -> Pod {
+    pub fn pod(node: u64) -> Pod {
         Pod {
             node: NodeId(node),
             name: format!("pod-{node}"),
@@ -232,9 +231,16 @@ pub mod tests {
             ready: true,
             deleting: false,
             ended: false,
+            running: true,
+            begun: true,
             content: "new".to_owned(),
             unschedulable: None,
         }
+    }
+
+    /// Nothing has ever run in it.
+    pub fn unplaced(pod: Pod) -> Pod {
+        Pod { machine: None, address: None, ready: false, running: false, begun: false, ..pod }
     }
 
     fn answer(pod: u64, node: u64, store: u64) -> Answer {
@@ -282,7 +288,7 @@ pub mod tests {
     #[test]
     fn a_pod_whose_claim_went_before_it_was_placed_goes_and_holds_nobody_up() {
         let mut seen = settled();
-        seen.pods.push(Pod { machine: None, address: None, ready: false, ..pod(4) });
+        seen.pods.push(unplaced(pod(4)));
         let gone =
             |seen: &Seen| steps(seen) == [Step::DeletePod { name: "pod-4".to_owned(), why: "its claim is gone" }];
         assert!(gone(&seen));
@@ -331,25 +337,6 @@ pub mod tests {
         // Its own silence says nothing.
         seen.silent = [2].map(NodeId).into();
         assert_eq!(steps(&seen), [Step::DeleteClaim { node: NodeId(2) }]);
-    }
-
-    #[test]
-    fn pods_are_replaced_one_at_a_time_and_only_while_every_group_is_whole() {
-        let mut seen = settled();
-        seen.pods.iter_mut().for_each(|pod| pod.content = "old".to_owned());
-        let first = Step::DeletePod { name: "pod-1".to_owned(), why: "its spec has changed" };
-        assert_eq!(steps(&seen), [first]);
-        seen.whole = false;
-        assert_eq!(steps(&seen), []);
-        seen.whole = true;
-        seen.pods[2].ready = false;
-        assert_eq!(steps(&seen), []);
-        seen.pods[2].ready = true;
-        seen.pods[0].deleting = true;
-        assert_eq!(steps(&seen), []);
-        // While one is gone, it is made again, and no second one goes.
-        seen.pods.remove(0);
-        assert_eq!(steps(&seen), [Step::CreatePod { zone: "a".to_owned(), node: NodeId(1) }]);
     }
 
     #[test]
@@ -443,7 +430,7 @@ pub mod tests {
         let mut seen = settled();
         seen.claims[1].drained = Some("machine-2".to_owned());
         seen.claims.push(Claim { store: None, ..claim(4, "b") });
-        let full = Pod { address: None, ready: false, machine: None, unschedulable: Some("full".to_owned()), ..pod(4) };
+        let full = Pod { unschedulable: Some("full".to_owned()), ..unplaced(pod(4)) };
         seen.pods.push(full);
         match &steps(&seen)[..] {
             [Step::Blocked { reason: "Unschedulable", message }] => {

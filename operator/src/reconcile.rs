@@ -183,7 +183,9 @@ impl Running {
         self.tell_of_certificates(&look, &mut steps).await;
         if !cluster.spec.paused {
             self.act(&mut look, &seen, &steps).await;
-            self.leaving.go_on(&next, &seen, &self.nodes, &self.around.changed);
+            if !plan::stops(&steps) {
+                self.leaving.go_on(&next, &seen, &self.nodes, &self.around.changed);
+            }
         }
         self.tend_tables(&mut look).await;
         if !cluster.spec.paused {

@@ -87,6 +87,10 @@ pub struct Pod {
     pub deleting: bool,
     /// It has ended and will not begin again: evicted, or out of its Kubernetes node's resources.
     pub ended: bool,
+    /// Its process runs, or nobody knows that it does not.
+    pub running: bool,
+    /// Its process has run, at some time.
+    pub begun: bool,
     pub content: String,
     /// Why no Kubernetes node takes it.
     pub unschedulable: Option<String>,
