@@ -6,7 +6,9 @@
 
 use model::NodeId;
 
+mod classes;
 pub mod growth;
+mod hanging;
 mod loss;
 mod places;
 mod replacement;
@@ -15,7 +17,7 @@ mod seen;
 mod world;
 
 pub use loss::patience_s;
-pub use seen::{Answer, Claim, Machine, Missing, Pod, Seen, Storage, Trouble, Volume, Why, Zone};
+pub use seen::{Answer, Claim, Hanging, Hitch, Machine, Missing, Part, Pod, Seen, Storage, Trouble, Volume, Why, Zone};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -85,6 +87,7 @@ pub fn plan(seen: &Seen, mut draw: impl FnMut() -> NodeId) -> Vec<Step> {
         steps.extend(plan_claim(claim, seen));
     }
     steps.extend(seen.pods.iter().filter_map(|pod| without_claim(pod, seen)));
+    steps.extend(hanging::plan(seen));
     steps.extend(growth::plan(seen));
     // Whoever goes for another reason goes alone.
     if !stops(&steps) {
@@ -133,6 +136,9 @@ fn plan_claim(claim: &Claim, seen: &Seen) -> Vec<Step> {
     if let Some(step) = loss::give_up(claim, seen) {
         return vec![step];
     }
+    if let Some(step) = classes::remake(claim, seen) {
+        return vec![step];
+    }
     let Some(pod) = pod else {
         return vec![Step::CreatePod { zone: claim.zone.clone(), node: claim.node }];
     };
@@ -150,7 +156,7 @@ fn plan_claim(claim: &Claim, seen: &Seen) -> Vec<Step> {
         return vec![step];
     }
     if let Some(why) = &pod.unschedulable {
-        return vec![unschedulable(claim, pod, why)];
+        return vec![classes::unknown(claim, pod, seen).unwrap_or_else(|| unschedulable(claim, pod, why))];
     }
     let blank = |answer: &&Answer| Some(&answer.address) == pod.address.as_ref() && answer.node == NodeId(0);
     match seen.answers.iter().find(blank) {
@@ -169,7 +175,8 @@ fn may_go(claim: &Claim, seen: &Seen) -> bool {
 fn unschedulable(claim: &Claim, pod: &Pod, why: &str) -> Step {
     let (name, zone) = (&pod.name, &claim.zone);
     let message = format!(
-        "no Kubernetes node takes Pod {name}: {why}; make room on a Kubernetes node of zone {zone}, or add one"
+        "no Kubernetes node takes Pod {name}: {why}; make room on a Kubernetes node of zone {zone}, add one, or ask for less in {}",
+        Part::Node.resources()
     );
     Step::Blocked { reason: "Unschedulable", message }
 }
@@ -258,7 +265,8 @@ pub mod tests {
             now_s: 0,
             zones: zones(1),
             simulated: false,
-            storage: Storage { size: "10".to_owned(), bytes: Some(10), lost_after_s: 900 },
+            storage: Storage { size: "10".to_owned(), bytes: Some(10), lost_after_s: 900, ..Storage::default() },
+            hanging: Vec::new(),
             machines: vec![machine(1, "a"), machine(2, "b"), machine(3, "c")],
             fleets: BTreeSet::new(),
             claims: vec![claim(1, "a"), claim(2, "b"), claim(3, "c")],

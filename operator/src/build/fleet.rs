@@ -13,7 +13,7 @@ use crate::crd::Cluster;
 use crate::seal::bearer::Bearer;
 
 /// The credentials' key in their Secret, and the folder where it is mounted.
-const CREDENTIALS: &str = "credentials";
+pub const CREDENTIALS: &str = "credentials";
 const CREDENTIALS_FOLDER: &str = "/etc/trivet/credentials";
 
 pub fn routers(cluster: &Cluster, zone: &str) -> Deployment {

@@ -172,7 +172,12 @@ impl World {
         let mut seen = Seen {
             now_s: self.now_s,
             zones: self.wished.iter().map(|(name, nodes)| wish(name, *nodes, self.content)).collect(),
-            storage: Storage { size: "10".to_owned(), bytes: Some(10), lost_after_s: LOST_AFTER_S },
+            storage: Storage {
+                size: "10".to_owned(),
+                bytes: Some(10),
+                lost_after_s: LOST_AFTER_S,
+                ..Storage::default()
+            },
             claims: self.disks.values().map(|disk| self.claim(disk)).collect(),
             pods: self.pods.iter().map(|(node, host)| self.pod(*node, host.clone())).collect(),
             machines: self.hosts.iter().filter(|host| host.there).map(|host| host.machine.clone()).collect(),
