@@ -22,6 +22,7 @@ use wire::health::{Answering, Health};
 
 use crate::config::Config;
 use crate::crd::Cluster;
+use crate::definitions::Age;
 use crate::front::{Front, remember_host};
 use crate::lease::{Keeper, Tenure};
 use crate::metrics::Metrics;
@@ -84,9 +85,10 @@ pub async fn run_in(outside: Outside, config: Config, shutdown: impl Future<Outp
     let mut keeper = Keeper::new(open.clone(), &config.namespace, identity, pace.lease, tenure.clone());
     let client = calls::held(&open, &tenure);
     let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR_MANAGER.to_owned()));
-    let namespace = config.namespace;
+    let (namespace, definitions) = (config.namespace, Age::default());
+    let (age, asks, woken) = (definitions.clone(), open.clone(), Arc::clone(&changed));
     let around =
-        Surroundings { client, recorder, namespace, watched, metrics, changed, locate, pace, tenure };
+        Surroundings { client, recorder, namespace, watched, metrics, changed, locate, pace, tenure, definitions };
     tracing::info!(namespace = around.namespace, "the operator has started");
     let mut looked_after = LookedAfter { around, open, front, served: BTreeMap::new(), running: BTreeMap::new() };
     let ended = tokio::select! {
@@ -95,6 +97,7 @@ pub async fn run_in(outside: Outside, config: Config, shutdown: impl Future<Outp
         served = served => served.context("serve the control service"),
         ended = watches.ended() => Err(ended.into()),
         never = keeper.keep() => match never {},
+        never = age.keep(&asks, &woken) => match never {},
         never = looked_after.look_after(&listed) => match never {},
     };
     // Nothing of this process goes on when another may begin.
