@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod condition;
 pub mod partition;
 pub mod removal;
+pub mod revision;
 pub mod table;
 
 pub use cluster::{Cluster, ClusterSpec, ClusterStatus};
@@ -22,7 +23,7 @@ pub use table::{Table, TableSpec, TableStatus};
 
 /// In the order in which they are applied.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![Cluster::crd(), Table::crd(), Partition::crd()]
+    [Cluster::crd(), Table::crd(), Partition::crd()].map(revision::marked).into()
 }
 
 /// What is committed in `crds/`: the file's name and its text.

@@ -1,7 +1,9 @@
 //! `trivet operator crds`: the resource definitions, printed or brought to the API server. Helm installs definitions once and never
 //! upgrades them, so that this is their way.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,12 +12,18 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::Condition as _;
 use kube::{Api, Client, ResourceExt as _};
+use tokio::sync::Notify;
 
-use crate::crd;
+use crate::crd::{self, revision};
 use crate::names::OPERATOR_MANAGER;
+use crate::plan::Step;
 
 /// How long the API server may take to serve a definition that it has accepted.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two questions how old the definitions are: somebody may bring older ones, and whoever has brought newer ones waits.
+pub const ASKED_EVERY: Duration = Duration::from_mins(10);
+const OLD_ASKED_EVERY: Duration = Duration::from_secs(15);
 
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -68,4 +76,59 @@ pub async fn apply(client: Client) -> anyhow::Result<()> {
         tracing::info!(name, "applied");
     }
     Ok(())
+}
+
+/// Definitions that are older than this operator: the API server drops what they do not know, without a word. Clones share what is known.
+#[derive(Clone, Debug, Default)]
+pub struct Age {
+    older: Arc<Mutex<Vec<String>>>,
+}
+
+impl Age {
+    /// Asks again and again; `changed` is notified of every change.
+    pub async fn keep(&self, client: &Client, changed: &Notify) -> Infallible {
+        loop {
+            let is_old = match older(client).await {
+                Ok(older) => self.replace(older, changed),
+                Err(error) => {
+                    tracing::debug!(%error, "how old the definitions are was not heard");
+                    false
+                }
+            };
+            tokio::time::sleep(if is_old { OLD_ASKED_EVERY } else { ASKED_EVERY }).await;
+        }
+    }
+
+    fn replace(&self, next: Vec<String>, changed: &Notify) -> bool {
+        let mut older = self.older.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = !next.is_empty();
+        if *older != next {
+            tracing::info!(older = next.join(", "), "the definitions' age has changed");
+            *older = next;
+            changed.notify_one();
+        }
+        is_old
+    }
+
+    pub fn blocked(&self) -> Option<Step> {
+        let older = self.older.lock().unwrap_or_else(PoisonError::into_inner);
+        let message = format!(
+            "the definitions {} are older than this operator, and the API server drops what they do not know: bring newer ones by the Job of \
+             `helm upgrade`, or by `trivet operator crds --apply`, as somebody who may",
+            older.join(", ")
+        );
+        (!older.is_empty()).then_some(Step::Blocked { reason: "DefinitionsOld", message })
+    }
+}
+
+/// By name: to list them takes more rights.
+async fn older(client: &Client) -> Result<Vec<String>, kube::Error> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let mut older = Vec::new();
+    for name in crd::all().iter().map(|definition| definition.name_any()) {
+        if revision::of(&definitions.get(&name).await?) < revision::ours() {
+            older.push(name);
+        }
+    }
+    Ok(older)
 }

@@ -11,7 +11,7 @@ use kube::ResourceExt as _;
 use model::{NodeId, PartitionId};
 use wire::admin::health::State;
 
-use crate::build::{self, CONTENT, NODE_PORT};
+use crate::build;
 use crate::crd::Cluster;
 use crate::crd::cluster::ZoneMode;
 use crate::moves::Place;
@@ -20,6 +20,7 @@ use crate::plan::{self, Answer, Seen};
 use crate::watch::Watched;
 
 pub mod ground;
+pub mod pods;
 
 use ground::Around;
 
@@ -45,8 +46,11 @@ pub fn nodes(cluster: &Cluster, watched: &Watched, troubles: &mut Troubles, now_
             size: storage.size.0.clone(),
             bytes: build::node::bytes(&storage.size),
             lost_after_s: storage.lost_after_seconds.into(),
+            class: storage.class.clone(),
+            classes: watched.classes.state().iter().map(|class| class.name_any()).collect(),
         },
-        pods: pods.iter().filter_map(|pod| pod_of(pod)).collect(),
+        pods: pods.iter().filter_map(|pod| pods::of_node(pod)).collect(),
+        hanging: pods::hanging(&pods, &watched.unmounted.state()),
         machines: watched.machines.state().iter().map(|node| ground::machine(node)).collect(),
         fleets: fleets(&name, watched),
         claims: claims_of(&claims, &pods, watched),
@@ -220,61 +224,63 @@ fn claim_of(claim: &PersistentVolumeClaim, around: Around<'_>) -> Option<plan::C
     })
 }
 
-fn pod_of(pod: &Pod) -> Option<plan::Pod> {
-    let status = pod.status.as_ref();
-    let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
-    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let has = |kind: &str, value: &str| conditions.iter().find(|found| found.type_ == kind && found.status == value);
-    let unschedulable = has("PodScheduled", "False").and_then(|condition| condition.message.clone());
-    let ip = status.and_then(|status| status.pod_ip.as_ref()).filter(|_| phase == "Running");
-    Some(plan::Pod {
-        node: node_id(pod.labels())?,
-        name: pod.name_any(),
-        machine: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-        address: ip.map(|ip| format!("{ip}:{NODE_PORT}")),
-        ready: has("Ready", "True").is_some(),
-        deleting: pod.metadata.deletion_timestamp.is_some(),
-        ended: matches!(phase, "Failed" | "Succeeded"),
-        content: pod.annotations().get(CONTENT).cloned().unwrap_or_default(),
-        unschedulable,
-    })
+/// Deployments that are there, by name, and how far each has come.
+pub struct Settled {
+    deployments: BTreeMap<String, Course>,
 }
 
-/// Deployments that are there, by name, and whether all they have runs as it was last written.
-pub struct Settled {
-    deployments: BTreeMap<String, bool>,
+/// How what a Deployment was last written with comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    /// All it has runs so.
+    Settled,
+    /// It ran so, and something of it is away.
+    Disturbed,
+    /// It has never run so: whoever wishes something else takes nothing away by it.
+    Coming,
 }
 
 pub fn deployments(cluster: &Cluster, watched: &Watched) -> Settled {
     let name = cluster.name_any();
     let ours = watched.deployments.state_filter(|deployment| deployment.labels().get(CLUSTER_LABEL) == Some(&name));
-    Settled { deployments: ours.iter().map(|deployment| (deployment.name_any(), is_settled(deployment))).collect() }
+    Settled { deployments: ours.iter().map(|deployment| (deployment.name_any(), course(deployment))).collect() }
 }
 
 impl Settled {
-    /// One that is not there yet is made at once; one that changes waits for the others, so that a change passes through the zones one by
-    /// one.
+    /// One that is not there yet is made at once, and one whose wish has not come about takes another; what works waits for the others,
+    /// so that a change passes through the zones one by one.
     pub fn lets_change(&self, deployment: &Deployment) -> bool {
         let name = deployment.name_any();
-        let others = self.deployments.iter().filter(|(other, _)| **other != name);
-        !self.deployments.contains_key(&name) || others.into_iter().all(|(_, settled)| *settled)
+        let others = || self.deployments.iter().filter(|(other, _)| **other != name);
+        match self.deployments.get(&name) {
+            None | Some(Course::Coming) => true,
+            Some(Course::Settled | Course::Disturbed) => others().all(|(_, course)| *course == Course::Settled),
+        }
     }
 
     /// What was just written has yet to come about.
     pub fn was_ensured(&mut self, deployment: &Deployment, written: bool) {
-        if let Some(settled) = self.deployments.get_mut(&deployment.name_any()) {
-            *settled &= !written;
+        if let Some(course) = self.deployments.get_mut(&deployment.name_any()).filter(|_| written) {
+            *course = Course::Coming;
         }
     }
 }
 
-fn is_settled(deployment: &Deployment) -> bool {
+/// What Kubernetes says once of what has come about, and says on until something else is written.
+const CAME_ABOUT: &str = "NewReplicaSetAvailable";
+
+fn course(deployment: &Deployment) -> Course {
     let wished = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let Some(status) = &deployment.status else { return false };
-    status.observed_generation == deployment.metadata.generation
-        && [status.replicas, status.updated_replicas, status.ready_replicas]
-            .into_iter()
-            .all(|count| count == Some(wished))
+    let Some(status) = &deployment.status else { return Course::Coming };
+    let counts = [status.replicas, status.updated_replicas, status.ready_replicas];
+    if status.observed_generation != deployment.metadata.generation {
+        return Course::Coming;
+    }
+    if counts.into_iter().all(|count| count == Some(wished)) {
+        return Course::Settled;
+    }
+    let came_about = status.conditions.iter().flatten().any(|each| each.reason.as_deref() == Some(CAME_ABOUT));
+    if came_about { Course::Disturbed } else { Course::Coming }
 }
 
 #[cfg(test)]
@@ -294,7 +300,15 @@ mod tests {
     }
 
     fn settled(deployments: &[Deployment]) -> Settled {
-        Settled { deployments: deployments.iter().map(|each| (each.name_any(), is_settled(each))).collect() }
+        Settled { deployments: deployments.iter().map(|each| (each.name_any(), course(each))).collect() }
+    }
+
+    /// It had come about before.
+    fn disturbed(name: &str) -> Deployment {
+        let mut deployment = deployment(name, 1);
+        let said = json!([{ "type": "Progressing", "status": "True", "reason": CAME_ABOUT }]);
+        deployment.status.as_mut().unwrap().conditions = serde_json::from_value(said).unwrap();
+        deployment
     }
 
     #[test]
@@ -306,6 +320,15 @@ mod tests {
         assert!(seen.lets_change(&new));
         let seen = settled(&[a.clone(), deployment("b", 2)]);
         assert!(seen.lets_change(&a) && seen.lets_change(&b));
+    }
+
+    #[test]
+    fn what_never_came_about_is_taken_back_at_once_and_what_did_waits_for_its_turn() {
+        let (a, b, c) = (deployment("a", 0), deployment("b", 0), disturbed("c"));
+        let seen = settled(&[a.clone(), b.clone(), c.clone()]);
+        assert!(seen.lets_change(&a) && seen.lets_change(&b), "as after a first wish with an image that is not there");
+        assert!(!seen.lets_change(&c), "its Pods may be back in a moment");
+        assert!(settled(&[deployment("a", 2), c.clone()]).lets_change(&c));
     }
 
     #[test]
@@ -324,14 +347,15 @@ mod tests {
 
     #[test]
     fn settled_is_only_what_its_controller_has_seen_and_finished() {
-        assert!(is_settled(&deployment("a", 2)));
-        assert!(!is_settled(&deployment("a", 1)));
+        assert_eq!(course(&deployment("a", 2)), Course::Settled);
+        assert_eq!(course(&deployment("a", 1)), Course::Coming);
+        assert_eq!(course(&disturbed("a")), Course::Disturbed);
         let mut unseen = deployment("a", 2);
         unseen.metadata.generation = Some(8);
-        assert!(!is_settled(&unseen));
+        assert_eq!(course(&unseen), Course::Coming);
         let mut more = deployment("a", 2);
         more.status.as_mut().unwrap().replicas = Some(3);
-        assert!(!is_settled(&more), "an old one runs still");
-        assert!(!is_settled(&Deployment { status: None, ..deployment("a", 2) }));
+        assert_eq!(course(&more), Course::Coming, "an old one runs still");
+        assert_eq!(course(&Deployment { status: None, ..deployment("a", 2) }), Course::Coming);
     }
 }

@@ -6,15 +6,18 @@
 
 use model::NodeId;
 
+mod classes;
 pub mod growth;
+mod hanging;
 mod loss;
 mod places;
+mod replacement;
 mod seen;
 #[cfg(test)]
 mod world;
 
 pub use loss::patience_s;
-pub use seen::{Answer, Claim, Machine, Missing, Pod, Seen, Storage, Trouble, Volume, Why, Zone};
+pub use seen::{Answer, Claim, Hanging, Hitch, Machine, Missing, Part, Pod, Seen, Storage, Trouble, Volume, Why, Zone};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -84,9 +87,18 @@ pub fn plan(seen: &Seen, mut draw: impl FnMut() -> NodeId) -> Vec<Step> {
         steps.extend(plan_claim(claim, seen));
     }
     steps.extend(seen.pods.iter().filter_map(|pod| without_claim(pod, seen)));
+    steps.extend(hanging::plan(seen));
     steps.extend(growth::plan(seen));
-    steps.extend(plan_replacement(seen));
+    // Whoever goes for another reason goes alone.
+    if !stops(&steps) {
+        steps.extend(replacement::in_turn(seen));
+    }
     steps
+}
+
+/// Whether a node is stopped: nothing else that takes from what groups have is begun beside it.
+pub fn stops(steps: &[Step]) -> bool {
+    steps.iter().any(|step| matches!(step, Step::DeletePod { .. }))
 }
 
 /// A claim goes at once where its Pod has not been placed yet, and what is left of its node would wait for ever. One that was placed has its
@@ -124,6 +136,9 @@ fn plan_claim(claim: &Claim, seen: &Seen) -> Vec<Step> {
     if let Some(step) = loss::give_up(claim, seen) {
         return vec![step];
     }
+    if let Some(step) = classes::remake(claim, seen) {
+        return vec![step];
+    }
     let Some(pod) = pod else {
         return vec![Step::CreatePod { zone: claim.zone.clone(), node: claim.node }];
     };
@@ -137,8 +152,11 @@ fn plan_claim(claim: &Claim, seen: &Seen) -> Vec<Step> {
         // What is waited for blocks nothing: it comes back, or is given up.
         return Vec::new();
     }
+    if let Some(step) = replacement::at_once(claim, pod, seen) {
+        return vec![step];
+    }
     if let Some(why) = &pod.unschedulable {
-        return vec![unschedulable(claim, pod, why)];
+        return vec![classes::unknown(claim, pod, seen).unwrap_or_else(|| unschedulable(claim, pod, why))];
     }
     let blank = |answer: &&Answer| Some(&answer.address) == pod.address.as_ref() && answer.node == NodeId(0);
     match seen.answers.iter().find(blank) {
@@ -157,7 +175,8 @@ fn may_go(claim: &Claim, seen: &Seen) -> bool {
 fn unschedulable(claim: &Claim, pod: &Pod, why: &str) -> Step {
     let (name, zone) = (&pod.name, &claim.zone);
     let message = format!(
-        "no Kubernetes node takes Pod {name}: {why}; make room on a Kubernetes node of zone {zone}, or add one"
+        "no Kubernetes node takes Pod {name}: {why}; make room on a Kubernetes node of zone {zone}, add one, or ask for less in {}",
+        Part::Node.resources()
     );
     Step::Blocked { reason: "Unschedulable", message }
 }
@@ -180,19 +199,6 @@ fn plan_farewell(claim: &Claim, pod: Option<&Pod>, seen: &Seen) -> Vec<Step> {
         None if !claim.deleting && seen.is_unused(claim) => vec![Step::DeleteClaim { node: claim.node }],
         None => Vec::new(),
     }
-}
-
-/// One Pod at a time takes the new content, and only while every group is whole and every other node is ready.
-fn plan_replacement(seen: &Seen) -> Option<Step> {
-    let calm = seen.whole && seen.pods.iter().all(|pod| pod.ready && !pod.deleting);
-    if !calm || seen.pods.len() < seen.claims.len() {
-        return None;
-    }
-    let outdated = seen.zones.iter().find_map(|zone| {
-        let in_zone = |pod: &&Pod| seen.claims.iter().any(|claim| claim.node == pod.node && claim.zone == zone.name);
-        seen.pods.iter().filter(in_zone).find(|pod| pod.content != zone.content)
-    })?;
-    Some(Step::DeletePod { name: outdated.name.clone(), why: "its spec has changed" })
 }
 
 #[cfg(test)]
@@ -223,7 +229,7 @@ pub mod tests {
         }
     }
 
-    fn pod(node: u64) -> Pod {
+    pub fn pod(node: u64) -> Pod {
         Pod {
             node: NodeId(node),
             name: format!("pod-{node}"),
@@ -232,9 +238,16 @@ pub mod tests {
             ready: true,
             deleting: false,
             ended: false,
+            running: true,
+            begun: true,
             content: "new".to_owned(),
             unschedulable: None,
         }
+    }
+
+    /// Nothing has ever run in it.
+    pub fn unplaced(pod: Pod) -> Pod {
+        Pod { machine: None, address: None, ready: false, running: false, begun: false, ..pod }
     }
 
     fn answer(pod: u64, node: u64, store: u64) -> Answer {
@@ -252,7 +265,8 @@ pub mod tests {
             now_s: 0,
             zones: zones(1),
             simulated: false,
-            storage: Storage { size: "10".to_owned(), bytes: Some(10), lost_after_s: 900 },
+            storage: Storage { size: "10".to_owned(), bytes: Some(10), lost_after_s: 900, ..Storage::default() },
+            hanging: Vec::new(),
             machines: vec![machine(1, "a"), machine(2, "b"), machine(3, "c")],
             fleets: BTreeSet::new(),
             claims: vec![claim(1, "a"), claim(2, "b"), claim(3, "c")],
@@ -282,7 +296,7 @@ pub mod tests {
     #[test]
     fn a_pod_whose_claim_went_before_it_was_placed_goes_and_holds_nobody_up() {
         let mut seen = settled();
-        seen.pods.push(Pod { machine: None, address: None, ready: false, ..pod(4) });
+        seen.pods.push(unplaced(pod(4)));
         let gone =
             |seen: &Seen| steps(seen) == [Step::DeletePod { name: "pod-4".to_owned(), why: "its claim is gone" }];
         assert!(gone(&seen));
@@ -331,25 +345,6 @@ pub mod tests {
         // Its own silence says nothing.
         seen.silent = [2].map(NodeId).into();
         assert_eq!(steps(&seen), [Step::DeleteClaim { node: NodeId(2) }]);
-    }
-
-    #[test]
-    fn pods_are_replaced_one_at_a_time_and_only_while_every_group_is_whole() {
-        let mut seen = settled();
-        seen.pods.iter_mut().for_each(|pod| pod.content = "old".to_owned());
-        let first = Step::DeletePod { name: "pod-1".to_owned(), why: "its spec has changed" };
-        assert_eq!(steps(&seen), [first]);
-        seen.whole = false;
-        assert_eq!(steps(&seen), []);
-        seen.whole = true;
-        seen.pods[2].ready = false;
-        assert_eq!(steps(&seen), []);
-        seen.pods[2].ready = true;
-        seen.pods[0].deleting = true;
-        assert_eq!(steps(&seen), []);
-        // While one is gone, it is made again, and no second one goes.
-        seen.pods.remove(0);
-        assert_eq!(steps(&seen), [Step::CreatePod { zone: "a".to_owned(), node: NodeId(1) }]);
     }
 
     #[test]
@@ -443,7 +438,7 @@ pub mod tests {
         let mut seen = settled();
         seen.claims[1].drained = Some("machine-2".to_owned());
         seen.claims.push(Claim { store: None, ..claim(4, "b") });
-        let full = Pod { address: None, ready: false, machine: None, unschedulable: Some("full".to_owned()), ..pod(4) };
+        let full = Pod { unschedulable: Some("full".to_owned()), ..unplaced(pod(4)) };
         seen.pods.push(full);
         match &steps(&seen)[..] {
             [Step::Blocked { reason: "Unschedulable", message }] => {

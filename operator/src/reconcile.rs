@@ -25,6 +25,7 @@ use crate::allowance::{self, Allowance};
 use crate::apply::Hands;
 use crate::build;
 use crate::crd::{Cluster, Partition, PartitionStatus, Removal, Table};
+use crate::definitions::Age;
 use crate::known::Known;
 use crate::lease::Tenure;
 use crate::leaving::Leaving;
@@ -56,6 +57,7 @@ pub struct Surroundings {
     pub locate: Locate,
     pub pace: Pace,
     pub tenure: Tenure,
+    pub definitions: Age,
 }
 
 /// One cluster that is looked after.
@@ -181,9 +183,13 @@ impl Running {
         steps.extend(next.stuck.iter().map(|stuck| Step::Blocked { reason: "NoRoom", message: stuck.message.clone() }));
         let removals = self.leaving.told(cluster, &seen, &next, &look.now);
         self.tell_of_certificates(&look, &mut steps).await;
+        // Of everything that blocks this is told first: what else is said may be but its consequence.
+        steps.splice(0..0, self.around.definitions.blocked());
         if !cluster.spec.paused {
             self.act(&mut look, &seen, &steps).await;
-            self.leaving.go_on(&next, &seen, &self.nodes, &self.around.changed);
+            if !plan::stops(&steps) {
+                self.leaving.go_on(&next, &seen, &self.nodes, &self.around.changed);
+            }
         }
         self.tend_tables(&mut look).await;
         if !cluster.spec.paused {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, ResourceExt as _};
 use prometheus::{Encoder as _, Registry, TextEncoder};
@@ -18,9 +20,9 @@ use wire::control::control_server::ControlServer;
 use wire::door::Manner;
 use wire::health::{Answering, Health};
 
-use crate::calls;
 use crate::config::Config;
 use crate::crd::Cluster;
+use crate::definitions::Age;
 use crate::front::{Front, remember_host};
 use crate::lease::{Keeper, Tenure};
 use crate::metrics::Metrics;
@@ -29,6 +31,7 @@ use crate::outside::Outside;
 use crate::reconcile::{Running, Surroundings};
 use crate::served::Served;
 use crate::watch as watches;
+use crate::{calls, strays};
 
 /// What probes and Prometheus are told.
 struct Told {
@@ -82,8 +85,10 @@ pub async fn run_in(outside: Outside, config: Config, shutdown: impl Future<Outp
     let mut keeper = Keeper::new(open.clone(), &config.namespace, identity, pace.lease, tenure.clone());
     let client = calls::held(&open, &tenure);
     let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR_MANAGER.to_owned()));
-    let namespace = config.namespace;
-    let around = Surroundings { client, recorder, namespace, watched, metrics, changed, locate, pace, tenure };
+    let (namespace, definitions) = (config.namespace, Age::default());
+    let (age, asks, woken) = (definitions.clone(), open.clone(), Arc::clone(&changed));
+    let around =
+        Surroundings { client, recorder, namespace, watched, metrics, changed, locate, pace, tenure, definitions };
     tracing::info!(namespace = around.namespace, "the operator has started");
     let mut looked_after = LookedAfter { around, open, front, served: BTreeMap::new(), running: BTreeMap::new() };
     let ended = tokio::select! {
@@ -92,6 +97,7 @@ pub async fn run_in(outside: Outside, config: Config, shutdown: impl Future<Outp
         served = served => served.context("serve the control service"),
         ended = watches.ended() => Err(ended.into()),
         never = keeper.keep() => match never {},
+        never = age.keep(&asks, &woken) => match never {},
         never = looked_after.look_after(&listed) => match never {},
     };
     // Nothing of this process goes on when another may begin.
@@ -174,6 +180,11 @@ impl LookedAfter {
             let around = &self.around;
             let one = self.running.entry(cluster.name_any()).or_insert_with(|| Running::start(around, cluster));
             one.look(cluster).await;
+        }
+        let Surroundings { client, namespace, watched, metrics, .. } = &self.around;
+        if let Err(error) = strays::tell(client, namespace, watched, &Time(Timestamp::now())).await {
+            tracing::warn!(%error, "a Table without a Cluster was not told so");
+            metrics.failed();
         }
     }
 

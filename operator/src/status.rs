@@ -242,6 +242,9 @@ pub fn cluster(object: &Cluster, told: &ClusterTold<'_>) -> ClusterStatus {
         degraded_partitions: u32::try_from(weak).unwrap_or(u32::MAX),
         retained_tables: retained(told.observed),
         largest_volume: growth::largest(told.seen),
+        volumes: Some(
+            u32::try_from(told.seen.claims.iter().filter(|claim| claim.volume.bound).count()).unwrap_or(u32::MAX),
+        ),
         endpoint: format!("http://{}.{namespace}.svc:{ROUTER_PORT}", object.name_any()),
         tls: told.certificates.map(Kept::status),
         conditions: conditions(&before.conditions, cluster_statements(object, told), generation, told.now),

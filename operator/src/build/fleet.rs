@@ -14,7 +14,7 @@ use crate::crd::Cluster;
 use crate::seal::bearer::Bearer;
 
 /// The credentials' key in their Secret, and the folder where it is mounted.
-const CREDENTIALS: &str = "credentials";
+pub const CREDENTIALS: &str = "credentials";
 const CREDENTIALS_FOLDER: &str = "/etc/trivet/credentials";
 
 const ROUTER_MEMORY_LIMIT: &str = "1Gi";

@@ -34,6 +34,7 @@ use super::removal::Removal;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("size(self.metadata.name) <= 30").message("a Cluster's name has at most 30 characters: the names of its Pods and Services begin with it"),
     // A wish that no volume has followed may be taken back.
+    validation = Rule::new("(has(self.spec.storage.class) ? self.spec.storage.class : '') == (has(oldSelf.spec.storage.class) ? oldSelf.spec.storage.class : '') || !has(oldSelf.status) || has(oldSelf.status.volumes) && oldSelf.status.volumes == 0").message("spec.storage.class never changes once a node has a volume (status.volumes): make another Cluster"),
     validation = Rule::new("quantity(self.spec.storage.size).compareTo(quantity(oldSelf.spec.storage.size)) >= 0 || has(oldSelf.status) && has(oldSelf.status.largestVolume) && quantity(self.spec.storage.size).compareTo(quantity(oldSelf.status.largestVolume)) >= 0").message("storage never shrinks: a wish for more can be taken back down to status.largestVolume, and no further")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -131,7 +132,7 @@ pub struct ZoneSpec {
 pub struct StorageSpec {
     /// The StorageClass; the cluster's default one if not given. It should bind a volume when its first Pod is placed (WaitForFirstConsumer).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("a volume's class cannot be changed: add nodes with another in another Cluster"))]
+    #[schemars(length(max = 253))]
     pub class: Option<String>,
     /// The size of each node's volume, at least 2Gi. It may grow where the class allows it, and never shrinks.
     #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('2Gi')) >= 0").message("a node's volume has at least 2Gi"))]
@@ -311,6 +312,9 @@ pub struct ClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 30))]
     pub largest_volume: Option<String>,
+    /// Nodes' claims that have a volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<u32>,
     /// Where clients inside Kubernetes reach DynamoDB's API.
     #[serde(default)]
     pub endpoint: String,

@@ -87,9 +87,56 @@ pub struct Pod {
     pub deleting: bool,
     /// It has ended and will not begin again: evicted, or out of its Kubernetes node's resources.
     pub ended: bool,
+    /// Its process runs, or nobody knows that it does not.
+    pub running: bool,
+    /// Its process has run, at some time.
+    pub begun: bool,
     pub content: String,
     /// Why no Kubernetes node takes it.
     pub unschedulable: Option<String>,
+}
+
+/// Which of a cluster's processes. In the order in which they are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    Node,
+    MemDs,
+    Router,
+}
+
+/// A Pod that does not come to run its process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hanging {
+    pub pod: String,
+    pub part: Part,
+    pub zone: String,
+    pub why: Hitch,
+}
+
+/// Why, in Kubernetes' words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hitch {
+    /// No Kubernetes node takes it.
+    Unplaced(String),
+    Image {
+        reason: String,
+        message: String,
+    },
+    /// A Secret that it mounts.
+    Secret(String),
+    /// Its container is not begun.
+    Refused {
+        reason: String,
+        message: String,
+    },
+    /// Its process ends again and again.
+    Crashes {
+        times: i32,
+        /// Of the last time.
+        exit_code: i32,
+        reason: String,
+        message: String,
+    },
 }
 
 /// A Kubernetes node.
@@ -126,6 +173,10 @@ pub struct Storage {
     pub bytes: Option<u64>,
     /// How long a volume that cannot be used is waited for.
     pub lost_after_s: i64,
+    /// As the spec has it.
+    pub class: Option<String>,
+    /// All classes that there are.
+    pub classes: BTreeSet<String>,
 }
 
 /// All that is known.
@@ -139,6 +190,8 @@ pub struct Seen {
     pub storage: Storage,
     pub claims: Vec<Claim>,
     pub pods: Vec<Pod>,
+    /// Of all parts, in order.
+    pub hanging: Vec<Hanging>,
     pub machines: Vec<Machine>,
     /// Zones that have routers or MemDS servers.
     pub fleets: BTreeSet<String>,

@@ -7,9 +7,11 @@ use control::plan::{Observed, ReplicaReport};
 use model::units::Consumption;
 use model::{KeyRange, NodeId, PartitionDescriptor, PartitionId, TableId};
 
-use super::{Answer, Claim, Machine, Missing, Pod, Seen, Step, Storage, Trouble, Why, Zone, plan};
+use super::{Answer, Claim, Machine, Missing, Pod, Seen, Step, Storage, Trouble, Why, Zone, plan, stops};
 use crate::moves::{self, Deed, Next};
 use crate::observe::{Troubles, needed, places};
+
+mod events;
 
 const ZONES: [&str; 4] = ["a", "b", "c", "d"];
 const PARTITIONS: u64 = 4;
@@ -39,6 +41,21 @@ struct Disk {
     away_s: i64,
 }
 
+/// Pods of the last two never become ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    One,
+    Other,
+    NeverBegins,
+    Crashes,
+}
+
+impl Content {
+    fn works(self) -> bool {
+        matches!(self, Content::One | Content::Other)
+    }
+}
+
 struct World {
     now_s: i64,
     wished: BTreeMap<&'static str, usize>,
@@ -46,6 +63,9 @@ struct World {
     disks: BTreeMap<NodeId, Disk>,
     /// Node → the Kubernetes node that it is placed on.
     pods: BTreeMap<NodeId, Option<String>>,
+    /// What each Pod was made with, and what is wished now.
+    contents: BTreeMap<NodeId, Content>,
+    content: Content,
     groups: Vec<PartitionDescriptor>,
     handed_over: BTreeSet<NodeId>,
     troubles: Troubles,
@@ -65,6 +85,8 @@ impl World {
             hosts: Vec::new(),
             disks: BTreeMap::new(),
             pods: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            content: Content::One,
             groups: Vec::new(),
             handed_over: BTreeSet::new(),
             troubles: Troubles::default(),
@@ -97,7 +119,7 @@ impl World {
     fn runs(&self, node: NodeId) -> bool {
         let placed = self.pods.get(&node).and_then(Option::as_ref).and_then(|host| self.host(host));
         let mounts = self.disks.get(&node).is_some_and(|disk| disk.mounts);
-        placed.is_some_and(|host| host.ready) && mounts
+        placed.is_some_and(|host| host.ready) && mounts && self.contents[&node].works()
     }
 
     fn is_up(&self, node: NodeId) -> bool {
@@ -149,8 +171,13 @@ impl World {
         }
         let mut seen = Seen {
             now_s: self.now_s,
-            zones: self.wished.iter().map(|(name, nodes)| wish(name, *nodes)).collect(),
-            storage: Storage { size: "10".to_owned(), bytes: Some(10), lost_after_s: LOST_AFTER_S },
+            zones: self.wished.iter().map(|(name, nodes)| wish(name, *nodes, self.content)).collect(),
+            storage: Storage {
+                size: "10".to_owned(),
+                bytes: Some(10),
+                lost_after_s: LOST_AFTER_S,
+                ..Storage::default()
+            },
             claims: self.disks.values().map(|disk| self.claim(disk)).collect(),
             pods: self.pods.iter().map(|(node, host)| self.pod(*node, host.clone())).collect(),
             machines: self.hosts.iter().filter(|host| host.there).map(|host| host.machine.clone()).collect(),
@@ -184,7 +211,7 @@ impl World {
     }
 
     fn pod(&self, node: NodeId, host: Option<String>) -> Pod {
-        let runs = self.runs(node);
+        let (runs, placed) = (self.runs(node), host.is_some() && self.disks.get(&node).is_some_and(|disk| disk.mounts));
         Pod {
             node,
             name: node.to_string(),
@@ -194,7 +221,10 @@ impl World {
             ready: self.is_up(node),
             deleting: false,
             ended: false,
-            content: "content".to_owned(),
+            // The last that was heard of one whose Kubernetes node does not answer.
+            running: placed && self.contents[&node].works(),
+            begun: placed && self.contents[&node] != Content::NeverBegins,
+            content: format!("{:?}", self.contents[&node]),
         }
     }
 
@@ -223,13 +253,16 @@ impl World {
         });
         self.next_id = next_id;
         self.stop_one_at_a_time(&steps);
+        let stops = stops(&steps);
         for step in steps {
             self.apply(step);
         }
         let leaving = seen.leaving();
         self.handed_over.retain(|node| leaving.contains(node));
         let next = moves::next(&places(&seen), &observed, seen.whole, &self.handed_over);
-        self.move_on(next);
+        if !stops {
+            self.move_on(next);
+        }
         self.bounded();
     }
 
@@ -245,7 +278,7 @@ impl World {
     fn stop_one_at_a_time(&self, steps: &[Step]) {
         let works = |name: &String| {
             let claim = &self.disks[&NodeId(u64::from_str_radix(name, 16).unwrap())].claim;
-            claim.store.is_some() && !claim.lost
+            claim.store.is_some() && !claim.lost && self.runs(claim.node)
         };
         let stopped = steps.iter().filter(|step| matches!(step, Step::DeletePod { name, .. } if works(name)));
         assert!(stopped.count() <= 1, "{steps:?}");
@@ -258,11 +291,16 @@ impl World {
                 self.disks.insert(node, Disk { claim, host: None, formatted: false, mounts: true, away_s: 0 });
                 self.created += 1;
             }
-            Step::CreatePod { node, .. } => drop(self.pods.insert(node, None)),
+            Step::CreatePod { node, .. } => {
+                self.pods.insert(node, None);
+                self.contents.insert(node, self.content);
+            }
             Step::DeletePod { name, .. } => {
                 let node = NodeId(u64::from_str_radix(&name, 16).unwrap());
                 let lost = self.disks[&node].claim.lost;
-                assert!(lost || !self.names(node), "the Pod of {node} is deleted, and groups need it");
+                // One that is made again stops for a moment.
+                let again = self.contents[&node] != self.content && (!self.runs(node) || self.can_lose(Some(node)));
+                assert!(lost || again || !self.names(node), "the Pod of {node} is deleted, and groups need it");
                 self.pods.remove(&node);
             }
             Step::RecordStore { node, store } => self.disk(node).claim.store = Some(store),
@@ -391,77 +429,6 @@ impl World {
         format!("silent {:?}, replicas {:?}, steps {steps:?}, next {next:?}", seen.silent, seen.replicas)
     }
 
-    /// Something happens to somebody.
-    fn happen(&mut self, what: u8, whom: usize) {
-        let count = self.hosts.len();
-        let host = whom % count;
-        let nodes: Vec<NodeId> = self.disks.keys().copied().collect();
-        let node = nodes.get(whom % nodes.len().max(1)).copied();
-        let zone = ZONES[whom % ZONES.len()];
-        match what {
-            // A Kubernetes node is away, or back, or gone for good: in one zone at a time, and with a majority left.
-            0 | 1 => self.unless_fatal(|world| world.hosts[host].machine.ready = false),
-            2..=4 => self.hosts[host].machine.ready = true,
-            5 => self.unless_fatal(|world| world.hosts[host].there = false),
-            6 => self.add_host(zone),
-            7 | 8 => {
-                let machine = &mut self.hosts[host].machine;
-                (machine.drain, machine.cordoned) = (!machine.drain, !machine.drain);
-            }
-            9 => self.wish_nodes(zone, 1 + whom / ZONES.len() % 2),
-            10 => self.toggle_zone(zone),
-            11 => {
-                self.each(node, |disk| disk.claim.deleting = true);
-                // It may be gone before anybody looks.
-                self.entitled += usize::from(node.is_some_and(|node| self.going.insert(node)));
-            }
-            12 => self.unless_fatal(|world| world.each(node, |disk| disk.formatted = false)),
-            13 => self.unless_fatal(|world| world.each(node, |disk| disk.mounts = false)),
-            _ => {}
-        }
-    }
-
-    fn each(&mut self, node: Option<NodeId>, change: impl Fn(&mut Disk)) {
-        if let Some(disk) = node.and_then(|node| self.disks.get_mut(&node)) {
-            change(disk);
-        }
-    }
-
-    /// What would take a majority with it is beyond any operator.
-    fn unless_fatal(&mut self, change: impl Fn(&mut World)) {
-        let (hosts, disks) = (self.hosts.clone(), self.disks.clone());
-        change(self);
-        if !self.can_lose(None) {
-            (self.hosts, self.disks) = (hosts, disks);
-        }
-    }
-
-    fn wish_nodes(&mut self, zone: &'static str, nodes: usize) {
-        if let Some(wished) = self.wished.get_mut(zone) {
-            self.entitled += nodes.saturating_sub(*wished);
-            *wished = nodes;
-        }
-    }
-
-    fn toggle_zone(&mut self, zone: &'static str) {
-        if self.wished.contains_key(zone) && self.wished.len() > 3 {
-            self.wished.remove(zone);
-        } else if !self.wished.contains_key(zone) {
-            self.wished.insert(zone, 1);
-            self.entitled += 1;
-        }
-    }
-
-    /// Every Kubernetes node that is there works again, and each zone has room enough.
-    fn heal(&mut self) {
-        for host in &mut self.hosts {
-            (host.machine.ready, host.machine.drain, host.machine.cordoned) = (true, false, false);
-        }
-        for zone in ZONES.into_iter().flat_map(|zone| [zone; 6]) {
-            self.add_host(zone);
-        }
-    }
-
     fn in_use(&self, host: usize, zone: &str) -> bool {
         let machine = &self.hosts[host].machine;
         machine.zone.as_deref() == Some(zone) && self.pods.values().flatten().any(|name| *name == machine.name)
@@ -476,13 +443,17 @@ impl World {
                 return Err(format!("{wished} nodes are wished in {zone}, and there are {all:?}"));
             }
         }
+        let old: Vec<_> = self.pods.keys().filter(|node| self.contents[node] != self.content).collect();
+        if !old.is_empty() {
+            return Err(format!("{old:?} have another content than {:?}: {:?}", self.content, self.contents));
+        }
         let whole = self.groups.iter().all(|group| self.members_up(group, None) == 3);
         if whole { Ok(()) } else { Err(format!("groups are not whole: {:?}", self.groups)) }
     }
 }
 
-fn wish(name: &str, nodes: usize) -> Zone {
-    Zone { name: name.to_owned(), nodes, content: "content".to_owned() }
+fn wish(name: &str, nodes: usize, content: Content) -> Zone {
+    Zone { name: name.to_owned(), nodes, content: format!("{content:?}") }
 }
 
 mod tests {

@@ -9,6 +9,7 @@ mod refusals;
 #[expect(dead_code, reason = "the other test with an API server also stops it and sets it back")]
 mod server;
 mod tables;
+mod told;
 
 use server::ApiServer;
 
@@ -30,6 +31,7 @@ async fn what_the_api_server_makes_of_our_resources() {
     tables::an_orphaned_partition_is_removed(&server.client).await;
     people::a_cluster_is_removed_with_its_data(&server.client).await;
     people::a_bundle_tells_everything_but_secrets(&server.client).await;
+    told::a_person_is_told_what_is_wrong_and_can_take_it_back(&server.client).await;
     certificates::every_bearer_gets_a_certificate_that_goes_with_its_owner(&server.client).await;
     certificates::a_rotation_goes_on_wherever_it_was_killed(&server.client).await;
     certificates::a_process_that_does_not_tell_stops_a_rotation_and_is_named(&server.client).await;
