@@ -12,6 +12,7 @@
 
 pub mod cluster;
 pub mod config;
+pub mod diverged;
 pub mod driver;
 pub mod moves;
 pub mod observe;

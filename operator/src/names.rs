@@ -14,6 +14,8 @@ pub const ZONE_LABEL: &str = "trivet.dev/zone";
 pub const NODE_LABEL: &str = "trivet.dev/node";
 pub const TABLE_LABEL: &str = "trivet.dev/table-id";
 pub const ZONE_TOPOLOGY: &str = "topology.kubernetes.io/zone";
+/// On a Table that is Diverged, by a person: `nodes` or `resource`, whichever is right.
+pub const CONFIRM: &str = "trivet.dev/confirm";
 /// On a Kubernetes node that is cordoned, with the value `true`: its nodes of ours are to go elsewhere.
 pub const DRAIN: &str = "trivet.dev/drain";
 

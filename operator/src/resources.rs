@@ -17,6 +17,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use control::diverged::Confirmed;
 use control::resources::{ResourceError, Resources, Snapshot, TableResource};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
@@ -31,7 +32,7 @@ use crate::crd::partition::{Range, ReplicaWish};
 use crate::crd::table::{Birth, TableStatus};
 use crate::crd::{Partition, PartitionSpec, Table};
 use crate::known::Known;
-use crate::names::{self, API_MANAGER, CLUSTER_LABEL, OPERATOR_MANAGER, TABLE_LABEL};
+use crate::names::{self, API_MANAGER, CLUSTER_LABEL, CONFIRM, OPERATOR_MANAGER, TABLE_LABEL};
 use crate::watch::Watched;
 use crate::{orphans, wish};
 
@@ -68,6 +69,9 @@ impl Resources for KubeResources {
             if table.spec.paused {
                 snapshot.paused.insert(name.clone());
             }
+            if let Some(confirmed) = confirmed(&table) {
+                snapshot.confirmed.insert(name.clone(), confirmed);
+            }
             if is_placed(&table)
                 && let Some(descriptor) = descriptor(&table)?
             {
@@ -79,6 +83,11 @@ impl Resources for KubeResources {
             }
         }
         Ok(snapshot)
+    }
+
+    async fn is_newest(&self, read: &Snapshot, name: &str) -> Result<bool, ResourceError> {
+        let now = self.tables().get_metadata_opt(&names::table(name)).await.map_err(|error| failed(name, error))?;
+        Ok(now.and_then(|table| table.resource_version()).as_ref() == read.versions.get(name))
     }
 
     async fn write(&self, read: &Snapshot, name: &str, resource: Option<TableResource>) -> Result<(), ResourceError> {
@@ -134,8 +143,12 @@ impl KubeResources {
         if !is_placed(known) && resource.table.status == Status::Creating {
             return self.place(table, resource).await;
         }
-        let asked = before.as_ref().is_some_and(|before| wish::changed(&table.spec, before) == table.spec);
-        if asked && wish::changed(&table.spec, &resource.table) != table.spec {
+        let wished = |descriptor: &TableDescriptor| wish::changed(&table.spec, descriptor);
+        let asked = before.as_ref().is_some_and(|before| wished(before) == table.spec);
+        // Whatever is wished: else the wish would be followed next, over what nodes hold.
+        let taken = confirmed(known) == Some(Confirmed::Nodes)
+            && before.as_ref().is_none_or(|before| wished(before) != wished(&resource.table));
+        if (asked || taken) && wish::changed(&table.spec, &resource.table) != table.spec {
             table.spec = wish::changed(&table.spec, &resource.table);
             let parameters = PostParams { field_manager: Some(API_MANAGER.to_owned()), ..PostParams::default() };
             let name = table.name_any();
@@ -256,12 +269,27 @@ impl KubeResources {
         Ok(definition.is_none_or(|definition| definition.metadata.deletion_timestamp.is_some()))
     }
 
+    /// What a person has confirmed is done.
+    pub async fn forget_confirmation(&self, table: &Table) -> Result<(), ResourceError> {
+        let name = table.name_any();
+        let without =
+            json!({ "metadata": { "annotations": { CONFIRM: null }, "resourceVersion": table.resource_version() } });
+        let parameters = PatchParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PatchParams::default() };
+        let patched = self.tables().patch(&name, &parameters, &Patch::Merge(without)).await;
+        patched.map(drop).map_err(|error| failed(&name, error))
+    }
+
     /// Lets the object go.
     pub async fn release(&self, table: &Table) -> Result<(), ResourceError> {
         let name = table.name_any();
         let patched = self.tables().patch(&name, &PatchParams::default(), &letting_go(table)).await;
         patched.map(drop).map_err(|error| failed(&name, error))
     }
+}
+
+/// What a person has said of a table that is diverged; none also where that cannot be understood.
+pub fn confirmed(table: &Table) -> Option<Confirmed> {
+    table.annotations().get(CONFIRM).and_then(|word| Confirmed::read(word))
 }
 
 /// Whether groups may be born of it.
