@@ -14,6 +14,8 @@ pub mod cluster;
 pub mod config;
 pub mod diverged;
 pub mod driver;
+#[cfg(test)]
+mod fake;
 pub mod moves;
 pub mod observe;
 pub mod plan;
@@ -22,3 +24,4 @@ pub mod resources;
 pub mod server;
 pub mod service;
 pub mod splits;
+mod troubles;

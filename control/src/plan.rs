@@ -93,7 +93,10 @@ pub enum Step {
         table: TableDescriptor,
     },
     /// Nothing of the table is left: MemDS forgets it.
-    RemoveTable(TableId),
+    RemoveTable {
+        name: String,
+        table: TableId,
+    },
     /// Write (or remove) a resource, after all steps before it succeeded.
     WriteResource {
         name: String,
@@ -103,6 +106,21 @@ pub enum Step {
         table: String,
         reason: String,
     },
+}
+
+impl Step {
+    /// Whose step it is: what fails is this table's alone.
+    pub fn table(&self) -> &str {
+        match self {
+            Step::CreateGroup { table, .. }
+            | Step::SetTable { table, .. }
+            | Step::PushTable(table)
+            | Step::DestroyGroup { table, .. } => &table.name,
+            Step::RemoveTable { name, .. } | Step::WriteResource { name, .. } | Step::Blocked { table: name, .. } => {
+                name
+            }
+        }
+    }
 }
 
 /// What was observed, and which groups of it are one table's.
@@ -251,7 +269,7 @@ fn plan_deleting(name: &str, resource: &TableResource, seen: Seen<'_>, steps: &m
         }
     }
     if seen.groups.is_empty() && seen.observed.complete {
-        steps.push(Step::RemoveTable(resource.table.id));
+        steps.push(Step::RemoveTable { name: name.to_owned(), table: resource.table.id });
         steps.push(Step::WriteResource { name: name.to_owned(), resource: None });
     }
 }
@@ -268,7 +286,7 @@ fn plan_retained(name: &str, resource: &TableResource, seen: Seen<'_>, steps: &m
     if told {
         steps.push(Step::PushTable(resource.table.clone()));
     } else if missing {
-        steps.push(Step::RemoveTable(resource.table.id));
+        steps.push(Step::RemoveTable { name: name.to_owned(), table: resource.table.id });
     }
     if told || missing {
         steps.push(Step::WriteResource { name: name.to_owned(), resource: None });
@@ -393,7 +411,7 @@ pub(crate) mod tests {
             Step::SetTable { leader, table, .. } => format!("set v{} at {}", table.version, leader.0),
             Step::PushTable(table) => format!("push v{}", table.version),
             Step::DestroyGroup { node, .. } => format!("destroy on {}", node.0),
-            Step::RemoveTable(_) => "remove".to_owned(),
+            Step::RemoveTable { .. } => "remove".to_owned(),
             Step::WriteResource { resource: Some(resource), .. } => {
                 format!("write {:?} v{}", resource.table.status, resource.table.version)
             }

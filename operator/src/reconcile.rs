@@ -261,7 +261,8 @@ impl Running {
     fn driver_is_blocked(&self, name: &str) -> Option<Hindrance> {
         let blocked = self.blocked.borrow();
         let text = blocked.get(name)?;
-        let reason = if text.starts_with("DataMissing") { "DataMissing" } else { "Diverged" };
+        let words = ["DataMissing", "Failed", "Retained"];
+        let reason = words.into_iter().find(|word| text.starts_with(word)).unwrap_or("Diverged");
         Some(Hindrance { reason, message: text.clone() })
     }
 
