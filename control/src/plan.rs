@@ -321,6 +321,12 @@ fn plan_adoption(wished: &Snapshot, observed: &Observed, steps: &mut Vec<Step>) 
         } else if wished.tables.contains_key(&name) {
             let reason = format!("groups of another table of this name were found, id {}", orphan.table.id);
             steps.push(Step::Blocked { table: name, reason });
+        } else if let Some(owner) = wished.taken.get(&name) {
+            let reason = format!(
+                "NameTaken: groups of a table of this name were found, id {}, and {owner} has it",
+                orphan.table.id
+            );
+            steps.push(Step::Blocked { table: name, reason });
         } else {
             orphan.partitions.sort_by(|a, b| a.range.cmp(&b.range));
             steps.push(Step::WriteResource { name, resource: Some(orphan) });
@@ -612,6 +618,13 @@ pub(crate) mod tests {
         assert_eq!(summary(&plan(&wish(KeySchema::simple("song", KeyType::S)), &told)), ["blocked: Retained"]);
         let unsure = Observed { complete: false, silent: 1, ..told };
         assert!(plan(&same, &unsure).is_empty());
+    }
+
+    #[test]
+    fn groups_of_a_table_whose_name_another_has_are_not_adopted() {
+        let taken = BTreeMap::from([("music".to_owned(), "Cluster other".to_owned())]);
+        let seen = observed(&[11, 22, 33], TableStatus::Active, 5);
+        assert_eq!(summary(&plan(&Snapshot { taken, ..Snapshot::default() }, &seen)), ["blocked: NameTaken"]);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Snapshot {
     /// The keys of tables that are wished for and have no id yet: one that nodes retain under that name returns.
     pub unborn: BTreeMap<String, KeySchema>,
     pub tables: BTreeMap<String, TableResource>,
+    /// Names that others have who keep their resources in the same place, and who they are.
+    pub taken: BTreeMap<String, String>,
     /// What people have said of tables whose resource and groups do not go together.
     pub confirmed: BTreeMap<String, Confirmed>,
 }

@@ -61,6 +61,9 @@ impl<R: Resources> Service<R> {
             if wished.tables.contains_key(&wish.name) || wished.versions.contains_key(&wish.name) {
                 return Err(Status::already_exists(format!("Table already exists: {}", wish.name)));
             }
+            if let Some(owner) = wished.taken.get(&wish.name) {
+                return Err(Status::already_exists(format!("Table already exists: {}: {owner} has it", wish.name)));
+            }
             let (nodes, observed) = observe::nodes_and_groups(&self.cluster).await;
             refuse_retained(&wish.name, &observed)?;
             if let Some(table) = self.try_birth(&wished, self.named(wish.clone())?, &nodes).await? {

@@ -261,7 +261,7 @@ impl Running {
     fn driver_is_blocked(&self, name: &str) -> Option<Hindrance> {
         let blocked = self.blocked.borrow();
         let text = blocked.get(name)?;
-        let words = ["DataMissing", "Failed", "Retained"];
+        let words = ["DataMissing", "Failed", "NameTaken", "Retained"];
         let reason = words.into_iter().find(|word| text.starts_with(word)).unwrap_or("Diverged");
         Some(Hindrance { reason, message: text.clone() })
     }

@@ -56,7 +56,10 @@ impl Resources for KubeResources {
             return Err(ResourceError::Unavailable("not everything is listed yet".to_owned()));
         }
         let mut snapshot = Snapshot::default();
-        let tables = self.watched.tables.state_filter(|table| table.spec.cluster_ref == self.cluster);
+        let (tables, others): (Vec<_>, Vec<_>) =
+            self.watched.tables.state().into_iter().partition(|table| table.spec.cluster_ref == self.cluster);
+        let owner = |table: &Table| format!("Cluster {} of the same namespace", table.spec.cluster_ref);
+        snapshot.taken = others.iter().map(|table| (table.spec.table_name.clone(), owner(table))).collect();
         // After the tables: a table that is placed has its Partitions.
         let objects = self.watched.partitions.state();
         let mut of_table: BTreeMap<&str, Vec<&Known>> = BTreeMap::new();
