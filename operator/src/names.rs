@@ -6,6 +6,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Who writes what people wish on behalf of SDKs: CreateTable, UpdateTable, DeleteTable.
 pub const API_MANAGER: &str = "trivet-api";
+/// Who writes what a table's groups are to hold: of a Table's status its id, its birth and its descriptor.
+pub const DRIVER_MANAGER: &str = "trivet-driver";
 /// Who writes everything else.
 pub const OPERATOR_MANAGER: &str = "trivet-operator";
 
