@@ -17,6 +17,8 @@ use crate::troubles::Troubles;
 
 /// Each birth waits for a node's disk: so many keep all three busy, and flood none.
 const BIRTHS_AT_ONCE: usize = 16;
+/// Of a table of which something fails again and again, in the time between two looks at tables that are as wished.
+const TRIES: u32 = 10;
 /// A call to a node that hangs takes seconds: so many tables may wait for such, and the others go on.
 const TABLES_AT_ONCE: usize = 16;
 
@@ -43,7 +45,7 @@ enum StepError {
 impl<R: Resources> Driver<R> {
     pub async fn run(self) {
         let (busy, idle) = (self.settings.busy_interval, self.settings.idle_interval);
-        let (mut pause, mut troubles) = (busy, Troubles::new(busy, idle));
+        let (mut pause, mut troubles) = (busy, Troubles::new(busy, idle / TRIES));
         loop {
             let interval = match self.look(&mut troubles).await {
                 Ok(settled) => {
