@@ -12,7 +12,10 @@
 
 pub mod cluster;
 pub mod config;
+pub mod diverged;
 pub mod driver;
+#[cfg(test)]
+mod fake;
 pub mod moves;
 pub mod observe;
 pub mod plan;
@@ -21,3 +24,4 @@ pub mod resources;
 pub mod server;
 pub mod service;
 pub mod splits;
+mod troubles;

@@ -11,6 +11,7 @@ use model::{NodeId, PartitionDescriptor, PartitionId, Size, TableDescriptor, Tab
 
 use wire::admin::Health;
 
+use crate::diverged::{self, Newest};
 use crate::resources::{Snapshot, TableResource};
 
 /// One replica as its node reports it. What several replicas tell alike is held once.
@@ -92,7 +93,10 @@ pub enum Step {
         table: TableDescriptor,
     },
     /// Nothing of the table is left: MemDS forgets it.
-    RemoveTable(TableId),
+    RemoveTable {
+        name: String,
+        table: TableId,
+    },
     /// Write (or remove) a resource, after all steps before it succeeded.
     WriteResource {
         name: String,
@@ -102,6 +106,21 @@ pub enum Step {
         table: String,
         reason: String,
     },
+}
+
+impl Step {
+    /// Whose step it is: what fails is this table's alone.
+    pub fn table(&self) -> &str {
+        match self {
+            Step::CreateGroup { table, .. }
+            | Step::SetTable { table, .. }
+            | Step::PushTable(table)
+            | Step::DestroyGroup { table, .. } => &table.name,
+            Step::RemoveTable { name, .. } | Step::WriteResource { name, .. } | Step::Blocked { table: name, .. } => {
+                name
+            }
+        }
+    }
 }
 
 /// What was observed, and which groups of it are one table's.
@@ -117,6 +136,10 @@ pub fn plan(wished: &Snapshot, observed: &Observed) -> Vec<Step> {
     for (name, resource) in wished.tables.iter().filter(|(name, _)| !wished.paused.contains(*name)) {
         let groups = by_table.get(&resource.table.id).map_or(&[][..], Vec::as_slice);
         let seen = Seen { observed, groups };
+        if let Some(step) = plan_confirmation(wished, name, resource, seen) {
+            steps.push(step);
+            continue;
+        }
         match resource.table.status {
             TableStatus::Creating => plan_creating(name, resource, observed, &mut steps),
             TableStatus::Active | TableStatus::Updating => plan_active(name, resource, seen, &mut steps),
@@ -133,6 +156,20 @@ pub fn plan(wished: &Snapshot, observed: &Observed) -> Vec<Step> {
 /// Whether nothing but waiting for the world could change the plan: no table is on its way somewhere.
 pub fn is_settled(wished: &Snapshot) -> bool {
     wished.tables.values().all(|resource| resource.table.status == TableStatus::Active)
+}
+
+/// Nothing else is done with a table whose resource its groups do not follow: it waits for a person, or does what that one has said. None
+/// where they do. What was said is done once no group may go unseen.
+fn plan_confirmation(wished: &Snapshot, name: &str, resource: &TableResource, seen: Seen<'_>) -> Option<Step> {
+    let newest = Newest::of(seen.groups.iter().flat_map(|(_, reports)| reports.iter()));
+    let divergence = diverged::divergence(&resource.table, newest.as_ref())?;
+    let confirmed = wished.confirmed.get(name).filter(|_| !seen.observed.may_hide_a_table());
+    if let Some(table) = confirmed.and_then(|confirmed| divergence.settled(*confirmed)) {
+        let settled = TableResource { table, partitions: resource.partitions.clone() };
+        return Some(Step::WriteResource { name: name.to_owned(), resource: Some(settled) });
+    }
+    let reason = format!("Diverged: {divergence}; confirm in the resource which one is right, nodes or resource");
+    Some(Step::Blocked { table: name.to_owned(), reason })
 }
 
 fn plan_creating(name: &str, resource: &TableResource, observed: &Observed, steps: &mut Vec<Step>) {
@@ -160,12 +197,6 @@ fn plan_active(name: &str, resource: &TableResource, seen: Seen<'_>, steps: &mut
     let mut behind = false;
     let found = !seen.groups.is_empty();
     for &(partition, reports) in seen.groups {
-        let newest = reports.iter().filter_map(|report| report.table.as_ref()).map(|table| table.version).max();
-        if newest.is_some_and(|newest| newest > resource.table.version) {
-            let reason = "Diverged: its groups hold a newer descriptor than the resource; confirm which one is right";
-            steps.push(Step::Blocked { table: name.to_owned(), reason: reason.to_owned() });
-            return;
-        }
         behind |= plan_set_table(partition, reports, &resource.table, steps);
     }
     if !found && seen.observed.complete {
@@ -238,7 +269,7 @@ fn plan_deleting(name: &str, resource: &TableResource, seen: Seen<'_>, steps: &m
         }
     }
     if seen.groups.is_empty() && seen.observed.complete {
-        steps.push(Step::RemoveTable(resource.table.id));
+        steps.push(Step::RemoveTable { name: name.to_owned(), table: resource.table.id });
         steps.push(Step::WriteResource { name: name.to_owned(), resource: None });
     }
 }
@@ -255,7 +286,7 @@ fn plan_retained(name: &str, resource: &TableResource, seen: Seen<'_>, steps: &m
     if told {
         steps.push(Step::PushTable(resource.table.clone()));
     } else if missing {
-        steps.push(Step::RemoveTable(resource.table.id));
+        steps.push(Step::RemoveTable { name: name.to_owned(), table: resource.table.id });
     }
     if told || missing {
         steps.push(Step::WriteResource { name: name.to_owned(), resource: None });
@@ -289,6 +320,12 @@ fn plan_adoption(wished: &Snapshot, observed: &Observed, steps: &mut Vec<Step>) 
             plan_return(wished, orphan, steps);
         } else if wished.tables.contains_key(&name) {
             let reason = format!("groups of another table of this name were found, id {}", orphan.table.id);
+            steps.push(Step::Blocked { table: name, reason });
+        } else if let Some(owner) = wished.taken.get(&name) {
+            let reason = format!(
+                "NameTaken: groups of a table of this name were found, id {}, and {owner} has it",
+                orphan.table.id
+            );
             steps.push(Step::Blocked { table: name, reason });
         } else {
             orphan.partitions.sort_by(|a, b| a.range.cmp(&b.range));
@@ -330,6 +367,7 @@ pub(crate) mod tests {
     use model::{KeyRange, KeySchema, KeyType, Zone};
 
     use super::*;
+    use crate::diverged::Confirmed;
 
     pub(crate) fn table(name: &str) -> TableDescriptor {
         let schema = KeySchema::simple("artist", KeyType::S).with_sort("song", KeyType::S);
@@ -379,7 +417,7 @@ pub(crate) mod tests {
             Step::SetTable { leader, table, .. } => format!("set v{} at {}", table.version, leader.0),
             Step::PushTable(table) => format!("push v{}", table.version),
             Step::DestroyGroup { node, .. } => format!("destroy on {}", node.0),
-            Step::RemoveTable(_) => "remove".to_owned(),
+            Step::RemoveTable { .. } => "remove".to_owned(),
             Step::WriteResource { resource: Some(resource), .. } => {
                 format!("write {:?} v{}", resource.table.status, resource.table.version)
             }
@@ -405,7 +443,10 @@ pub(crate) mod tests {
         assert_eq!(summary(&plan(&wish, &observed(&[], TableStatus::Creating, 1))), ["push v1"]);
         let mut wish = wished(TableStatus::Creating, 1);
         wish.tables.get_mut("music").unwrap().table.initial_partitions = 2;
-        assert_eq!(summary(&plan(&wish, &observed(&[11, 22, 33], TableStatus::Creating, 1))), ["push v1"]);
+        let mut one = observed(&[11, 22, 33], TableStatus::Creating, 1);
+        let table = &wish.tables["music"].table;
+        one.groups.values_mut().flatten().for_each(|report| report.table = Some(table.clone().into()));
+        assert_eq!(summary(&plan(&wish, &one)), ["push v1"]);
     }
 
     #[test]
@@ -477,10 +518,56 @@ pub(crate) mod tests {
         assert_eq!(steps, ["push v3", "destroy on 22", "destroy on 11", "destroy on 33", "set v3 at 33"]);
     }
 
+    const ALL: [TableStatus; 5] = [
+        TableStatus::Creating,
+        TableStatus::Active,
+        TableStatus::Updating,
+        TableStatus::Deleting,
+        TableStatus::Retained,
+    ];
+
     #[test]
     fn a_resource_older_than_its_groups_is_diverged_and_nothing_is_done() {
-        let steps = plan(&wished(TableStatus::Active, 2), &observed(&[11, 22, 33], TableStatus::Active, 5));
-        assert_eq!(summary(&steps), ["blocked: Diverged"]);
+        for status in ALL {
+            let steps = plan(&wished(status, 2), &observed(&[11, 22, 33], TableStatus::Active, 5));
+            assert_eq!(summary(&steps), ["blocked: Diverged"], "{status:?}");
+        }
+    }
+
+    /// The backup was made before the protection was set; the first change after it has the number that the protection had.
+    #[test]
+    fn a_resource_with_another_content_than_its_groups_of_that_version_is_diverged() {
+        let mut seen = observed(&[11, 22, 33], TableStatus::Active, 3);
+        for report in seen.groups.get_mut(&PartitionId(3)).unwrap() {
+            let held = TableDescriptor::clone(report.table.as_ref().unwrap());
+            report.table = Some(TableDescriptor { deletion_protection: true, ..held }.into());
+        }
+        for status in ALL {
+            let steps = plan(&wished(status, 3), &seen);
+            assert_eq!(summary(&steps), ["blocked: Diverged"], "{status:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_has_confirmed_is_written_and_told() {
+        let says = |confirmed| Snapshot {
+            confirmed: BTreeMap::from([("music".to_owned(), confirmed)]),
+            ..wished(TableStatus::Active, 2)
+        };
+        let seen = observed(&[11, 22, 33], TableStatus::Active, 5);
+        assert_eq!(summary(&plan(&says(Confirmed::Nodes), &seen)), ["write Active v5"]);
+        assert_eq!(summary(&plan(&says(Confirmed::Resource), &seen)), ["write Updating v6"]);
+        // Then it is like any other change.
+        assert_eq!(summary(&plan(&wished(TableStatus::Updating, 6), &seen)), ["set v6 at 11"]);
+        // Silent nodes may hold something newer still.
+        let unsure = Observed { silent: 2, silent_zones: 2, complete: false, ..seen.clone() };
+        assert_eq!(summary(&plan(&says(Confirmed::Nodes), &unsure)), ["blocked: Diverged"]);
+        // It means nothing where resource and groups are in step.
+        let in_step = observed(&[11, 22, 33], TableStatus::Active, 2);
+        assert!(plan(&says(Confirmed::Resource), &in_step).is_empty());
+        let deleting = Snapshot { confirmed: says(Confirmed::Resource).confirmed, ..wished(TableStatus::Deleting, 3) };
+        let held = observed(&[22, 11, 33], TableStatus::Active, 5);
+        assert_eq!(summary(&plan(&deleting, &held)), ["write Deleting v6"]);
     }
 
     #[test]
@@ -531,6 +618,13 @@ pub(crate) mod tests {
         assert_eq!(summary(&plan(&wish(KeySchema::simple("song", KeyType::S)), &told)), ["blocked: Retained"]);
         let unsure = Observed { complete: false, silent: 1, ..told };
         assert!(plan(&same, &unsure).is_empty());
+    }
+
+    #[test]
+    fn groups_of_a_table_whose_name_another_has_are_not_adopted() {
+        let taken = BTreeMap::from([("music".to_owned(), "Cluster other".to_owned())]);
+        let seen = observed(&[11, 22, 33], TableStatus::Active, 5);
+        assert_eq!(summary(&plan(&Snapshot { taken, ..Snapshot::default() }, &seen)), ["blocked: NameTaken"]);
     }
 
     #[test]

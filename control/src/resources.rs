@@ -8,6 +8,8 @@ use std::future::Future;
 
 use model::{KeySchema, PartitionDescriptor, TableDescriptor};
 
+use crate::diverged::Confirmed;
+
 pub mod file;
 
 /// One table: the newest descriptor that is wished, and the groups that carry it.
@@ -31,6 +33,10 @@ pub struct Snapshot {
     /// The keys of tables that are wished for and have no id yet: one that nodes retain under that name returns.
     pub unborn: BTreeMap<String, KeySchema>,
     pub tables: BTreeMap<String, TableResource>,
+    /// Names that others have who keep their resources in the same place, and who they are.
+    pub taken: BTreeMap<String, String>,
+    /// What people have said of tables whose resource and groups do not go together.
+    pub confirmed: BTreeMap<String, Confirmed>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +58,9 @@ pub enum ResourceError {
 /// Where resources stand.
 pub trait Resources: Send + Sync + 'static {
     fn read(&self) -> impl Future<Output = Result<Snapshot, ResourceError>> + Send;
+
+    /// Whether nobody has written the table since it was `read`, as the place itself says: what is read may be a moment old.
+    fn is_newest(&self, read: &Snapshot, name: &str) -> impl Future<Output = Result<bool, ResourceError>> + Send;
 
     /// Writes one table as it should be from now on (none removes it), if nobody has written it since it was `read`.
     fn write(

@@ -14,6 +14,7 @@ use wire::control::{CreateTableRequest, DeleteTableRequest, TableAnswer, UpdateT
 
 use crate::cluster::Cluster;
 use crate::config::Settings;
+use crate::diverged::{self, Divergence, Newest};
 use crate::observe;
 use crate::plan::Observed;
 use crate::resources::{ResourceError, Resources, Snapshot, TableResource};
@@ -59,6 +60,9 @@ impl<R: Resources> Service<R> {
             let wished = self.read().await?;
             if wished.tables.contains_key(&wish.name) || wished.versions.contains_key(&wish.name) {
                 return Err(Status::already_exists(format!("Table already exists: {}", wish.name)));
+            }
+            if let Some(owner) = wished.taken.get(&wish.name) {
+                return Err(Status::already_exists(format!("Table already exists: {}: {owner} has it", wish.name)));
             }
             let (nodes, observed) = observe::nodes_and_groups(&self.cluster).await;
             refuse_retained(&wish.name, &observed)?;
@@ -155,6 +159,13 @@ impl<R: Resources> Service<R> {
                 return Err(Status::not_found(format!("Requested resource not found: Table: {name} not found")));
             };
             let table = change(&resource.table, now_ms())?;
+            let observed = observe::groups(&self.cluster).await;
+            match refuse_diverged(resource, &observed) {
+                Ok(()) => {}
+                // The groups have followed a resource that was not read yet.
+                Err(_) if !self.resources.is_newest(&wished, name).await.map_err(unavailable)? => continue,
+                Err(refused) => return Err(refused),
+            }
             let resource = TableResource { table: table.clone(), partitions: resource.partitions.clone() };
             if self.written(&wished, name, resource).await? {
                 return Ok(table);
@@ -197,6 +208,33 @@ fn refuse_retained(name: &str, observed: &Observed) -> Result<(), Status> {
         )));
     }
     Ok(())
+}
+
+/// Nothing is changed of a table whose groups may hold something else than what was changed: its newest descriptor would go.
+fn refuse_diverged(resource: &TableResource, observed: &Observed) -> Result<(), Status> {
+    let TableResource { table, partitions } = resource;
+    let reports = observed.groups.values().flatten();
+    let ours = reports.filter(|report| report.table.as_ref().is_some_and(|held| held.id == table.id));
+    if let Some(divergence) = diverged::divergence(table, Newest::of(ours).as_ref()) {
+        return Err(in_two_forms(&table.name, &divergence));
+    }
+    let is_led = |partition: &PartitionDescriptor| {
+        let reports = observed.groups.get(&partition.id);
+        reports.is_some_and(|reports| reports.iter().any(|report| report.serving))
+    };
+    if observed.may_hide_a_table() && !partitions.iter().all(is_led) {
+        return Err(Status::unavailable(format!(
+            "{} nodes of more than one zone do not answer: what groups of table {} hold is not known",
+            observed.silent, table.name
+        )));
+    }
+    Ok(())
+}
+
+fn in_two_forms(name: &str, divergence: &Divergence) -> Status {
+    Status::failed_precondition(format!(
+        "Attempt to change a resource which is still in use: Table {name} waits for its operator to confirm which of two forms is right: {divergence}"
+    ))
 }
 
 /// Ids, ranges and places of a new table's partitions.
@@ -370,6 +408,44 @@ mod tests {
         seen.groups.insert(PartitionId(1), vec![report]);
         assert_eq!(refuse_retained("music", &seen).unwrap_err().code(), tonic::Code::AlreadyExists);
         assert!(refuse_retained("songs", &seen).is_ok());
+    }
+
+    /// As its three nodes tell it; the first of them leads.
+    fn held(table: &TableDescriptor) -> Observed {
+        let report = |node: u64| crate::plan::ReplicaReport {
+            node: model::NodeId(node),
+            descriptor: None,
+            table: Some(table.clone().into()),
+            serving: node == 1,
+            health: None,
+            size: None,
+            consumption: model::units::Consumption::default(),
+        };
+        let groups = [(PartitionId(3), [1, 2, 3].map(report).to_vec())].into();
+        Observed { reached: [1, 2, 3].map(model::NodeId).into(), complete: true, groups, ..Observed::default() }
+    }
+
+    #[test]
+    fn nothing_is_changed_of_a_table_whose_groups_hold_something_else() {
+        let resource = |table| TableResource { table, partitions: vec![crate::plan::tests::partition(3, 7)] };
+        assert!(refuse_diverged(&resource(active()), &held(&active())).is_ok());
+        // They have not heard of the last change yet.
+        assert!(refuse_diverged(&resource(active()), &held(&TableDescriptor { version: 4, ..active() })).is_ok());
+        let protected = |version| TableDescriptor { version, deletion_protection: true, ..active() };
+        for newer in [protected(5), protected(6)] {
+            let refused = refuse_diverged(&resource(active()), &held(&newer)).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+            assert!(refused.message().contains("what differs: deletion protection"), "{}", refused.message());
+        }
+        // The table's items are missing, and it may be deleted.
+        let nobody = Observed { groups: std::collections::BTreeMap::new(), ..held(&active()) };
+        assert!(refuse_diverged(&resource(active()), &nobody).is_ok());
+        let silent = Observed { silent: 2, silent_zones: 2, complete: false, ..nobody };
+        let refused = refuse_diverged(&resource(active()), &silent).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unavailable);
+        // Those that lead tell of every change.
+        let led = Observed { silent: 2, silent_zones: 2, complete: false, ..held(&active()) };
+        assert!(refuse_diverged(&resource(active()), &led).is_ok());
     }
 
     #[test]

@@ -138,14 +138,22 @@ impl Hands<'_> {
         held.map(drop).map_err(|error| failed(format!("hold Table {name}"), error))
     }
 
-    /// Replaces the fields that are said, and leaves the others.
+    /// By server-side apply: these fields are the operator's, what it has said before and does not say now is taken back, and what others
+    /// own is left.
     pub async fn write_status<K>(&self, name: &str, status: serde_json::Value) -> Result<(), ApplyError>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
         K::DynamicType: Default,
     {
-        let patch = Patch::Merge(json!({ "status": status }));
-        match self.api::<K>().patch_status(name, &parameters(), &patch).await {
+        let kind = K::DynamicType::default();
+        let applied = Patch::Apply(json!({
+            "apiVersion": K::api_version(&kind),
+            "kind": K::kind(&kind),
+            "metadata": { "name": name },
+            "status": status,
+        }));
+        let parameters = PatchParams::apply(OPERATOR_MANAGER).force();
+        match self.api::<K>().patch_status(name, &parameters, &applied).await {
             Ok(_) => Ok(()),
             // It has been removed meanwhile, and nobody needs to be told.
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),

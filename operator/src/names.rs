@@ -6,6 +6,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Who writes what people wish on behalf of SDKs: CreateTable, UpdateTable, DeleteTable.
 pub const API_MANAGER: &str = "trivet-api";
+/// Who writes what a table's groups are to hold: of a Table's status its id, its birth and its descriptor.
+pub const DRIVER_MANAGER: &str = "trivet-driver";
 /// Who writes everything else.
 pub const OPERATOR_MANAGER: &str = "trivet-operator";
 
@@ -14,6 +16,8 @@ pub const ZONE_LABEL: &str = "trivet.dev/zone";
 pub const NODE_LABEL: &str = "trivet.dev/node";
 pub const TABLE_LABEL: &str = "trivet.dev/table-id";
 pub const ZONE_TOPOLOGY: &str = "topology.kubernetes.io/zone";
+/// On a Table that is Diverged, by a person: `nodes` or `resource`, whichever is right.
+pub const CONFIRM: &str = "trivet.dev/confirm";
 /// On a Kubernetes node that is cordoned, with the value `true`: its nodes of ours are to go elsewhere.
 pub const DRAIN: &str = "trivet.dev/drain";
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use control::cluster::Cluster as Nodes;
+use control::diverged::{self, Newest};
 use control::driver::Driver;
 use control::plan::Observed;
 use control::service::Service;
@@ -93,6 +94,7 @@ struct Look<'a> {
     observed: Observed,
     /// By table.
     held: BTreeMap<TableId, Held>,
+    newest: BTreeMap<TableId, Newest>,
     now: Time,
     /// The first thing that could not be done.
     failure: Option<String>,
@@ -171,6 +173,7 @@ impl Running {
             cluster,
             hands: Hands { client, recorder, cluster, nodes: &self.nodes, watched: &self.around.watched },
             held: status::held(&observed),
+            newest: diverged::newest(&observed),
             observed,
             now: Time(now),
             failure: address_failure.map(|error| error.to_string()),
@@ -250,7 +253,9 @@ impl Running {
                 return self.tell_table(look, table, None, Some(&hindrance)).await;
             }
         };
-        let decided = tables::decide(table, given.as_ref(), &look.observed);
+        let newest = given.as_ref().and_then(|given| look.newest.get(&given.id));
+        let seen = tables::Seen { observed: &look.observed, newest };
+        let decided = tables::decide(table, given.as_ref(), seen);
         let hindrance = match decided {
             Err(hindrance) => Some(hindrance),
             Ok(Some(deed)) if !look.cluster.spec.paused => self.carry_out(look, table, deed).await.err(),
@@ -262,7 +267,8 @@ impl Running {
     fn driver_is_blocked(&self, name: &str) -> Option<Hindrance> {
         let blocked = self.blocked.borrow();
         let text = blocked.get(name)?;
-        let reason = if text.starts_with("DataMissing") { "DataMissing" } else { "Diverged" };
+        let words = ["DataMissing", "Failed", "NameTaken", "Retained"];
+        let reason = words.into_iter().find(|word| text.starts_with(word)).unwrap_or("Diverged");
         Some(Hindrance { reason, message: text.clone() })
     }
 
@@ -293,6 +299,10 @@ impl Running {
                 retained.map_err(|status| failed("Failed", status.message().to_owned()))
             }
             Deed::Release => self.release(table).await,
+            Deed::ForgetConfirmation => {
+                let forgotten = self.service.resources.forget_confirmation(table).await;
+                forgotten.map_err(|error| failed("Failed", error.to_string()))
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! `control`'s resources as objects of Kubernetes: a table is a Table object and its Partition objects.
 //!
-//! Read from what is watched, written with the version that was read: who was slower is refused, and decides again. The
+//! Read from what is watched, written with the version that was read: who was slower is refused, and decides again. Slower than somebody who
+//! has written what is read here, that is: what the looks tell of a table is theirs, and holds no change of it up. The
 //! descriptor that a table's groups are to hold stands in the Table's status; the spec is what people wish, and is changed here only
 //! where an SDK has (UpdateTable). A birth is written in three steps, and groups are born only after the last:
 //!
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use control::diverged::Confirmed;
 use control::resources::{ResourceError, Resources, Snapshot, TableResource};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
@@ -28,10 +30,10 @@ use serde_json::json;
 
 use crate::apply::sentence;
 use crate::crd::partition::{Range, ReplicaWish};
-use crate::crd::table::{Birth, TableStatus};
+use crate::crd::table::Birth;
 use crate::crd::{Partition, PartitionSpec, Table};
 use crate::known::Known;
-use crate::names::{self, API_MANAGER, CLUSTER_LABEL, OPERATOR_MANAGER, TABLE_LABEL};
+use crate::names::{self, API_MANAGER, CLUSTER_LABEL, CONFIRM, DRIVER_MANAGER, OPERATOR_MANAGER, TABLE_LABEL};
 use crate::watch::Watched;
 use crate::{orphans, wish};
 
@@ -40,6 +42,9 @@ pub const FINALIZER: &str = "trivet.dev/table";
 
 /// What an SDK's table was given when it was made, until its status says it.
 pub const GIVEN: &str = "trivet.dev/given";
+
+/// How often a table is written that somebody else tells something of at the same moment.
+const ATTEMPTS: u32 = 10;
 
 /// The resources of one Cluster.
 pub struct KubeResources {
@@ -55,7 +60,10 @@ impl Resources for KubeResources {
             return Err(ResourceError::Unavailable("not everything is listed yet".to_owned()));
         }
         let mut snapshot = Snapshot::default();
-        let tables = self.watched.tables.state_filter(|table| table.spec.cluster_ref == self.cluster);
+        let (tables, others): (Vec<_>, Vec<_>) =
+            self.watched.tables.state().into_iter().partition(|table| table.spec.cluster_ref == self.cluster);
+        let owner = |table: &Table| format!("Cluster {} of the same namespace", table.spec.cluster_ref);
+        snapshot.taken = others.iter().map(|table| (table.spec.table_name.clone(), owner(table))).collect();
         // After the tables: a table that is placed has its Partitions.
         let objects = self.watched.partitions.state();
         let mut of_table: BTreeMap<&str, Vec<&Known>> = BTreeMap::new();
@@ -64,9 +72,12 @@ impl Resources for KubeResources {
         }
         for table in tables {
             let name = table.spec.table_name.clone();
-            snapshot.versions.insert(name.clone(), table.resource_version().unwrap_or_default());
+            snapshot.versions.insert(name.clone(), version(&table));
             if table.spec.paused {
                 snapshot.paused.insert(name.clone());
+            }
+            if let Some(confirmed) = confirmed(&table) {
+                snapshot.confirmed.insert(name.clone(), confirmed);
             }
             if is_placed(&table)
                 && let Some(descriptor) = descriptor(&table)?
@@ -81,26 +92,26 @@ impl Resources for KubeResources {
         Ok(snapshot)
     }
 
+    async fn is_newest(&self, read: &Snapshot, name: &str) -> Result<bool, ResourceError> {
+        let now = self.tables().get_opt(&names::table(name)).await.map_err(|error| failed(name, error))?;
+        Ok(now.as_ref().map(version).as_ref() == read.versions.get(name))
+    }
+
     async fn write(&self, read: &Snapshot, name: &str, resource: Option<TableResource>) -> Result<(), ResourceError> {
         let object = names::table(name);
-        let known = self.watched.tables.get(&object);
-        let version = read.versions.get(name);
-        if known.as_ref().and_then(|table| table.resource_version()).as_ref() != version {
-            return Err(ResourceError::Conflict(name.to_owned()));
-        }
-        match (known, resource) {
-            (Some(table), Some(resource)) => self.change(&table, &resource).await,
-            (Some(table), None) => self.remove(&table).await,
-            (None, Some(resource)) => {
-                let table = self.create(&resource.table).await?;
-                match self.place(table, &resource).await {
-                    // The look at Tables was faster, and goes on with the same.
-                    Err(ResourceError::Conflict(_)) => Ok(()),
-                    placed => placed,
-                }
+        let mut known = self.watched.tables.get(&object);
+        for _ in 0..ATTEMPTS {
+            if known.as_deref().map(version).as_ref() != read.versions.get(name) {
+                break;
             }
-            (None, None) => Ok(()),
+            match self.write_over(known.as_ref(), resource.clone()).await {
+                // Somebody was faster, though perhaps with something else than what was read.
+                Err(ResourceError::Conflict(_)) => {}
+                done => return done,
+            }
+            known = self.tables().get_opt(&object).await.map_err(|error| failed(name, error))?.map(Arc::new);
         }
+        Err(ResourceError::Conflict(name.to_owned()))
     }
 }
 
@@ -111,6 +122,26 @@ impl KubeResources {
 
     fn partition_objects(&self) -> Api<Partition> {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    async fn write_over(
+        &self,
+        known: Option<&Arc<Table>>,
+        resource: Option<TableResource>,
+    ) -> Result<(), ResourceError> {
+        match (known, resource) {
+            (Some(table), Some(resource)) => self.change(table, &resource).await,
+            (Some(table), None) => self.remove(table).await,
+            (None, Some(resource)) => {
+                let table = self.create(&resource.table).await?;
+                match self.place(table, &resource).await {
+                    // The look at Tables was faster, and goes on with the same.
+                    Err(ResourceError::Conflict(_)) => Ok(()),
+                    placed => placed,
+                }
+            }
+            (None, None) => Ok(()),
+        }
     }
 
     async fn create(&self, table: &TableDescriptor) -> Result<Table, ResourceError> {
@@ -134,8 +165,12 @@ impl KubeResources {
         if !is_placed(known) && resource.table.status == Status::Creating {
             return self.place(table, resource).await;
         }
-        let asked = before.as_ref().is_some_and(|before| wish::changed(&table.spec, before) == table.spec);
-        if asked && wish::changed(&table.spec, &resource.table) != table.spec {
+        let wished = |descriptor: &TableDescriptor| wish::changed(&table.spec, descriptor);
+        let asked = before.as_ref().is_some_and(|before| wished(before) == table.spec);
+        // Whatever is wished: else the wish would be followed next, over what nodes hold.
+        let taken = confirmed(known) == Some(Confirmed::Nodes)
+            && before.as_ref().is_none_or(|before| wished(before) != wished(&resource.table));
+        if (asked || taken) && wish::changed(&table.spec, &resource.table) != table.spec {
             table.spec = wish::changed(&table.spec, &resource.table);
             let parameters = PostParams { field_manager: Some(API_MANAGER.to_owned()), ..PostParams::default() };
             let name = table.name_any();
@@ -145,26 +180,22 @@ impl KubeResources {
         self.write_status(table, resource, Birth::Placed).await.map(drop)
     }
 
-    /// Writes with the version that the object was read with.
-    async fn write_status(
-        &self,
-        mut table: Table,
-        resource: &TableResource,
-        birth: Birth,
-    ) -> Result<Table, ResourceError> {
-        let TableResource { table: descriptor, partitions } = resource;
-        let before = table.status.take().unwrap_or_default();
-        table.status = Some(TableStatus {
-            table_status: shown(descriptor.status).to_owned(),
-            table_id: descriptor.id.to_string(),
-            partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
-            birth,
-            descriptor: BASE64.encode(descriptor.encode()),
-            ..before
+    /// What the driver owns of it, with the version that the object was read with.
+    async fn write_status(&self, table: Table, resource: &TableResource, birth: Birth) -> Result<Table, ResourceError> {
+        let (name, descriptor) = (table.name_any(), &resource.table);
+        let status = json!({
+            "tableId": descriptor.id.to_string(),
+            "birth": birth,
+            "descriptor": BASE64.encode(descriptor.encode()),
         });
-        let parameters = PostParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PostParams::default() };
-        let name = table.name_any();
-        self.tables().replace_status(&name, &parameters, &table).await.map_err(|error| failed(&name, error))
+        let applied = Patch::Apply(json!({
+            "apiVersion": Table::api_version(&()),
+            "kind": Table::kind(&()),
+            "metadata": { "name": name, "resourceVersion": table.resource_version() },
+            "status": status,
+        }));
+        let parameters = PatchParams::apply(DRIVER_MANAGER).force();
+        self.tables().patch_status(&name, &parameters, &applied).await.map_err(|error| failed(&name, error))
     }
 
     /// Those that are not there yet; a range that has changed is written into the status.
@@ -256,12 +287,27 @@ impl KubeResources {
         Ok(definition.is_none_or(|definition| definition.metadata.deletion_timestamp.is_some()))
     }
 
+    /// What a person has confirmed is done.
+    pub async fn forget_confirmation(&self, table: &Table) -> Result<(), ResourceError> {
+        let name = table.name_any();
+        let without =
+            json!({ "metadata": { "annotations": { CONFIRM: null }, "resourceVersion": table.resource_version() } });
+        let parameters = PatchParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PatchParams::default() };
+        let patched = self.tables().patch(&name, &parameters, &Patch::Merge(without)).await;
+        patched.map(drop).map_err(|error| failed(&name, error))
+    }
+
     /// Lets the object go.
     pub async fn release(&self, table: &Table) -> Result<(), ResourceError> {
         let name = table.name_any();
         let patched = self.tables().patch(&name, &PatchParams::default(), &letting_go(table)).await;
         patched.map(drop).map_err(|error| failed(&name, error))
     }
+}
+
+/// What a person has said of a table that is diverged; none also where that cannot be understood.
+pub fn confirmed(table: &Table) -> Option<Confirmed> {
+    table.annotations().get(CONFIRM).and_then(|word| Confirmed::read(word))
 }
 
 /// Whether groups may be born of it.
@@ -278,6 +324,14 @@ pub fn is_held(table: &Table) -> bool {
 pub fn letting_go(table: &Table) -> Patch<serde_json::Value> {
     let kept: Vec<&String> = table.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
     Patch::Merge(json!({ "metadata": { "finalizers": kept, "resourceVersion": table.resource_version() } }))
+}
+
+/// What is read here of an object, and by whom it was changed is all the same: two that tell the same of it are one version.
+fn version(table: &Table) -> String {
+    // Not what the looks say of it; a deletion raises the generation.
+    let born = table.status.as_ref().map(|status| (status.birth, &status.descriptor));
+    let (uid, generation) = (table.uid().unwrap_or_default(), table.metadata.generation.unwrap_or(0));
+    format!("{uid} {generation} {born:?} {:?}", table.annotations().get(CONFIRM))
 }
 
 /// What is wished of a table that has no id yet.

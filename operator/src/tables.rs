@@ -1,5 +1,6 @@
 //! What is to be done with one Table object, and what is to be said of it. Pure.
 
+use control::diverged::{self, Confirmed, Divergence, Newest};
 use control::plan::Observed;
 use kube::ResourceExt as _;
 use model::{TableDescriptor, TableStatus as Status};
@@ -7,8 +8,9 @@ use model::{TableDescriptor, TableStatus as Status};
 use crate::crd::Table;
 use crate::crd::condition::{BLOCKED, PROGRESSING, READY, Statement};
 use crate::crd::table::DeletionPolicy;
+use crate::names::{self, CONFIRM};
 use crate::resources::{is_held, is_placed};
-use crate::{names, wish};
+use crate::wish;
 
 /// What is done with the object before the driver takes over, or after it has nothing to do any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Deed {
     Retain,
     /// The object goes. What groups there are stay, and are adopted.
     Release,
+    /// What a person has confirmed is done, or was said of nothing: it is not to decide the next divergence.
+    ForgetConfirmation,
 }
 
 /// Why nothing is done.
@@ -46,8 +50,17 @@ fn retained<'a>(name: &str, observed: &'a Observed) -> Option<&'a TableDescripto
     tables.find(|table| table.name == name && table.status == Status::Retained)
 }
 
+/// What nodes tell of one table.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    pub observed: &'a Observed,
+    /// Of what its groups hold.
+    pub newest: Option<&'a Newest>,
+}
+
 /// `given`: the descriptor in the object's status.
-pub fn decide(table: &Table, given: Option<&TableDescriptor>, observed: &Observed) -> Result<Option<Deed>, Hindrance> {
+pub fn decide(table: &Table, given: Option<&TableDescriptor>, seen: Seen<'_>) -> Result<Option<Deed>, Hindrance> {
+    let Seen { observed, newest } = seen;
     let spec = &table.spec;
     let wanted = names::table(&spec.table_name);
     if table.name_any() != wanted {
@@ -58,6 +71,12 @@ pub fn decide(table: &Table, given: Option<&TableDescriptor>, observed: &Observe
     }
     if spec.paused {
         return Ok(None);
+    }
+    if let Some(divergence) = given.and_then(|given| diverged::divergence(given, newest)) {
+        return hindered("Diverged", to_be_confirmed(table, &divergence));
+    }
+    if table.annotations().contains_key(CONFIRM) {
+        return Ok((!observed.may_hide_a_table()).then_some(Deed::ForgetConfirmation));
     }
     let held = is_held(table);
     if table.metadata.deletion_timestamp.is_some() {
@@ -70,6 +89,21 @@ pub fn decide(table: &Table, given: Option<&TableDescriptor>, observed: &Observe
         Some(given) if is_placed(table) => decide_change(table, given),
         Some(_) | None => decide_birth(table, given, observed),
     }
+}
+
+/// With what there is to do: nothing happens to the table before that.
+fn to_be_confirmed(table: &Table, divergence: &Divergence) -> String {
+    let word = table.annotations().get(CONFIRM).map_or("", String::as_str);
+    let next = match Confirmed::read(word).map(|confirmed| divergence.settled(confirmed).is_some()) {
+        Some(true) => format!("{CONFIRM} says {word}: it is done as soon as nodes of two zones answer"),
+        None if word.is_empty() => format!(
+            "nothing is changed until you annotate the Table with {CONFIRM}=nodes, which keeps what its groups hold, or {CONFIRM}=resource, \
+             which writes what the resource says over it"
+        ),
+        Some(false) => format!("{CONFIRM}={word} does not decide it: annotate the Table with {CONFIRM}=resource"),
+        None => format!("{CONFIRM} says {word:?}, which is neither nodes nor resource"),
+    };
+    format!("{divergence}; {next}")
 }
 
 fn decide_birth(
@@ -195,6 +229,10 @@ mod tests {
         Observed { reached: [1, 2, 3].map(NodeId).into(), complete: true, ..Observed::default() }
     }
 
+    fn nodes(observed: &Observed) -> Seen<'_> {
+        Seen { observed, newest: None }
+    }
+
     fn reason(decided: Result<Option<Deed>, Hindrance>) -> &'static str {
         decided.expect_err("it is hindered").reason
     }
@@ -203,18 +241,18 @@ mod tests {
     fn a_new_object_is_held_and_then_born() {
         let mut table = object(Birth::Placing);
         (table.status, table.metadata.finalizers) = (None, None);
-        assert_eq!(decide(&table, None, &observed()), Ok(Some(Deed::Hold)));
+        assert_eq!(decide(&table, None, nodes(&observed())), Ok(Some(Deed::Hold)));
         table.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-        let born = decide(&table, None, &observed());
+        let born = decide(&table, None, nodes(&observed()));
         assert!(matches!(born, Ok(Some(Deed::GiveBirth(wish))) if wish.name == "music" && wish.version == 0));
         table.metadata.name = Some("other".to_owned());
-        assert_eq!(reason(decide(&table, None, &observed())), "WrongName");
+        assert_eq!(reason(decide(&table, None, nodes(&observed()))), "WrongName");
     }
 
     #[test]
     fn a_birth_that_was_cut_short_goes_on_with_the_id_it_has() {
         let given = descriptor(Status::Creating);
-        let born = decide(&object(Birth::Placing), Some(&given), &observed());
+        let born = decide(&object(Birth::Placing), Some(&given), nodes(&observed()));
         assert!(matches!(born, Ok(Some(Deed::GiveBirth(wish))) if wish.version == 3));
     }
 
@@ -223,8 +261,8 @@ mod tests {
         let mut table = object(Birth::Placing);
         table.status = None;
         let silent = Observed { silent: 2, silent_zones: 2, complete: false, ..observed() };
-        assert_eq!(reason(decide(&table, None, &silent)), "NodesSilent");
-        assert_eq!(reason(decide(&table, None, &Observed::default())), "NodesSilent");
+        assert_eq!(reason(decide(&table, None, nodes(&silent))), "NodesSilent");
+        assert_eq!(reason(decide(&table, None, nodes(&Observed::default()))), "NodesSilent");
         let mut there = observed();
         let report = control::plan::ReplicaReport {
             node: NodeId(1),
@@ -236,22 +274,57 @@ mod tests {
             consumption: Consumption::default(),
         };
         there.groups.insert(model::PartitionId(1), vec![report]);
-        assert_eq!(reason(decide(&table, None, &there)), "Adopting");
+        assert_eq!(reason(decide(&table, None, nodes(&there))), "Adopting");
     }
 
     #[test]
     fn edits_are_followed_once_the_table_is_active() {
         let mut table = object(Birth::Placed);
         let given = descriptor(Status::Active);
-        assert_eq!(decide(&table, Some(&given), &observed()), Ok(None));
+        assert_eq!(decide(&table, Some(&given), nodes(&observed())), Ok(None));
         table.spec.deletion_protection_enabled = true;
-        assert_eq!(decide(&table, Some(&given), &observed()), Ok(Some(Deed::Follow)));
-        assert_eq!(decide(&table, Some(&descriptor(Status::Updating)), &observed()), Ok(None));
+        assert_eq!(decide(&table, Some(&given), nodes(&observed())), Ok(Some(Deed::Follow)));
+        assert_eq!(decide(&table, Some(&descriptor(Status::Updating)), nodes(&observed())), Ok(None));
         table.spec.paused = true;
-        assert_eq!(decide(&table, Some(&given), &observed()), Ok(None));
+        assert_eq!(decide(&table, Some(&given), nodes(&observed())), Ok(None));
         let other = TableDescriptor { schema: KeySchema::simple("song", KeyType::S), ..given };
         table.spec.paused = false;
-        assert_eq!(reason(decide(&table, Some(&other), &observed())), "Diverged");
+        assert_eq!(reason(decide(&table, Some(&other), nodes(&observed()))), "Diverged");
+    }
+
+    #[test]
+    fn a_table_whose_groups_hold_something_newer_waits_for_a_word() {
+        let given = descriptor(Status::Active);
+        let protected = TableDescriptor { deletion_protection: true, version: given.version + 2, ..given.clone() };
+        let newest = Newest { table: protected.into(), agreed: true };
+        let seen = observed();
+        let says = |table: &Table, newest: &Newest| {
+            let hindrance = decide(table, Some(&given), Seen { observed: &seen, newest: Some(newest) }).unwrap_err();
+            assert_eq!(hindrance.reason, "Diverged");
+            hindrance.message
+        };
+        let mut table = object(Birth::Placed);
+        table.spec.deletion_protection_enabled = true;
+        assert!(says(&table, &newest).contains("annotate the Table with trivet.dev/confirm=nodes"));
+        // Also one that somebody has deleted: it says why it stays.
+        let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+        let deleted = Table {
+            metadata: kube::api::ObjectMeta { deletion_timestamp: Some(now), ..table.metadata.clone() },
+            ..table.clone()
+        };
+        assert!(says(&deleted, &newest).contains("what differs: deletion protection"));
+        table.annotations_mut().insert(CONFIRM.to_owned(), "yes".to_owned());
+        assert!(says(&table, &newest).ends_with("says \"yes\", which is neither nodes nor resource"));
+        table.annotations_mut().insert(CONFIRM.to_owned(), "nodes".to_owned());
+        assert!(says(&table, &newest).contains("trivet.dev/confirm says nodes: it is done"));
+        let torn = Newest { agreed: false, ..newest };
+        assert!(says(&table, &torn).ends_with("annotate the Table with trivet.dev/confirm=resource"));
+        // It is worth one divergence: gone before anything else is done, and not while a newer one may go unseen.
+        let in_step = Newest { table: given.clone().into(), agreed: true };
+        let decided = |seen| decide(&table, Some(&given), Seen { observed: seen, newest: Some(&in_step) });
+        assert_eq!(decided(&seen), Ok(Some(Deed::ForgetConfirmation)));
+        let silent = Observed { silent: 2, silent_zones: 2, complete: false, ..observed() };
+        assert_eq!(decided(&silent), Ok(None));
     }
 
     #[test]
@@ -260,16 +333,16 @@ mod tests {
         table.metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
         let given = descriptor(Status::Active);
-        assert_eq!(decide(&table, Some(&given), &observed()), Ok(Some(Deed::Retain)));
-        assert_eq!(decide(&table, Some(&descriptor(Status::Retained)), &observed()), Ok(None));
+        assert_eq!(decide(&table, Some(&given), nodes(&observed())), Ok(Some(Deed::Retain)));
+        assert_eq!(decide(&table, Some(&descriptor(Status::Retained)), nodes(&observed())), Ok(None));
         // Nothing was born of it.
-        assert_eq!(decide(&table, None, &observed()), Ok(Some(Deed::Release)));
+        assert_eq!(decide(&table, None, nodes(&observed())), Ok(Some(Deed::Release)));
         let protected = TableDescriptor { deletion_protection: true, ..given.clone() };
-        assert_eq!(reason(decide(&table, Some(&protected), &observed())), "DeletionProtected");
+        assert_eq!(reason(decide(&table, Some(&protected), nodes(&observed()))), "DeletionProtected");
         table.spec.deletion_policy = DeletionPolicy::Delete;
-        assert_eq!(decide(&table, Some(&given), &observed()), Ok(Some(Deed::Delete)));
-        assert_eq!(decide(&table, Some(&descriptor(Status::Deleting)), &observed()), Ok(None));
-        assert_eq!(reason(decide(&table, Some(&protected), &observed())), "DeletionProtected");
+        assert_eq!(decide(&table, Some(&given), nodes(&observed())), Ok(Some(Deed::Delete)));
+        assert_eq!(decide(&table, Some(&descriptor(Status::Deleting)), nodes(&observed())), Ok(None));
+        assert_eq!(reason(decide(&table, Some(&protected), nodes(&observed()))), "DeletionProtected");
     }
 
     #[test]
@@ -288,10 +361,10 @@ mod tests {
             consumption: Consumption::default(),
         };
         seen.groups.insert(model::PartitionId(1), vec![report(&retained)]);
-        assert_eq!(reason(decide(&table, None, &seen)), "Adopting");
+        assert_eq!(reason(decide(&table, None, nodes(&seen))), "Adopting");
         retained.schema = KeySchema::simple("song", KeyType::S);
         seen.groups.insert(model::PartitionId(1), vec![report(&retained)]);
-        assert_eq!(reason(decide(&table, None, &seen)), "Retained");
+        assert_eq!(reason(decide(&table, None, nodes(&seen))), "Retained");
     }
 
     #[test]

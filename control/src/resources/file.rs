@@ -3,7 +3,8 @@
 //! ```json
 //! {"format": 1, "revision": 7, "tables": [{"name": "music", "table": "<hex>", "partitions": ["<hex>"]}]}
 //! ```
-//! Descriptors are in `model`'s encoding; the names beside them are for people.
+//! Descriptors are in `model`'s encoding; the names beside them are for people. Who has put an older file in the place of a newer one adds
+//! `"confirm": "nodes"` or `"confirm": "resource"` to a table of which the log says that it is diverged (`diverged`), and starts again.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -15,6 +16,7 @@ use model::{PartitionDescriptor, TableDescriptor};
 use serde::{Deserialize, Serialize};
 
 use super::{ResourceError, Resources, Snapshot, TableResource};
+use crate::diverged::Confirmed;
 
 const FORMAT: u64 = 1;
 
@@ -36,6 +38,8 @@ struct TableEntry {
     name: String,
     table: String,
     partitions: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    confirm: Option<String>,
 }
 
 impl FileResources {
@@ -69,6 +73,10 @@ impl Resources for FileResources {
         Ok(self.current().clone())
     }
 
+    async fn is_newest(&self, read: &Snapshot, _name: &str) -> Result<bool, ResourceError> {
+        Ok(self.current().revision == read.revision)
+    }
+
     async fn write(&self, read: &Snapshot, name: &str, resource: Option<TableResource>) -> Result<(), ResourceError> {
         let mut current = self.current();
         if current.revision != read.revision {
@@ -76,6 +84,8 @@ impl Resources for FileResources {
         }
         let mut next = current.clone();
         next.revision += 1;
+        // What was said is done, or was said of something else.
+        next.confirmed.remove(name);
         match resource {
             Some(resource) => next.tables.insert(name.to_owned(), resource),
             None => next.tables.remove(name),
@@ -91,6 +101,7 @@ fn render(snapshot: &Snapshot) -> Vec<u8> {
         name: name.clone(),
         table: to_hex(&resource.table.encode()),
         partitions: resource.partitions.iter().map(|partition| to_hex(&partition.encode())).collect(),
+        confirm: snapshot.confirmed.get(name).map(|confirmed| confirmed.word().to_owned()),
     });
     let document = Document { format: FORMAT, revision: snapshot.revision, tables: tables.collect() };
     serde_json::to_vec_pretty(&document).expect("strings and numbers always have a JSON form")
@@ -110,6 +121,12 @@ fn parse(bytes: &[u8]) -> Result<Snapshot, ResourceError> {
             PartitionDescriptor::decode(bytes).map_err(malformed)
         });
         let partitions = partitions.collect::<Result<_, _>>()?;
+        if let Some(word) = &entry.confirm {
+            let confirmed = Confirmed::read(word).ok_or_else(|| {
+                ResourceError::Malformed(format!("confirm of {}: {word:?} is not nodes or resource", entry.name))
+            })?;
+            snapshot.confirmed.insert(entry.name.clone(), confirmed);
+        }
         snapshot.tables.insert(entry.name, TableResource { table, partitions });
     }
     Ok(snapshot)

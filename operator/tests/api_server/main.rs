@@ -28,6 +28,9 @@ async fn what_the_api_server_makes_of_our_resources() {
     tables::a_table_is_written_read_and_removed(&server.client).await;
     tables::the_slower_of_two_writers_is_refused(&server.client).await;
     tables::an_edit_of_the_spec_outlives_a_change_of_status(&server.client).await;
+    tables::each_field_of_a_status_has_one_owner(&server.client).await;
+    tables::what_a_person_confirms_is_done_once(&server.client).await;
+    tables::a_name_that_another_cluster_has_is_refused_at_once(&server.client).await;
     tables::an_orphaned_partition_is_removed(&server.client).await;
     people::a_cluster_is_removed_with_its_data(&server.client).await;
     people::a_bundle_tells_everything_but_secrets(&server.client).await;

@@ -1,19 +1,30 @@
 //! Tables as the driver reads and writes them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use control::cluster::Cluster as Nodes;
+use control::config::Settings;
+use control::diverged::Confirmed;
 use control::resources::{ResourceError, Resources, Snapshot, TableResource};
+use control::service::Service;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::runtime::events::Recorder;
 use kube::{Api, Client, ResourceExt as _};
 use model::{
     KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus, Zone,
 };
-use operator::crd::{Partition, Table};
+use operator::apply::Hands;
+use operator::crd::{Cluster, Partition, Table};
+use operator::names::{CONFIRM, DRIVER_MANAGER, OPERATOR_MANAGER};
 use operator::resources::KubeResources;
 use operator::watch::{self, Watches};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tonic::{Code, Request};
+use wire::control::CreateTableRequest;
+use wire::control::control_server::Control as _;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -114,15 +125,117 @@ pub async fn an_edit_of_the_spec_outlives_a_change_of_status(client: &Client) {
     assert_eq!(tables.get("edited").await.unwrap().spec.tags[0].value, "blue");
 
     let edit = Patch::Merge(json!({ "spec": { "deletionProtectionEnabled": true } }));
-    let edited = tables.patch("edited", &PatchParams::default(), &edit).await.unwrap();
-    let seen = eventually(&resources, "the edit is seen", |read| {
-        read.versions.get("edited") == edited.metadata.resource_version.as_ref()
+    tables.patch("edited", &PatchParams::default(), &edit).await.unwrap();
+    let unedited = eventually(&resources, "the edit is seen", |read| {
+        read.versions.get("edited").is_some_and(|version| Some(version) != born.versions.get("edited"))
+            && resources.watched.tables.get("edited").is_some_and(|table| table.spec.deletion_protection_enabled)
     });
-    let seen = seen.await;
+    let seen = unedited.await;
     let mut raised = seen.tables["edited"].clone();
     (raised.table.status, raised.table.version) = (TableStatus::Active, 3);
     resources.write(&seen, "edited", Some(raised.clone())).await.unwrap();
     assert!(tables.get("edited").await.unwrap().spec.deletion_protection_enabled, "the edit is undone");
+}
+
+fn managers(table: &Table) -> BTreeMap<String, Vec<String>> {
+    let mut owners: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in table.metadata.managed_fields.iter().flatten() {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0["f:status"]);
+        for field in fields.and_then(Value::as_object).into_iter().flat_map(|fields| fields.keys()) {
+            owners.entry(field.clone()).or_default().push(entry.manager.clone().unwrap_or_default());
+        }
+    }
+    owners
+}
+
+/// The driver owns what groups are to hold, the looks what is told: neither holds the other up, and neither writes over the other.
+pub async fn each_field_of_a_status_has_one_owner(client: &Client) {
+    let (resources, _watches) = resources(client).await;
+    let read = resources.read().await.unwrap();
+    resources.write(&read, "owned", Some(resource("owned", 12))).await.unwrap();
+    let read = eventually(&resources, "it is there", |read| read.tables.contains_key("owned")).await;
+
+    let cluster: Cluster = serde_json::from_value(crate::refusals::cluster()).unwrap();
+    let recorder = Recorder::new(client.clone(), "test".into());
+    let nodes = Nodes::nobody();
+    let watched = &resources.watched;
+    let hands = Hands { client, recorder: &recorder, cluster: &cluster, nodes: &nodes, watched };
+    let told = |items: u64| {
+        let condition = json!({ "type": "Ready", "status": "True", "reason": "Active", "message": "so", "lastTransitionTime": "2026-01-02T03:04:05Z" });
+        json!({ "tableStatus": "ACTIVE", "partitions": 2, "observedGeneration": 1, "items": items, "conditions": [condition] })
+    };
+    hands.write_status::<Table>("owned", told(7)).await.unwrap();
+
+    // It was read before that, and is written nevertheless.
+    let mut active = read.tables["owned"].clone();
+    (active.table.status, active.table.version) = (TableStatus::Active, 2);
+    resources.write(&read, "owned", Some(active.clone())).await.unwrap();
+    let refused = resources.write(&read, "owned", Some(active.clone())).await;
+    assert!(matches!(refused, Err(ResourceError::Conflict(_))), "{refused:?}");
+    hands.write_status::<Table>("owned", told(8)).await.unwrap();
+    let now = eventually(&resources, "the change is there", |read| read.tables["owned"].table == active.table).await;
+
+    let table = Api::<Table>::default_namespaced(client.clone()).get("owned").await.unwrap();
+    let status = table.status.as_ref().unwrap();
+    assert_eq!((status.items, status.table_status.as_str(), status.conditions.len()), (8, "ACTIVE", 1));
+    let owners = managers(&table);
+    assert!(owners.values().all(|managers| managers.len() == 1), "{owners:?}");
+    let of = |manager: &str| {
+        let ours = owners.iter().filter(|(_, managers)| managers[0] == manager);
+        ours.map(|(field, _)| field.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(DRIVER_MANAGER), ["f:birth", "f:descriptor", "f:tableId"]);
+    let told = ["f:conditions", "f:items", "f:observedGeneration", "f:partitions", "f:tableStatus"];
+    assert_eq!(of(OPERATOR_MANAGER), told);
+    resources.write(&now, "owned", None).await.unwrap();
+}
+
+/// Nodes have something newer than an etcd that was set back: a person says so, and also the spec is theirs afterwards.
+pub async fn what_a_person_confirms_is_done_once(client: &Client) {
+    let (resources, _watches) = resources(client).await;
+    let read = resources.read().await.unwrap();
+    resources.write(&read, "restored", Some(resource("restored", 13))).await.unwrap();
+    eventually(&resources, "it is there", |read| read.tables.contains_key("restored")).await;
+    let tables: Api<Table> = Api::default_namespaced(client.clone());
+    let word = json!({
+        "metadata": { "annotations": { CONFIRM: "nodes" } },
+        "spec": { "tags": [{ "key": "team", "value": "blue" }] },
+    });
+    tables.patch("restored", &PatchParams::default(), &Patch::Merge(word)).await.unwrap();
+    let said = eventually(&resources, "the word is read", |read| read.confirmed.contains_key("restored")).await;
+    assert_eq!(said.confirmed["restored"], Confirmed::Nodes);
+
+    let mut held = said.tables["restored"].clone();
+    (held.table.status, held.table.version, held.table.deletion_protection) = (TableStatus::Active, 5, true);
+    resources.write(&said, "restored", Some(held.clone())).await.unwrap();
+    let table = tables.get("restored").await.unwrap();
+    assert!(table.spec.deletion_protection_enabled && table.spec.tags.is_empty(), "{:?}", table.spec);
+    resources.forget_confirmation(&table).await.unwrap();
+    let now = eventually(&resources, "the word is forgotten", |read| read.confirmed.is_empty()).await;
+    assert_eq!(now.tables["restored"].table, held.table);
+    resources.write(&now, "restored", None).await.unwrap();
+}
+
+/// Two Clusters of one namespace: a table's name is one object's.
+pub async fn a_name_that_another_cluster_has_is_refused_at_once(client: &Client) {
+    let (first, _first) = resources_of(client, "first").await;
+    let read = first.read().await.unwrap();
+    first.write(&read, "shared", Some(resource("shared", 14))).await.unwrap();
+    let made = eventually(&first, "it is there", |read| read.tables.contains_key("shared")).await;
+    let (second, _second) = resources_of(client, "second").await;
+    let read = second.read().await.unwrap();
+    assert!(read.tables.is_empty() && read.versions.is_empty(), "{read:?}");
+    let service = Service {
+        settings: Settings::new(1),
+        resources: Arc::new(second),
+        cluster: Arc::new(Nodes::nobody()),
+        wake: Arc::new(Notify::new()),
+    };
+    let wish = TableDescriptor::wish("shared", KeySchema::simple("artist", KeyType::S)).encode();
+    let refused = service.create_table(Request::new(CreateTableRequest { wish })).await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists);
+    assert_eq!(refused.message(), "Table already exists: shared: Cluster first of the same namespace has it");
+    first.write(&made, "shared", None).await.unwrap();
 }
 
 /// What is left of a table that is gone is removed; what a Table holds, or a newer object, stays.
