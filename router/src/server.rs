@@ -4,6 +4,7 @@ mod answer;
 mod connections;
 mod socket;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -101,7 +102,7 @@ struct Acceptor {
     connections: Arc<Connections>,
     tasks: JoinSet<()>,
     /// Accepted, and there is no room yet.
-    newcomer: Option<TcpStream>,
+    newcomer: Option<(TcpStream, SocketAddr)>,
 }
 
 impl Acceptor {
@@ -116,7 +117,7 @@ impl Acceptor {
     async fn turn(&mut self, stopping: &watch::Receiver<()>) {
         if self.newcomer.is_none() {
             match self.listener.accept().await {
-                Ok((stream, _)) => self.newcomer = Some(stream),
+                Ok(newcomer) => self.newcomer = Some(newcomer),
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
                     self.connections.make_room();
@@ -130,11 +131,11 @@ impl Acceptor {
         }
         let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return };
         while self.tasks.try_join_next().is_some() {}
-        let Some(stream) = self.newcomer.take() else { return };
-        if let Err(error) = stream.set_nodelay(true) {
+        let Some(newcomer) = self.newcomer.take() else { return };
+        if let Err(error) = newcomer.0.set_nodelay(true) {
             tracing::debug!(%error, "a client is gone before it was served");
         }
-        self.tasks.spawn(connection(stream, self.app.clone(), stopping.clone(), self.connections.enter(), permit));
+        self.tasks.spawn(connection(newcomer, self.app.clone(), stopping.clone(), self.connections.enter(), permit));
     }
 
     /// Lets what is under way end.
@@ -149,19 +150,16 @@ impl Acceptor {
 
 /// One connection, until it ends or is cut or, once `stopping` is closed, its request has been answered.
 async fn connection(
-    stream: TcpStream,
+    (stream, client): (TcpStream, SocketAddr),
     app: Router,
     mut stopping: watch::Receiver<()>,
     entry: Entry,
     _permit: OwnedSemaphorePermit,
 ) {
     let app = TowerToHyperService::new(app);
-    let client = stream.peer_addr().map(ClientAddress).ok();
     let service = service_fn(|mut request: Request<Incoming>| {
         let work = entry.begin();
-        if let Some(client) = client {
-            request.extensions_mut().insert(client);
-        }
+        request.extensions_mut().insert(ClientAddress(client));
         let answering = app.call(request);
         async move { answering.await.map(|response| carry(response, work)) }
     });
