@@ -129,8 +129,8 @@ class Connections(unittest.TestCase):
         seen = traffic.Traffic(kubernetes=None)
         seen.seen = {traffic.parse(SERVICE), ("TCP", "10.244.0.1", "10.244.0.3", 9600), ("UDP", "10.244.0.4", "172.30.0.2", 53)}
         for address, component in (("10.244.0.4", "router"), ("10.244.0.3", "memds")):
-            seen.learn(f'{address}\there\t{{"app.kubernetes.io/component":"{component}"}}\n')
-        seen.learn("\there\t{}\n")
+            seen.learn(f'{address} here {{"app.kubernetes.io/component":"{component}"}}\n')
+        seen.learn(" here {}\n")
         self.assertEqual(seen.names("here"), {"router → memds:7300", "router → kube-system:53"})
         self.assertEqual(seen.names("elsewhere"), set())
 
