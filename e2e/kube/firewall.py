@@ -11,6 +11,8 @@ PROBE = "probe"
 class Firewall:
     def __init__(self, kubernetes):
         self.kubernetes = kubernetes
+        # What was counted before a machine lost power, and its counters with it.
+        self.remembered = {}
         self.nodes = kubernetes.in_zones()
         slices = kubernetes.get("endpointslices", "-n", "default", "-l", "kubernetes.io/service-name=kubernetes")["items"]
         self.servers = [(address, str(port["port"])) for part in slices for each in part["endpoints"] for address in each["addresses"]
@@ -19,23 +21,30 @@ class Firewall:
     def raise_everywhere(self):
         for node in self.nodes:
             self.raise_on(node)
+        self.kubernetes.firewall = self
 
     def raise_on(self, node):
-        """What Pods send is forwarded; what kubelet sends is not. A node that was without power may have forgotten it."""
-        on = self.kubernetes.machine.on
-        made = f"iptables -w -N {CHAIN} 2>/dev/null || iptables -w -F {CHAIN}"
-        used = f"iptables -w -C FORWARD -j {CHAIN} 2>/dev/null || iptables -w -I FORWARD -j {CHAIN}"
-        on(node, "sh", "-c", f"{made}; {used}")
+        """What Pods send is forwarded; what kubelet sends is not. What is there already stays, and its counters with it."""
+        self.shell(node, f"iptables -w -N {CHAIN} 2>/dev/null || true")
         for address, port in self.servers:
-            on(node, "iptables", "-w", "-A", CHAIN, "-p", "tcp", "-d", address, "--dport", port, "-j", "DROP")
+            self.shell(node, once(f"{CHAIN} -p tcp -d {address} --dport {port} -j DROP", "-A"))
+        self.shell(node, once(f"FORWARD -j {CHAIN}", "-I"))
+
+    def shell(self, node, command):
+        return self.kubernetes.machine.on(node, "sh", "-c", command)
+
+    def remember(self, node):
+        """Before its power goes. A machine that is without it may have forgotten everything when it is back."""
+        if node in self.nodes:
+            self.remembered[node] = self.remembered.get(node, 0) + self.counted(node, "-Z")
+
+    def counted(self, node, *words):
+        lines = self.kubernetes.machine.on(node, "iptables", "-w", "-nvxL", CHAIN, *words).splitlines()
+        return sum(int(line.split()[0]) for line in lines if " DROP " in line)
 
     def packets(self):
-        """Kubernetes node → how many packets were dropped there."""
-        counted = {}
-        for node in self.nodes:
-            lines = self.kubernetes.machine.on(node, "iptables", "-w", "-nvxL", CHAIN).splitlines()[2:]
-            counted[node] = sum(int(line.split()[0]) for line in lines)
-        return counted
+        """Kubernetes node → how many packets were dropped there, however often it was without power."""
+        return {node: self.remembered.get(node, 0) + self.counted(node) for node in self.nodes}
 
     def prove(self, image):
         """A Pod that tries is cut off, and counted; where there is no firewall, the same Pod comes through."""
@@ -61,3 +70,8 @@ class Firewall:
 
     def phase(self):
         return self.kubernetes.get("pod", PROBE, "-n", "default")["status"]["phase"]
+
+
+def once(rule, add):
+    """The rule, unless it is there."""
+    return f"iptables -w -C {rule} 2>/dev/null || iptables -w {add} {rule}"
