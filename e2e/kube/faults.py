@@ -2,7 +2,7 @@
 
 import time
 
-from tools import eventually, expect, say
+from tools import eventually, expect
 from trivet import claim_of, condition
 
 # How long the API server is away.
@@ -41,18 +41,6 @@ def kill(story, pod):
 
 def restarts(pod):
     return pod["status"]["containerStatuses"][0]["restartCount"]
-
-
-def a_kubernetes_node_loses_power_and_comes_back(story):
-    node, claims = story.kubernetes.in_zones()[1], story.trivet.claims()
-    story.load.longest_wait_s = 0
-    story.kubernetes.power_off(node)
-    story.under_load()
-    say(f"  longest wait of one client: {story.load.longest_wait_s:.1f} s")
-    story.kubernetes.power_on(node)
-    story.trivet.until_whole()
-    expect(story.trivet.claims() == claims, "a claim was made or deleted for a node that came back")
-    story.under_load()
 
 
 def a_kubernetes_node_comes_back_with_empty_volumes(story):

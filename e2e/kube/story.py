@@ -14,6 +14,7 @@ import ending
 import faults
 import leaving
 import measures
+import power
 import sealing
 import truth
 import volumes
@@ -39,7 +40,7 @@ CHAPTERS = (
     sealing.the_ca_is_replaced_under_clients,
     faults.a_node_pod_is_deleted,
     faults.a_node_process_is_killed,
-    faults.a_kubernetes_node_loses_power_and_comes_back,
+    power.a_kubernetes_node_loses_power_and_comes_back,
     faults.the_api_server_is_away_for_a_minute,
     faults.dns_is_away_while_a_node_process_restarts,
     changes.two_kubernetes_nodes_are_drained_at_once,
@@ -87,7 +88,7 @@ NUMBERS = (
 SHORT = (
     sealing.who_shows_no_certificate_is_refused,
     faults.a_node_pod_is_deleted,
-    faults.a_kubernetes_node_loses_power_and_comes_back,
+    power.a_kubernetes_node_loses_power_and_comes_back,
     faults.a_claim_of_a_live_node_is_deleted,
     truth.a_deleted_table_is_retained_and_returns,
     ending.an_uninstall_leaves_the_data_plane,
