@@ -8,6 +8,7 @@ import time
 import traceback
 from pathlib import Path
 
+import anew
 import beginning
 import changes
 import ending
@@ -61,6 +62,8 @@ CHAPTERS = (
     truth.partition_objects_are_deleted_and_come_back,
     truth.a_deleted_table_is_retained_and_returns,
     truth.definitions_are_deleted_and_come_back,
+    anew.everything_is_deleted_and_applied_again,
+    anew.everything_is_deleted_the_cluster_first,
     truth.etcd_goes_back_in_time,
     sealing.an_operator_that_dies_goes_on_with_the_rotation,
     changes.three_nodes_become_six,

@@ -28,7 +28,7 @@ use crate::names::OPERATOR_MANAGER;
 use crate::outside::Outside;
 use crate::reconcile::{Running, Surroundings};
 use crate::served::Served;
-use crate::watch as watches;
+use crate::{strays, watch as watches};
 
 /// What probes and Prometheus are told.
 struct Told {
@@ -175,6 +175,7 @@ impl LookedAfter {
             let one = self.running.entry(cluster.name_any()).or_insert_with(|| Running::start(around, cluster));
             one.look(cluster).await;
         }
+        strays::let_go(&self.around, clusters).await;
     }
 
     async fn stop_acting(&mut self) {
