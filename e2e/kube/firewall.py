@@ -1,6 +1,7 @@
 """Cuts the Pods of the zones' Kubernetes nodes off from the API server, and counts what they tried to send there."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 from tools import eventually, expect
 
@@ -49,27 +50,31 @@ class Firewall:
     def prove(self, image):
         """A Pod that tries is cut off, and counted; where there is no firewall, the same Pod comes through."""
         outside = next(name for name in self.kubernetes.nodes() if name not in self.nodes)
-        for node in self.nodes:
-            expect(self.probe(node, image) == "Failed", f"a Pod on {node} reached the API server")
-            expect(self.packets()[node] > 0, f"nothing was counted on {node}")
+        with ThreadPoolExecutor() as all_at_once:
+            ended = dict(all_at_once.map(lambda node: (node, self.probe(node, image)), (*self.nodes, outside)))
+        expect(ended.pop(outside) == "Succeeded", f"a Pod on {outside} did not reach the API server")
+        reached = [node for node, phase in ended.items() if phase != "Failed"]
+        expect(not reached, f"Pods on {reached} reached the API server")
+        for node, counted in self.packets().items():
+            expect(counted > 0, f"nothing was counted on {node}")
             self.kubernetes.machine.on(node, "iptables", "-w", "-Z", CHAIN)
-        expect(self.probe(outside, image) == "Succeeded", f"a Pod on {outside} did not reach the API server")
         expect(not any(self.packets().values()), "something is counted still")
 
     def probe(self, node, image):
         """How a Pod ends that connects to the API server."""
-        kubectl = self.kubernetes.kubectl
+        kubectl, name = self.kubernetes.kubectl, f"{PROBE}-{node}"
         connect = "exec timeout 3 bash -c 'exec 3<>/dev/tcp/$KUBERNETES_SERVICE_HOST/$KUBERNETES_SERVICE_PORT'"
         kubectl("apply", "-f", "-", stdin=json.dumps({
-            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": PROBE, "namespace": "default"},
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
             "spec": {"nodeName": node, "restartPolicy": "Never", "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 0,
                      "containers": [{"name": PROBE, "image": image, "imagePullPolicy": "Never", "command": ["sh", "-c", connect]}]}}))
-        ended = eventually("the probe has ended", lambda: self.phase() in ("Succeeded", "Failed") and self.phase())
-        kubectl("delete", "pod", PROBE, "-n", "default")
+        ended = eventually("the probe has ended", lambda: self.how_it_ended(name))
+        kubectl("delete", "pod", name, "-n", "default")
         return ended
 
-    def phase(self):
-        return self.kubernetes.get("pod", PROBE, "-n", "default")["status"]["phase"]
+    def how_it_ended(self, name):
+        phase = self.kubernetes.get("pod", name, "-n", "default")["status"]["phase"]
+        return phase if phase in ("Succeeded", "Failed") else ""
 
 
 def once(rule, add):
