@@ -31,7 +31,7 @@ local: setup
 	$(CARGO) build $(RELEASE) -p trivet
 	exec $(BIN)/trivet local --listen $(LISTEN) --data $(DATA)
 
-# Everything that must hold, five minutes on a real Kubernetes cluster included (`make e2e` tells the whole story). From cold it took 33 minutes on
+# Everything that must hold, ten minutes on a real Kubernetes cluster included (`make e2e` tells the whole story). From cold it took 33 minutes on
 # two cores before Kubernetes was part of it, RocksDB's build most of them; the build of Kubernetes adds about ten. Needs root.
 # The time of a take-over is `make crash`'s to judge: here other work may slow the machine.
 # The binaries are those that `unit` has built: building them alone would choose other features and build much again.

@@ -9,6 +9,8 @@ from trivet import DATA_PLANE, ZONES, table
 
 NEXT_IMAGE = "trivet:e2e-next"
 WIDE = "wide"
+# What no chart asks for by itself.
+OTHER_CPU = "130m"
 
 
 @planned
@@ -51,6 +53,24 @@ def every_pod_gets_another_image(story):
         eventually("all Pods have the new image", lambda: images(story.trivet) == {NEXT_IMAGE}, 600)
         story.trivet.until_whole()
     expect(watch.fewest >= len(story.trivet.ready_node_pods()) - 1, f"only {watch.fewest} node Pods were ready at once")
+    story.under_load()
+
+
+@planned
+def every_node_pod_is_replaced(story):
+    """Their resources change, and nothing else: one after the other they stop and begin anew, each on its claim, once the last is back and
+    every group whole."""
+    trivet = story.trivet
+    before, claims, others = trivet.pods_of_data_plane(), trivet.claims(), [component for component in DATA_PLANE if component != "node"]
+    trivet.settings["cluster.spec.node.resources.requests.cpu"] = OTHER_CPU
+    with Watch(trivet) as watch:
+        trivet.upgrade()
+        eventually("no node Pod is an old one", lambda: not set(before["node"]) & set(trivet.pods_of_data_plane()["node"]), 600)
+        trivet.until_whole()
+    expect(watch.fewest >= len(claims) - 1, f"only {watch.fewest} node Pods were ready at once")
+    expect(trivet.claims() == claims, "a claim was made or deleted for a Pod that was only replaced")
+    after = trivet.pods_of_data_plane()
+    expect(all(after[component] == before[component] for component in others), "Pods of other components were replaced, too")
     story.under_load()
 
 

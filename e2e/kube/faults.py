@@ -2,7 +2,7 @@
 
 import time
 
-from tools import eventually, expect, say
+from tools import eventually, expect
 from trivet import claim_of, condition
 
 # How long the API server is away.
@@ -43,19 +43,6 @@ def restarts(pod):
     return pod["status"]["containerStatuses"][0]["restartCount"]
 
 
-def a_kubernetes_node_loses_power_and_comes_back(story):
-    node, claims = story.kubernetes.in_zones()[1], story.trivet.claims()
-    story.load.longest_wait_s = 0
-    story.kubernetes.power_off(node)
-    story.under_load()
-    say(f"  longest wait of one client: {story.load.longest_wait_s:.1f} s")
-    story.kubernetes.power_on(node)
-    story.firewall.raise_on(node)
-    story.trivet.until_whole()
-    expect(story.trivet.claims() == claims, "a claim was made or deleted for a node that came back")
-    story.under_load()
-
-
 def a_kubernetes_node_comes_back_with_empty_volumes(story):
     """Lost with its disk, a node is a new one: another claim, another id."""
     node = story.kubernetes.in_zones()[0]
@@ -63,7 +50,6 @@ def a_kubernetes_node_comes_back_with_empty_volumes(story):
     story.kubernetes.power_off(node, volumes="empty")
     story.under_load()
     story.kubernetes.power_on(node)
-    story.firewall.raise_on(node)
     eventually("other claims have taken the place of the lost ones", lambda: not lost & set(story.trivet.claims()), 600)
     story.trivet.until_whole(seconds=600)
     story.under_load()

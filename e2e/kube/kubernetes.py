@@ -18,6 +18,8 @@ class Kubernetes:
         self.machine = machine(name)
         self.kubeconfig = folder / "kubeconfig"
         self.is_ours = False
+        # Raised again on a machine that has been without power, before a Pod runs there.
+        self.firewall = None
         # The first call builds them.
         self.binaries = Path(run(TOOL, "get", "binaries", seconds=3600).splitlines()[-1])
 
@@ -75,11 +77,15 @@ class Kubernetes:
         return node is not None and any(each["type"] == "Ready" and each["status"] == "True" for each in node["status"]["conditions"])
 
     def power_off(self, name, volumes="kept"):
+        if self.firewall:
+            self.firewall.remember(name)
         self.machine.power_off(name, volumes)
         eventually(f"{name} is missed", lambda: not self.is_ready(name))
 
     def power_on(self, name):
         self.machine.power_on(name)
+        if self.firewall:
+            self.firewall.raise_on(name)
         eventually(f"{name} is back", lambda: self.is_ready(name))
 
     def kill_container(self, pod):

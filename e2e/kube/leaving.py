@@ -17,7 +17,6 @@ def a_kubernetes_node_comes_back_without_volumes(story):
     story.kubernetes.power_off(node, volumes="gone")
     story.under_load()
     story.kubernetes.power_on(node)
-    story.firewall.raise_on(node)
     if story.kubernetes.machine.remembers:
         # kind's volumes come back as empty folders, which is another chapter.
         eventually("the volume is missed", lambda: phases(story.trivet) == {("VolumeLost", "Missing")}, 300)
@@ -36,7 +35,6 @@ def a_kubernetes_node_is_gone_for_good(story):
     eventually("it is waited for", lambda: phases(story.trivet) == {("VolumeLost", "Missing")})
     replaced(story, lost)
     story.kubernetes.power_on(used)
-    story.firewall.raise_on(used)
 
 
 @planned

@@ -14,7 +14,6 @@ from tools import expect
 # Retries are the SDK's own. A Kubernetes node without power answers nothing at all, and a NodePort goes on to send connections there for a
 # while: who waits for it does not wait the minute that is the SDK's default.
 OPTIONS = Config(connect_timeout=1, read_timeout=2)
-KEYS_PER_WRITER = 16
 
 
 def client(endpoint, credentials, config=OPTIONS):
@@ -38,6 +37,12 @@ class Load:
     credentials: tuple
     table: str
     writers: int = 4
+    config: Config = OPTIONS
+    # What the keys begin with: two loads of one table must not own the same.
+    prefix: str = ""
+    keys_per_writer: int = 16
+    # Between one write and the next.
+    pause_s: float = 0.0
     promises: dict = field(default_factory=dict)
     errors: list = field(default_factory=list)
     answered: int = 0
@@ -47,7 +52,10 @@ class Load:
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def begin(self):
-        self.threads = [threading.Thread(target=self.write, args=(number,)) for number in range(self.writers)]
+        """Also again, after an end."""
+        self.stopping.clear()
+        dynamodb = client(self.endpoint, self.credentials, self.config.merge(Config(max_pool_connections=self.writers)))
+        self.threads = [threading.Thread(target=self.write, args=(dynamodb, number)) for number in range(self.writers)]
         for thread in self.threads:
             thread.start()
 
@@ -56,15 +64,14 @@ class Load:
         for thread in self.threads:
             thread.join()
 
-    def write(self, writer):
-        dynamodb = client(self.endpoint, self.credentials)
-        keys = [f"{writer}-{key}" for key in range(KEYS_PER_WRITER)]
+    def write(self, dynamodb, writer):
+        keys = [f"{self.prefix}{writer}-{key}" for key in range(self.keys_per_writer)]
         for key in keys:
             self.promises.setdefault(key, Promise())
-        last = time.monotonic()
         for key in itertools.cycle(keys):
-            if self.stopping.is_set():
+            if self.stopping.wait(self.pause_s):
                 return
+            begun = time.monotonic()
             promise = self.promises[key]
             promise.sent += 1
             try:
@@ -77,9 +84,9 @@ class Load:
                     self.errors.append(f"wrote {promise.sent} to {key} and read {there}")
             except (BotoCoreError, ClientError) as failure:
                 self.errors.append(f"{key}: {failure}")
-            now = time.monotonic()
-            self.longest_wait_s = max(self.longest_wait_s, now - last)
-            self.waits[writer], last = max(self.waits.get(writer, 0.0), now - last), now
+            waited_s = time.monotonic() - begun
+            self.longest_wait_s = max(self.longest_wait_s, waited_s)
+            self.waits[writer] = max(self.waits.get(writer, 0.0), waited_s)
 
     def put(self, dynamodb, key, number):
         """Upwards only: a try that the SDK gave up waiting for may arrive late, and must not undo the next write. It may also have been

@@ -4,6 +4,7 @@ import unittest
 
 import measures
 import traffic
+from firewall import Firewall
 from load import Load, Promise
 from planned import failures
 from tools import Failed
@@ -71,6 +72,44 @@ class Figures(unittest.TestCase):
         self.assertTrue(measures.are_held([]))
 
 
+class Ground:
+    """Kubernetes nodes whose counters of packets are what a test says; those that lose power forget them."""
+
+    def __init__(self):
+        self.machine, self.firewall, self.there = self, None, {"a": 0, "b": 0}
+
+    def in_zones(self):
+        return list(self.there)
+
+    def get(self, *_words):
+        return {"items": [{"endpoints": [{"addresses": ["10.0.0.1"]}], "ports": [{"port": 6443}]}]}
+
+    def on(self, node, *command):
+        told = f"Chain TRIVET-E2E (1 references)\n    pkts      bytes target\n  {self.there[node]}  60 DROP  6  --  *  *  0.0.0.0/0  10.0.0.1  tcp dpt:6443\n"
+        if "-Z" in command or "-F" in str(command):
+            self.there[node] = 0
+        return told if "-nvxL" in command else ""
+
+
+class Packets(unittest.TestCase):
+    def test_what_was_counted_outlives_a_power_cut(self):
+        ground = Ground()
+        wall = Firewall(ground)
+        wall.raise_everywhere()
+        self.assertEqual(wall.packets(), {"a": 0, "b": 0})
+        ground.there["a"] = 3
+        ground.firewall.remember("a")
+        ground.there["a"] = 0
+        ground.firewall.raise_on("a")
+        ground.there["a"] = 2
+        ground.firewall.raise_on("a")
+        self.assertEqual(wall.packets(), {"a": 5, "b": 0})
+
+    def test_who_is_not_cut_off_is_not_counted(self):
+        ground = Ground()
+        Firewall(ground).remember("elsewhere")
+
+
 class Stored:
     """A table of one item."""
 
@@ -129,8 +168,8 @@ class Connections(unittest.TestCase):
         seen = traffic.Traffic(kubernetes=None)
         seen.seen = {traffic.parse(SERVICE), ("TCP", "10.244.0.1", "10.244.0.3", 9600), ("UDP", "10.244.0.4", "172.30.0.2", 53)}
         for address, component in (("10.244.0.4", "router"), ("10.244.0.3", "memds")):
-            seen.learn(f'{address}\there\t{{"app.kubernetes.io/component":"{component}"}}\n')
-        seen.learn("\there\t{}\n")
+            seen.learn(f'{address} here {{"app.kubernetes.io/component":"{component}"}}\n')
+        seen.learn(" here {}\n")
         self.assertEqual(seen.names("here"), {"router → memds:7300", "router → kube-system:53"})
         self.assertEqual(seen.names("elsewhere"), set())
 

@@ -23,8 +23,9 @@ LISTENED = (8000, 7300, 7400, 7200, PROBED, DNS)
 # Linux draws them for those who connect: nobody listens there.
 CALLERS = range(32768, 61000)
 OUTSIDE = Pod({}, "")
-# A line for each Pod that there is, and for each change of one: some live shorter than it takes to look around.
-LINE = r'{.status.podIP}{"\t"}{.metadata.namespace}{"\t"}{.metadata.labels}{"\n"}'
+# A line for each Pod that there is, and for each change of one: some live shorter than it takes to look around. No tabs: of those kubectl
+# makes columns.
+LINE = r'{.status.podIP}{" "}{.metadata.namespace}{" "}{.metadata.labels}{"\n"}'
 
 
 class Traffic:
@@ -58,7 +59,7 @@ class Traffic:
                     self.learn(line)
 
     def learn(self, line):
-        address, namespace, labels = line.rstrip("\n").split("\t")
+        address, namespace, labels = line.rstrip("\n").split(" ", 2)
         if address:
             self.pods[address] = Pod(json.loads(labels) if labels else {}, namespace)
 

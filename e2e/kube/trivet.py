@@ -32,6 +32,8 @@ class Trivet:
         self.nodes_per_zone = 1
         self.zones = ZONES
         self.size = "2Gi"
+        # Values that stay as a chapter has set them.
+        self.settings = {}
 
     # The chart.
 
@@ -44,7 +46,7 @@ class Trivet:
             **{f"{who}.nodeSelector." + label.replace(".", "\\."): part for who in ("operator", "toolbox")},
             f"{spec}.storage.size": self.size, f"{spec}.storage.lostAfterSeconds": LOST_AFTER_S, f"{spec}.node.replaceAfterSeconds": REPLACE_AFTER_S,
             f"{spec}.node.shareKubernetesNodes": "true",
-            f"{spec}.routers.service.type": "NodePort", f"{spec}.routers.service.nodePort": NODE_PORT, **more,
+            f"{spec}.routers.service.type": "NodePort", f"{spec}.routers.service.nodePort": NODE_PORT, **self.settings, **more,
         }
         for index, zone in enumerate(self.zones):
             values[f"{spec}.zones[{index}].name"] = zone

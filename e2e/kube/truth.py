@@ -7,11 +7,12 @@ import threading
 from beginning import BY_KUBECTL, BY_SDK
 from botocore.exceptions import ClientError
 from tools import Failed, Skipped, eventually, expect
-from trivet import conditions, create_table, put_and_read, read, table
+from trivet import condition, conditions, create_table, put_and_read, read, table
 
 BY_BOTH = "contested"
 BORN_LATE = "born-late"
 GONE_EARLY = "gone-early"
+CHANGED = "changed"
 
 
 def partition_objects_are_deleted_and_come_back(story):
@@ -80,16 +81,20 @@ def table_ids(trivet):
 
 
 def etcd_goes_back_in_time(story):
-    """A table that etcd does not know yet is adopted; one that it knows still is never made from nothing."""
+    """A table that etcd does not know yet is adopted; one that it knows still is never made from nothing; and of one that has changed
+    meanwhile nothing older is applied before a person says so."""
     if not story.kubernetes.machine.remembers:
         raise Skipped("kind has no verb for it")
     dynamodb = story.trivet.client()
     create_table(dynamodb, GONE_EARLY)
     put_and_read(dynamodb, GONE_EARLY, "key", "of a table that is deleted")
+    create_table(dynamodb, CHANGED)
+    put_and_read(dynamodb, CHANGED, "key", "of a table that changes")
     saved = story.folder / "etcd"
     story.kubernetes.machine.snapshot(saved)
     create_table(dynamodb, BORN_LATE)
     put_and_read(dynamodb, BORN_LATE, "key", "of a table that etcd forgets")
+    protect(dynamodb, CHANGED)
     dynamodb.delete_table(TableName=GONE_EARLY)
     dynamodb.get_waiter("table_not_exists").wait(TableName=GONE_EARLY, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     story.kubernetes.machine.restore(saved)
@@ -104,8 +109,32 @@ def etcd_goes_back_in_time(story):
     except ClientError as refused:
         expect(refused.response["Error"]["Code"] == "ResourceNotFoundException", f"{refused}")
     story.trivet.kubectl("delete", "tables.trivet.dev", GONE_EARLY, "--wait=false")
+    eventually("its object follows the nodes, or says that it does not", lambda: is_level(story.trivet) or is_diverged(story.trivet), 180)
     story.trivet.until_whole()
+    expect(is_protected(dynamodb, CHANGED), "a table was silently set back")
+    expect(read(dynamodb, CHANGED, "key") == "of a table that changes", "an item is lost")
     story.under_load()
+
+
+def protect(dynamodb, name):
+    dynamodb.update_table(TableName=name, DeletionProtectionEnabled=True)
+    eventually(f"{name} is protected", lambda: is_protected(dynamodb, name))
+
+
+def is_protected(dynamodb, name):
+    told = dynamodb.describe_table(TableName=name)["Table"]
+    return told["DeletionProtectionEnabled"] and told["TableStatus"] == "ACTIVE"
+
+
+def is_level(trivet):
+    table = trivet.tables()[CHANGED]
+    return table["spec"].get("deletionProtectionEnabled", False) and condition(table, "Ready") == "True"
+
+
+def is_diverged(trivet):
+    """What to do about it is said."""
+    said = [each["message"] for each in conditions(trivet.tables()[CHANGED]) if (each["type"], each["reason"]) == ("Blocked", "Diverged")]
+    return any("confirm" in message for message in said)
 
 
 def is_missing(trivet):

@@ -34,7 +34,6 @@ def a_kubernetes_node_is_tainted_out_of_service(story):
     eventually("the Pod that waited has gone, too", lambda: not uids(trivet, claim))
     nothing_is_lost(story)
     story.kubernetes.power_on(used)
-    story.firewall.raise_on(used)
     story.kubernetes.kubectl("taint", "node", used, f"{OUT_OF_SERVICE}-")
     trivet.until_whole()
 

@@ -281,10 +281,7 @@ impl KubeResources {
 
     /// Whether Table objects go because their definition does, and not because somebody wishes for one table less.
     pub async fn definition_goes(&self) -> Result<bool, ResourceError> {
-        let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let name = Table::crd().name_any();
-        let definition = definitions.get_metadata_opt(&name).await.map_err(|error| failed(&name, error))?;
-        Ok(definition.is_none_or(|definition| definition.metadata.deletion_timestamp.is_some()))
+        definition_goes(&self.client).await.map_err(|error| failed(&Table::crd().name_any(), error))
     }
 
     /// What a person has confirmed is done.
@@ -408,6 +405,12 @@ pub fn shown(status: Status) -> &'static str {
         Status::Deleting => "DELETING",
         Status::Retained => "RETAINED",
     }
+}
+
+pub async fn definition_goes(client: &Client) -> Result<bool, kube::Error> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let definition = definitions.get_metadata_opt(&Table::crd().name_any()).await?;
+    Ok(definition.is_none_or(|definition| definition.metadata.deletion_timestamp.is_some()))
 }
 
 fn failed(name: &str, error: kube::Error) -> ResourceError {

@@ -31,7 +31,7 @@ use crate::outside::Outside;
 use crate::reconcile::{Running, Surroundings};
 use crate::served::Served;
 use crate::watch as watches;
-use crate::{calls, strays};
+use crate::{calls, let_go, strays};
 
 /// What probes and Prometheus are told.
 struct Told {
@@ -186,6 +186,7 @@ impl LookedAfter {
             tracing::warn!(%error, "a Table without a Cluster was not told so");
             metrics.failed();
         }
+        let_go::tend(&self.around, clusters).await;
     }
 
     async fn stop_acting(&mut self) {
