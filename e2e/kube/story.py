@@ -86,6 +86,7 @@ NUMBERS = (
     beginning.a_table_is_made_by_kubectl,
     beginning.clients_write_and_read_from_now_on,
     measures.node_processes_are_killed_in_turn,
+    power.a_kubernetes_node_loses_power_and_comes_back,
 )
 
 # What every change must pass (`make test`), in ten minutes: it installs, it serves, it heals, it is maintained, and it goes.
@@ -218,7 +219,9 @@ def main():
     if story.figures:
         print(measures.verdicts(story.figures))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
-    sys.exit(0 if not failed and measures.are_held(story.figures) else 1)
+    # A machine that does other work as well breaks promises of seconds, and no test fails for that: they are judged where they are measured.
+    held = measures.are_held(story.figures) or not options.numbers
+    sys.exit(0 if not failed and held else 1)
 
 
 if __name__ == "__main__":

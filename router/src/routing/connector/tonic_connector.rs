@@ -27,9 +27,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How soon a silent connection is asked whether it lives, and how long it may take to say so. A machine that loses power answers nothing,
 /// and a write that is under way to it is nowhere else until then: both together, with an election that is over before, must stay well below
-/// the three seconds that a client is promised. A node that others keep from its processor has as long to answer as replicas wait for a leader.
+/// the three seconds that a client is promised. A node that others keep from its processor has longer to answer than replicas wait for a leader.
 const ASKED_AFTER: Duration = Duration::from_millis(500);
-const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+const ANSWERED_WITHIN: Duration = Duration::from_millis(1_500);
 
 /// Pages of 1 MB come in frames of several.
 const FRAME_BYTES_MAX: usize = 64 << 20;
