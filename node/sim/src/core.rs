@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{NodeId, PartitionDescriptor, ReplicaId};
+use model::{NodeId, PartitionDescriptor, ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole};
 
 use crate::directed::Director;
 use crate::event::{Event, Group, Place};
@@ -71,6 +71,8 @@ impl Core {
 pub struct Registry {
     /// Of a group that nobody has announced: without replicas, of epoch 0.
     pub descriptors: Vec<PartitionDescriptor>,
+    /// Whose descriptor before this one had fewer than three voters with items: until a joint change is left, its majority counts as well.
+    pub was_short: Vec<bool>,
     /// Groups that were announced, in that order.
     pub born: Vec<Group>,
     /// The group of the beginning whose keys each one has.
@@ -85,6 +87,13 @@ pub struct Registry {
     pub down: BTreeSet<Place>,
 }
 
+/// Voters with items.
+pub fn copies(descriptor: &PartitionDescriptor) -> usize {
+    let with_items =
+        |replica: &&ReplicaDescriptor| (replica.role, replica.kind) == (ReplicaRole::Voter, ReplicaKind::Storage);
+    descriptor.replicas.iter().filter(with_items).count()
+}
+
 impl Registry {
     pub fn announce(&mut self, group: Group, descriptor: &PartitionDescriptor) {
         if descriptor.epoch <= self.descriptors[group].epoch {
@@ -93,6 +102,8 @@ impl Registry {
         if self.descriptors[group].epoch == 0 {
             self.born.push(group);
         }
+        let before = &self.descriptors[group];
+        self.was_short[group] = before.epoch > 0 && copies(before) < 3;
         self.descriptors[group] = descriptor.clone();
     }
 

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use model::{PartitionDescriptor, ReplicaDescriptor, ReplicaKind, ReplicaRole};
 
 use crate::birth;
-use crate::core::Core;
+use crate::core::{Core, copies};
 use crate::directed;
 use crate::disk::log::LastBatch;
-use crate::event::{Command, Event, Place};
+use crate::event::{Command, Event, Group, Place};
 use crate::host::{Node, Running};
 use crate::invariant::{Verdict, takeover};
 use crate::mutant::Mutant;
@@ -360,19 +360,27 @@ pub fn strike_beside_a_log_replica(core: &mut Core, leader: Place, descriptor: &
     }
 }
 
+/// All of a group have applied its newest descriptor, and left the joint change that brought it.
+fn every_member_has_left(nodes: &[Node], descriptor: &PartitionDescriptor, group: Group) -> bool {
+    let has_left = |replica: &ReplicaDescriptor| {
+        let running = nodes.iter().find(|node| node.id == replica.node).and_then(|node| node.running[group].as_ref());
+        running
+            .is_some_and(|running| running.descriptor.as_ref() == Some(descriptor) && !running.status.in_joint_change)
+    };
+    descriptor.replicas.iter().all(has_left)
+}
+
 /// Only where the loss of the disk before has been repaired everywhere: two losses at once are not survivable.
 fn wipe(core: &mut Core, nodes: &mut [Node], place: Place) -> bool {
     let lives = |replica: &ReplicaDescriptor| core.registry.places.contains_key(&replica.node);
-    let copies = |descriptor: &PartitionDescriptor| {
-        let with_items =
-            |replica: &&ReplicaDescriptor| (replica.role, replica.kind) == (ReplicaRole::Voter, ReplicaKind::Storage);
-        descriptor.replicas.iter().filter(with_items).count()
+    let whole = |descriptor: &PartitionDescriptor| {
+        let group = birth::group(descriptor.id);
+        let left = !core.registry.was_short[group] || every_member_has_left(nodes, descriptor, group);
+        descriptor.replicas.iter().all(lives) && copies(descriptor) >= 3 && left
     };
     // A child that nobody has announced yet may have fewer copies than its parent has by now.
     let unborn = core.oracle.ranges.unborn(&core.registry.born).is_some();
-    if unborn
-        || !core.registry.standing().all(|descriptor| descriptor.replicas.iter().all(lives) && copies(descriptor) >= 3)
-    {
+    if unborn || !core.registry.standing().all(whole) {
         return false;
     }
     let was_up = nodes[place].up;

@@ -58,6 +58,7 @@ impl World {
             network: Network::new(plan.network.clone()),
             registry: Registry {
                 descriptors: (0..plan.seats()).map(birth::nothing).collect(),
+                was_short: vec![false; plan.seats()],
                 roots: (0..plan.groups).collect(),
                 leaders: vec![None; plan.seats()],
                 former: vec![None; plan.seats()],
