@@ -560,7 +560,7 @@ pub(crate) mod tests {
         // Then it is like any other change.
         assert_eq!(summary(&plan(&wished(TableStatus::Updating, 6), &seen)), ["set v6 at 11"]);
         // Silent nodes may hold something newer still.
-        let unsure = Observed { silent: 2, silent_zones: 2, complete: false, ..seen.clone() };
+        let unsure = Observed { silent: 2, silent_zones: 2, complete: false, ..seen };
         assert_eq!(summary(&plan(&says(Confirmed::Nodes), &unsure)), ["blocked: Diverged"]);
         // It means nothing where resource and groups are in step.
         let in_step = observed(&[11, 22, 33], TableStatus::Active, 2);

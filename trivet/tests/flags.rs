@@ -1,5 +1,6 @@
 //! What the operator writes into Pods is what the processes understand: every argument is parsed by the real configuration, and what the
 //! resource says arrives.
+#![expect(clippy::unwrap_used, reason = "a test says by panicking")]
 
 use clap::Parser;
 use operator::build::{fleet, node};

@@ -360,14 +360,13 @@ pub fn strike_beside_a_log_replica(core: &mut Core, leader: Place, descriptor: &
     }
 }
 
-/// All of a group have applied its newest descriptor, and left the joint change that brought it.
-fn every_member_has_left(nodes: &[Node], descriptor: &PartitionDescriptor, group: Group) -> bool {
-    let has_left = |replica: &ReplicaDescriptor| {
-        let running = nodes.iter().find(|node| node.id == replica.node).and_then(|node| node.running[group].as_ref());
-        running
-            .is_some_and(|running| running.descriptor.as_ref() == Some(descriptor) && !running.status.in_joint_change)
-    };
-    descriptor.replicas.iter().all(has_left)
+/// Those of a group that run, two at least, have applied its newest descriptor and left the joint change that brought it.
+fn members_have_left(nodes: &[Node], descriptor: &PartitionDescriptor, group: Group) -> bool {
+    let on = |replica: &ReplicaDescriptor| nodes.iter().find(|node| node.up && node.id == replica.node);
+    let running = || descriptor.replicas.iter().filter_map(on).filter_map(|node| node.running[group].as_ref());
+    let has_left =
+        |running: &Running| running.descriptor.as_ref() == Some(descriptor) && !running.status.in_joint_change;
+    running().count() > 1 && running().all(has_left)
 }
 
 /// Only where the loss of the disk before has been repaired everywhere: two losses at once are not survivable.
@@ -375,7 +374,7 @@ fn wipe(core: &mut Core, nodes: &mut [Node], place: Place) -> bool {
     let lives = |replica: &ReplicaDescriptor| core.registry.places.contains_key(&replica.node);
     let whole = |descriptor: &PartitionDescriptor| {
         let group = birth::group(descriptor.id);
-        let left = !core.registry.was_short[group] || every_member_has_left(nodes, descriptor, group);
+        let left = !core.registry.was_short[group] || members_have_left(nodes, descriptor, group);
         descriptor.replicas.iter().all(lives) && copies(descriptor) >= 3 && left
     };
     // A child that nobody has announced yet may have fewer copies than its parent has by now.

@@ -47,8 +47,7 @@ pub fn open_log(
     if anew.exists() {
         fs::remove_dir_all(&anew).context("remove a log that was not completed")?;
     }
-    let log =
-        Log::open(LogOptions { dir: anew, ..options.clone() }, Arc::clone(&listener)).context("begin a log anew")?;
+    let log = Log::open(LogOptions { dir: anew, ..options }, Arc::clone(&listener)).context("begin a log anew")?;
     keep_all_out(&log, &made_out, items)?;
     log.close();
     drop(log);

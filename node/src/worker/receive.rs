@@ -6,7 +6,7 @@ use std::time::Instant;
 use model::{NodeId, PartitionId, ReplicaId};
 use replica::entry::{Body, LogEntry};
 use replica::eraftpb::{Entry, EntryType, Message, MessageType};
-use replica::{Envelope, Input, MessageBody, Replica};
+use replica::{Envelope, FetchRequest, Input, MessageBody, Replica};
 use wire::data::Request;
 use wire::data::refused::Reason;
 
@@ -38,12 +38,7 @@ impl Worker {
                 };
                 self.input(partition, input);
             }
-            Mail::Fetched { partition, request, entries } => {
-                if let Some(group) = self.groups.get_mut(&partition) {
-                    group.failed_reads = 0;
-                }
-                self.input(partition, Input::Fetched { request, entries });
-            }
+            Mail::Fetched { partition, request, entries } => self.fetched(partition, request, entries),
             Mail::ReadFailed { partition, again } => self.read_failed(partition, again),
             Mail::Corrupt(partition) => self.stop_corrupt(partition),
             Mail::Flushed(groups) => {
@@ -94,6 +89,13 @@ impl Worker {
             Mail::Recovered(recovery) => self.recovered(*recovery),
             Mail::Command(command) => self.command(command),
         }
+    }
+
+    fn fetched(&mut self, partition: PartitionId, request: FetchRequest, entries: Vec<Entry>) {
+        if let Some(group) = self.groups.get_mut(&partition) {
+            group.failed_reads = 0;
+        }
+        self.input(partition, Input::Fetched { request, entries });
     }
 
     fn installed(&mut self, partition: PartitionId, index: u64) {

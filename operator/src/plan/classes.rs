@@ -11,7 +11,7 @@ pub fn remake(claim: &Claim, seen: &Seen) -> Option<Step> {
         None => !class.is_empty() && claim.volume.class_grows.is_none(),
     };
     let goes = is_wrong && !claim.volume.bound && claim.store.is_none() && !claim.deleting;
-    goes.then(|| Step::DeleteClaim { node: claim.node })
+    goes.then_some(Step::DeleteClaim { node: claim.node })
 }
 
 /// Why the claim of a Pod that is not placed has no volume, if the class is why.
