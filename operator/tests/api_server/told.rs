@@ -62,11 +62,13 @@ impl House {
         }
     }
 
-    /// What blocks the Cluster, as soon as it is this.
-    async fn blocked(&self, reason: &str) -> String {
-        let is = |found: &[Cluster]| block(&found[0]).is_some_and(|block| block.reason == reason);
-        let found = self.until(reason, is).await;
-        block(&found[0]).unwrap().message
+    /// Until this blocks the Cluster, in a sentence with these parts: at first it may tell of less.
+    async fn blocked(&self, reason: &str, parts: &[&str]) {
+        let says = |block: &Condition| block.reason == reason && parts.iter().all(|part| block.message.contains(part));
+        self.until(&format!("{reason}: {parts:?}"), |found: &[Cluster]| {
+            block(&found[0]).is_some_and(|block| says(&block))
+        })
+        .await;
     }
 
     async fn wish(&self, spec: Value) -> Result<(), kube::Error> {
@@ -121,8 +123,7 @@ async fn definitions_are_of_before(client: &Client) {
 
 async fn story(house: &House) {
     a_table_without_a_cluster_is_told_so(house).await;
-    let said = house.blocked("DefinitionsOld").await;
-    assert!(said.contains("the definitions tables.trivet.dev are older") && said.contains("crds --apply"), "{said}");
+    house.blocked("DefinitionsOld", &["the definitions tables.trivet.dev are older", "crds --apply"]).await;
     definitions::apply(house.client.clone()).await.unwrap();
     a_wrong_class_is_told_and_taken_back(house).await;
     a_wrong_image_is_told_and_taken_back(house).await;
@@ -157,8 +158,7 @@ async fn a_wrong_class_is_told_and_taken_back(house: &House) {
     for pod in pods(house, |_| true).await {
         house.pod_says(&pod.name_any(), json!({ "conditions": full })).await;
     }
-    let said = house.blocked("UnknownStorageClass").await;
-    assert!(said.contains("no StorageClass fats") && said.contains("set spec.storage.class"), "{said}");
+    house.blocked("UnknownStorageClass", &["no StorageClass fats", "set spec.storage.class"]).await;
     house.wish(json!({ "storage": { "class": "fast" } })).await.unwrap();
     let class = |claim: &PersistentVolumeClaim| claim.spec.as_ref().and_then(|spec| spec.storage_class_name.clone());
     let good = |claims: &[PersistentVolumeClaim]| {
@@ -188,10 +188,8 @@ async fn a_wrong_image_is_told_and_taken_back(house: &House) {
             json!({ "name": "node", "ready": false, "restartCount": 0, "image": "", "imageID": "", "state": waits });
         house.pod_says(&pod.name_any(), json!({ "phase": "Pending", "containerStatuses": [container] })).await;
     }
-    let said = house.blocked("ImageMissing").await;
-    for part in ["Pod trv-node-", "ImagePullBackOff: Back-off pulling image", "set spec.image", "2 more Pods hang"] {
-        assert!(said.contains(part), "{part:?} in: {said}");
-    }
+    let parts = ["Pod trv-node-", "ImagePullBackOff: Back-off pulling image", "set spec.image", "2 more Pods hang"];
+    house.blocked("ImageMissing", &parts).await;
     house.wish(json!({ "image": "trivet:2" })).await.unwrap();
     pods(house, |pod| image(pod) == "trivet:2").await;
     let is_quiet = |found: &[Cluster]| block(&found[0]).is_none_or(|block| block.reason != "ImageMissing");
