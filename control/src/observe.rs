@@ -57,6 +57,8 @@ pub fn told(answers: &mut [Option<Reached>]) -> Observed {
 #[derive(Default)]
 struct Told {
     observed: Observed,
+    /// Somebody answered, if only a blank disk: of nobody known nothing is known.
+    heard: bool,
     partitions: Alike<PartitionDescriptor>,
     tables: Alike<TableDescriptor>,
 }
@@ -69,6 +71,7 @@ impl Told {
             self.observed.silent += 1;
             return;
         };
+        self.heard = true;
         // A blank disk has no id and no groups.
         if node != NodeId(0) {
             self.observed.reached.insert(node);
@@ -96,9 +99,9 @@ impl Told {
 
     /// The same, whoever answered first.
     fn observed(self) -> Observed {
-        let Told { mut observed, partitions: _, tables: _ } = self;
+        let Told { mut observed, heard, partitions: _, tables: _ } = self;
         observed.groups.values_mut().for_each(|reports| reports.sort_by_key(|report| report.node));
-        observed.complete = observed.silent == 0;
+        observed.complete = heard && observed.silent == 0;
         observed.silent_zones = observed.silent;
         observed
     }
@@ -204,6 +207,14 @@ mod tests {
         let (of_first, of_second) = (descriptors(first), descriptors(second));
         assert!(of_first.iter().all(|other| Arc::ptr_eq(&of_first[0], other)));
         assert_eq!((&*of_first[0], &*of_second[0]), (&partition(3, 7), &partition(4, 7)));
+    }
+
+    /// As an operator that has just begun, and has not seen a Pod yet: else it would take every table's groups for gone.
+    #[test]
+    fn nobody_asked_is_not_everything_told() {
+        assert!(!told(&mut []).complete);
+        assert!(!told(&mut [None]).complete);
+        assert!(told(&mut [answer(0, Vec::new())]).complete, "a blank disk has nothing, and says so");
     }
 
     #[test]
