@@ -264,7 +264,7 @@ impl Disk {
     }
 
     /// The log's folder goes there, and the one that was prepared beside it takes its place. A crash in between is made good by
-    /// [`Disk::log_anew_dir`]'s next user.
+    /// [`Disk::finish_replacing_log`] at the next start.
     pub fn replace_log(&self) -> Result<PathBuf, DiskError> {
         let aside = self.move_aside(&self.log_dir(), "log")?;
         self.finish_replacing_log()?;

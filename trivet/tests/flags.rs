@@ -67,6 +67,17 @@ fn a_router_understands_its_deployment() {
 }
 
 #[test]
+fn a_limit_that_is_no_whole_number_leaves_a_router_room_to_work() {
+    let mut cluster = cluster();
+    let odd = json!({ "limits": { "memory": "1e9" } });
+    cluster.spec.routers.resources = Some(serde_json::from_value(odd).unwrap());
+    let container = fleet::routers(&cluster, "a").spec.unwrap().template.spec.unwrap().containers.remove(0);
+    let config = parsed::<RouterArguments>("router", container.args).config;
+    assert_eq!(config.max_body_memory_bytes, 32 << 20);
+    assert_eq!(config.max_answer_memory_bytes, 64 << 20);
+}
+
+#[test]
 fn a_memds_server_understands_its_deployment() {
     let deployment = fleet::mem_ds(&cluster(), "a");
     let container = deployment.spec.unwrap().template.spec.unwrap().containers.remove(0);

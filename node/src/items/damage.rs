@@ -72,8 +72,8 @@ impl Items {
     }
 }
 
-#[cfg(test)]
 /// Changes a byte of that text wherever a file has it.
+#[cfg(test)]
 pub fn rot(dir: &Path, text: &str) {
     let mut found = 0;
     for file in

@@ -18,8 +18,9 @@ pub const CREDENTIALS: &str = "credentials";
 const CREDENTIALS_FOLDER: &str = "/etc/trivet/credentials";
 
 const ROUTER_MEMORY_LIMIT: &str = "1Gi";
-/// Two of the largest requests.
+/// Two of the largest requests, and as many of the largest answers of batches.
 const LEAST_BODY_BYTES: u64 = 32 << 20;
+const LEAST_ANSWER_BYTES: u64 = 64 << 20;
 
 pub fn routers(cluster: &Cluster, zone: &str) -> Deployment {
     let name = cluster.name_any();
@@ -35,7 +36,7 @@ pub fn routers(cluster: &Cluster, zone: &str) -> Deployment {
         format!("--region={}", cluster.spec.region),
         "--audit=-".to_owned(),
         format!("--max-body-memory-bytes={}", (memory / 8).max(LEAST_BODY_BYTES)),
-        format!("--max-answer-memory-bytes={}", memory / 4),
+        format!("--max-answer-memory-bytes={}", (memory / 4).max(LEAST_ANSWER_BYTES)),
     ];
     let mut container = container(
         cluster,

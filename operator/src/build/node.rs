@@ -124,7 +124,7 @@ fn cache_bytes(resources: Option<&ResourceRequirements>) -> u64 {
     (memory_limit(resources, MEMORY_LIMIT) / 4).max(LEAST_CACHE_BYTES)
 }
 
-/// In bytes; none is set where only other limits are.
+/// In bytes; 0 for a quantity that is no whole number of them.
 pub fn memory_limit(resources: Option<&ResourceRequirements>, default: &str) -> u64 {
     let limit = resources.and_then(|resources| resources.limits.as_ref()).and_then(|limits| limits.get("memory"));
     let default = Quantity(default.to_owned());
