@@ -51,6 +51,17 @@ pub struct Hands<'a> {
     pub watched: &'a Watched,
 }
 
+/// A status for server-side apply, of the object that the metadata name.
+pub fn applied<K>(metadata: &serde_json::Value, status: &serde_json::Value) -> Patch<serde_json::Value>
+where
+    K: Resource,
+    K::DynamicType: Default,
+{
+    let kind = K::DynamicType::default();
+    let (api_version, kind) = (K::api_version(&kind), K::kind(&kind));
+    Patch::Apply(json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata, "status": status }))
+}
+
 impl Hands<'_> {
     fn api<K>(&self) -> Api<K>
     where
@@ -145,13 +156,7 @@ impl Hands<'_> {
         K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
         K::DynamicType: Default,
     {
-        let kind = K::DynamicType::default();
-        let applied = Patch::Apply(json!({
-            "apiVersion": K::api_version(&kind),
-            "kind": K::kind(&kind),
-            "metadata": { "name": name },
-            "status": status,
-        }));
+        let applied = applied::<K>(&json!({ "name": name }), &status);
         let parameters = PatchParams::apply(OPERATOR_MANAGER).force();
         match self.api::<K>().patch_status(name, &parameters, &applied).await {
             Ok(_) => Ok(()),

@@ -138,6 +138,11 @@ impl Known {
         &self.partition_id
     }
 
+    /// 0 where nobody has told.
+    pub fn epoch(&self) -> u64 {
+        self.status.as_ref().map_or(0, |status| status.epoch)
+    }
+
     /// As Kubernetes has it, but for what nobody here asks for.
     pub fn object(&self) -> Partition {
         let Known {

@@ -9,7 +9,7 @@
 //!                              └────────────► nodes: birth, table descriptors, identities of blank disks
 //! ```
 //! `plan`, `tables`, `orphans`, `allowance`, `figures`, `rest`, `unseen`, `status`, `build`, `wish`, `known` and `names` are pure. Only `watch`, `apply`, `resources`, `lease`,
-//! `definitions`, `strays`, `let_go`, `teardown` and `bundle` hold a client; of several processes one acts (`lease`), and each serves the control service
+//! `definitions`, `strays`, `teardown` and `bundle` hold a client; of several processes one acts (`lease`), and each serves the control service
 //! (`served`). It is never in the way of a read or a write: the data plane does not know that there is an API server.
 
 pub mod allowance;
@@ -25,7 +25,6 @@ pub mod front;
 pub mod known;
 pub mod lease;
 pub mod leaving;
-pub mod let_go;
 pub mod metrics;
 pub mod moves;
 pub mod names;

@@ -28,7 +28,7 @@ use model::{
 };
 use serde_json::json;
 
-use crate::apply::sentence;
+use crate::apply::{applied, sentence};
 use crate::crd::partition::{Range, ReplicaWish};
 use crate::crd::table::Birth;
 use crate::crd::{Partition, PartitionSpec, Table};
@@ -188,12 +188,8 @@ impl KubeResources {
             "birth": birth,
             "descriptor": BASE64.encode(descriptor.encode()),
         });
-        let applied = Patch::Apply(json!({
-            "apiVersion": Table::api_version(&()),
-            "kind": Table::kind(&()),
-            "metadata": { "name": name, "resourceVersion": table.resource_version() },
-            "status": status,
-        }));
+        let metadata = json!({ "name": name, "resourceVersion": table.resource_version() });
+        let applied = applied::<Table>(&metadata, &status);
         let parameters = PatchParams::apply(DRIVER_MANAGER).force();
         self.tables().patch_status(&name, &parameters, &applied).await.map_err(|error| failed(&name, error))
     }
@@ -204,6 +200,11 @@ impl KubeResources {
         for partition in &resource.partitions {
             let object = self.partition_object(table, partition);
             let name = object.name_any();
+            // What is there costs no call, and who is tried again goes on where it ended.
+            let known = self.watched.partitions.get(&name);
+            if known.is_some_and(|known| partition.epoch <= known.epoch().max(1)) {
+                continue;
+            }
             match self.partition_objects().create(&parameters, &object).await {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {}

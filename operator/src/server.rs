@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, ResourceExt as _};
 use prometheus::{Encoder as _, Registry, TextEncoder};
@@ -31,7 +29,7 @@ use crate::outside::Outside;
 use crate::reconcile::{Running, Surroundings};
 use crate::served::Served;
 use crate::watch as watches;
-use crate::{calls, let_go, strays};
+use crate::{calls, strays};
 
 /// What probes and Prometheus are told.
 struct Told {
@@ -181,12 +179,7 @@ impl LookedAfter {
             let one = self.running.entry(cluster.name_any()).or_insert_with(|| Running::start(around, cluster));
             one.look(cluster).await;
         }
-        let Surroundings { client, namespace, watched, metrics, .. } = &self.around;
-        if let Err(error) = strays::tell(client, namespace, watched, &Time(Timestamp::now())).await {
-            tracing::warn!(%error, "a Table without a Cluster was not told so");
-            metrics.failed();
-        }
-        let_go::tend(&self.around, clusters).await;
+        strays::tend(&self.around, clusters).await;
     }
 
     async fn stop_acting(&mut self) {

@@ -1,27 +1,76 @@
-//! Tables whose `clusterRef` names no Cluster: no operator of one tends them, and so they are told here what is wrong with them.
+//! Tables whose `clusterRef` names no Cluster: no operator of one tends them.
+//!
+//! They are told so here. One that a person deletes waits until its Cluster is back, since its groups are to be told. Where their definition
+//! is deleted, all of them would wait, the definition with them, and it would go as soon as the Cluster is back: just after it was applied
+//! again. So they are let go at once. Nothing is told to any group, and what nodes have is adopted later.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::crd::condition::conditions;
-use crate::crd::{Condition, Table};
+use crate::crd::{Cluster, Condition, Table};
+use crate::reconcile::Surroundings;
+use crate::resources::{definition_goes, is_held, letting_go};
 use crate::tables::{Hindrance, Led, statements};
-use crate::watch::Watched;
 
 /// Most that are told in one look; the others are told in the next ones.
 const MOST: usize = 50;
 
-/// Until the API server refuses one: the next look tells the rest.
-pub async fn tell(client: &Client, namespace: &str, watched: &Watched, now: &Time) -> Result<(), kube::Error> {
-    let clusters = watched.clusters.state_filter(|cluster| cluster.metadata.deletion_timestamp.is_none());
+/// What cannot be done now is done at the next look.
+pub async fn tend(around: &Surroundings, clusters: &[Arc<Cluster>]) {
     let clusters: BTreeSet<String> = clusters.iter().map(|cluster| cluster.name_any()).collect();
-    let strays = watched.tables.state_filter(|table| !clusters.contains(&table.spec.cluster_ref));
-    let untold = strays.iter().filter_map(|table| Some((table, untold(table, namespace, &clusters, now)?)));
-    let tables: Api<Table> = Api::namespaced(client.clone(), namespace);
+    let strays = strays(around.watched.tables.state(), &clusters);
+    let tables: Api<Table> = Api::namespaced(around.client.clone(), &around.namespace);
+    if let Err(error) = tell(&tables, &around.namespace, &strays, &clusters).await {
+        tracing::warn!(%error, "a Table without a Cluster was not told so");
+        around.metrics.failed();
+    }
+    let held: Vec<&Table> = strays.iter().map(Arc::as_ref).filter(|table| waits(table)).collect();
+    if held.is_empty() {
+        return;
+    }
+    match definition_goes(&around.client).await {
+        Ok(true) => let_go(&tables, &held).await,
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%error, "whether the definition of tables goes is not known"),
+    }
+}
+
+/// Those with none of the clusters to see to them.
+fn strays(tables: Vec<Arc<Table>>, clusters: &BTreeSet<String>) -> Vec<Arc<Table>> {
+    tables.into_iter().filter(|table| !clusters.contains(&table.spec.cluster_ref)).collect()
+}
+
+/// It is to go, and is held.
+fn waits(table: &Table) -> bool {
+    table.metadata.deletion_timestamp.is_some() && is_held(table)
+}
+
+async fn let_go(tables: &Api<Table>, held: &[&Table]) {
+    for table in held {
+        let name = table.name_any();
+        match tables.patch(&name, &PatchParams::default(), &letting_go(table)).await {
+            Ok(_) => tracing::info!(table = name, "an object goes with its definition; its cluster has none"),
+            Err(error) => tracing::warn!(table = name, %error, "an object does not go with its definition"),
+        }
+    }
+}
+
+/// Until the API server refuses one: the next look tells the rest.
+async fn tell(
+    tables: &Api<Table>,
+    namespace: &str,
+    strays: &[Arc<Table>],
+    clusters: &BTreeSet<String>,
+) -> Result<(), kube::Error> {
+    let now = Time(Timestamp::now());
+    let untold = strays.iter().filter_map(|table| Some((table, untold(table, namespace, clusters, &now)?)));
     for (table, conditions) in untold.take(MOST) {
         let said = json!({ "status": { "observedGeneration": table.metadata.generation, "conditions": conditions } });
         match tables.patch_status(&table.name_any(), &PatchParams::default(), &Patch::Merge(said)).await {
@@ -61,11 +110,11 @@ fn message(table: &Table, namespace: &str, clusters: &BTreeSet<String>) -> Strin
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::jiff::Timestamp;
     use model::{KeySchema, KeyType, TableDescriptor};
 
     use super::*;
     use crate::crd::TableStatus;
+    use crate::resources::FINALIZER;
 
     fn at(second: i64) -> Time {
         Time(Timestamp::from_second(second).unwrap())
@@ -103,5 +152,36 @@ mod tests {
         let said = told(&table, &[]).unwrap();
         assert!(said[0].message.contains("there is none; it is being deleted"), "{}", said[0].message);
         assert!(said[0].message.contains("trivet admin teardown"), "{}", said[0].message);
+    }
+
+    /// Deleted by a person.
+    fn held() -> Table {
+        let mut table = table();
+        table.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        table.metadata.deletion_timestamp = Some(at(0));
+        table
+    }
+
+    /// How many of it are let go with their definition.
+    fn count(table: Table, clusters: &[&str]) -> usize {
+        let clusters = clusters.iter().map(|name| (*name).to_owned()).collect();
+        strays(vec![Arc::new(table)], &clusters).iter().filter(|table| waits(table)).count()
+    }
+
+    #[test]
+    fn a_table_that_is_to_go_and_has_no_cluster_is_let_go() {
+        assert_eq!(count(held(), &[]), 1);
+        assert_eq!(count(held(), &["other"]), 1);
+        assert_eq!(count(held(), &["other", "tvr"]), 0);
+    }
+
+    #[test]
+    fn nobody_lets_go_of_what_stays_or_is_not_held() {
+        let mut stays = held();
+        stays.metadata.deletion_timestamp = None;
+        assert_eq!(count(stays, &[]), 0);
+        let mut free = held();
+        free.metadata.finalizers = None;
+        assert_eq!(count(free, &[]), 0);
     }
 }
