@@ -140,10 +140,15 @@ fn plan_claim(claim: &Claim, seen: &Seen) -> Vec<Step> {
         return vec![step];
     }
     let Some(pod) = pod else {
-        return vec![Step::CreatePod { zone: claim.zone.clone(), node: claim.node }];
+        let create = (!gives_way(claim, seen)).then(|| Step::CreatePod { zone: claim.zone.clone(), node: claim.node });
+        return create.into_iter().collect();
     };
     if pod.deleting {
         return Vec::new();
+    }
+    if pod.machine.is_none() && gives_way(claim, seen) {
+        let why = "it would take the place of one whose volume is there";
+        return vec![Step::DeletePod { name: pod.name.clone(), why }];
     }
     if pod.ended {
         return vec![Step::DeletePod { name: pod.name.clone(), why: "it has ended, and another takes its place" }];
@@ -163,6 +168,21 @@ fn plan_claim(claim: &Claim, seen: &Seen) -> Vec<Step> {
         Some(answer) => plan_blank(claim, answer, seen),
         None => Vec::new(),
     }
+}
+
+/// A new node, which can be anywhere, while one of its zone that can be in one place alone is about to be placed there.
+fn gives_way(claim: &Claim, seen: &Seen) -> bool {
+    !claim.volume.bound && seen.claims.iter().any(|other| other.zone == claim.zone && is_between_pods(other, seen))
+}
+
+/// A node whose volume is on some Kubernetes node, and whose Pod goes or is gone for a moment.
+fn is_between_pods(claim: &Claim, seen: &Seen) -> bool {
+    let comes_back = claim.volume.bound && !claim.lost && !claim.deleting && claim.missing.is_none();
+    comes_back
+        && match seen.pod(claim.node) {
+            None => true,
+            Some(pod) => pod.deleting || pod.ended || replacement::is_due(claim, pod, seen),
+        }
 }
 
 /// One after the other: of two that are silent at once each would wait for the other to tell that nobody needs it.
@@ -294,6 +314,25 @@ pub mod tests {
     }
 
     #[test]
+    fn a_new_nodes_pod_waits_while_one_that_was_placed_has_none() {
+        let mut seen = settled();
+        seen.zones[0].nodes = 2;
+        let mut new = Claim { store: None, ..claim(4, "a") };
+        new.volume.bound = false;
+        seen.claims.push(new);
+        let create = |zone: &str, node| Step::CreatePod { zone: zone.to_owned(), node: NodeId(node) };
+        assert_eq!(steps(&seen), [create("a", 4)]);
+        seen.pods[0].deleting = true;
+        assert_eq!(steps(&seen), []);
+        // Its own comes first, and then the new one's.
+        let first = seen.pods.remove(0);
+        assert_eq!(steps(&seen), [create("a", 1)]);
+        seen.pods.insert(0, unplaced(first));
+        seen.pods[0].deleting = false;
+        assert_eq!(steps(&seen), [create("a", 4)]);
+    }
+
+    #[test]
     fn a_pod_whose_claim_went_before_it_was_placed_goes_and_holds_nobody_up() {
         let mut seen = settled();
         seen.pods.push(unplaced(pod(4)));
@@ -342,8 +381,8 @@ pub mod tests {
         seen.replicas = in_use(&[1, 3, 4]);
         seen.silent = [3].map(NodeId).into();
         assert_eq!(steps(&seen), []);
-        // Its own silence says nothing.
-        seen.silent = [2].map(NodeId).into();
+        // Its own silence says nothing, nor does that of one in its zone: no group has a replica on both.
+        seen.silent = [2, 4].map(NodeId).into();
         assert_eq!(steps(&seen), [Step::DeleteClaim { node: NodeId(2) }]);
     }
 

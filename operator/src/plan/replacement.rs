@@ -19,9 +19,18 @@ pub fn in_turn(seen: &Seen) -> Option<Step> {
 /// Nothing is lost with a Pod in which nothing runs. One that has run may come back by itself, and what is wished now may be what cannot
 /// run: such ones go one after the other, and each waits until the last one has answered.
 pub fn at_once(claim: &Claim, pod: &Pod, seen: &Seen) -> Option<Step> {
+    let goes = is_due(claim, pod, seen) && !(claim.volume.bound && has_rival(claim, seen));
+    goes.then(|| Step::DeletePod { name: pod.name.clone(), why: "nothing runs in it, and its spec has changed" })
+}
+
+pub fn is_due(claim: &Claim, pod: &Pod, seen: &Seen) -> bool {
     let may_go = is_outdated(claim, pod, seen) && is_idle(pod, seen);
-    let next = may_go && (!pod.begun || is_next(pod, seen) && !is_on_trial(seen));
-    next.then(|| Step::DeletePod { name: pod.name.clone(), why: "nothing runs in it, and its spec has changed" })
+    may_go && (!pod.begun || is_next(pod, seen) && !is_on_trial(seen))
+}
+
+/// Somebody waits for a place in the zone, and would take this one's.
+fn has_rival(claim: &Claim, seen: &Seen) -> bool {
+    placed(seen).any(|(other, pod)| other.zone == claim.zone && !other.volume.bound && pod.machine.is_none())
 }
 
 /// None where its zone is not wished.

@@ -228,11 +228,12 @@ impl Seen {
         self.claims.iter().filter(|claim| self.why(claim).is_some()).map(|claim| claim.node).collect()
     }
 
-    /// Known to be so: every other node has answered, and of each group that it was in two others tell.
+    /// Known to be so: of each group that it was in, the members of two other zones have told. Who is silent in its own zone was in none of
+    /// them, and two such nodes would wait for each other for ever.
     pub fn is_unused(&self, claim: &Claim) -> bool {
-        let all_told = self.silent.iter().all(|silent| *silent == claim.node);
+        let elsewhere = |other: &Claim| other.zone != claim.zone && self.silent.contains(&other.node);
         // An identity that was never given is in no group.
-        claim.store.is_none() || all_told && !self.replicas.contains_key(&claim.node)
+        claim.store.is_none() || !self.claims.iter().any(elsewhere) && !self.replicas.contains_key(&claim.node)
     }
 
     pub fn is_ready(&self, node: NodeId) -> bool {

@@ -12,6 +12,7 @@ use crate::moves::{self, Deed, Next};
 use crate::observe::{Troubles, needed, places};
 
 mod events;
+mod tests;
 
 const ZONES: [&str; 4] = ["a", "b", "c", "d"];
 const PARTITIONS: u64 = 4;
@@ -287,7 +288,8 @@ impl World {
     fn apply(&mut self, step: Step) {
         match step {
             Step::CreateClaim { zone, node } => {
-                let claim = Claim { store: None, ..super::tests::claim(node.0, &zone) };
+                let mut claim = Claim { store: None, ..super::tests::claim(node.0, &zone) };
+                claim.volume.bound = false;
                 self.disks.insert(node, Disk { claim, host: None, formatted: false, mounts: true, away_s: 0 });
                 self.created += 1;
             }
@@ -396,6 +398,7 @@ impl World {
             let found = fits.find(|host| !taken.contains(&host.machine.name)).map(|host| host.machine.name.clone());
             if let Some(found) = found {
                 self.pods.insert(node, Some(found.clone()));
+                self.disk(node).claim.volume.bound = true;
                 self.disk(node).host = Some(found);
             }
         }
@@ -454,48 +457,4 @@ impl World {
 
 fn wish(name: &str, nodes: usize, content: Content) -> Zone {
     Zone { name: name.to_owned(), nodes, content: format!("{content:?}") }
-}
-
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
-
-        #[test]
-        fn whatever_happens_nothing_needed_goes_and_all_is_as_wished_in_the_end(
-            events in prop::collection::vec((0u8..20, 0usize..64, 0usize..30), 0..24),
-        ) {
-            let mut world = World::new();
-            prop_assert_eq!(world.is_as_wished(), Ok(()));
-            for (what, whom, looks) in events {
-                world.happen(what, whom);
-                for _ in 0..looks {
-                    world.look();
-                }
-            }
-            world.heal();
-            world.settle();
-            prop_assert_eq!(world.is_as_wished().map_err(|why| format!("{why}; {}", world.told())), Ok(()));
-        }
-    }
-
-    /// "3 became 45": a zone whose Kubernetes nodes die one after the other, for as long as there are any.
-    #[test]
-    fn a_zone_that_loses_every_host_has_never_more_than_one_replacement_for_each_loss() {
-        let mut world = World::new();
-        for _ in 0..12 {
-            let lost: Vec<usize> = (0..world.hosts.len()).filter(|host| world.in_use(*host, "b")).collect();
-            for host in lost {
-                world.hosts[host].there = false;
-            }
-            for _ in 0..60 {
-                world.look();
-                let in_zone = world.disks.values().filter(|disk| disk.claim.zone == "b").count();
-                assert!(in_zone <= 2, "{in_zone} claims in a zone of one node");
-            }
-        }
-    }
 }
