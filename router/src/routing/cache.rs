@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::codec::DecodeError;
@@ -37,7 +38,12 @@ pub(super) struct CachedPartition {
     pub encoded: Bytes,
     leader: AtomicU64,
     term: AtomicU64,
+    /// When it was last asked whether its leader leads still.
+    doubted: Mutex<Option<Instant>>,
 }
+
+/// However many wait for one leader, the map is asked about it no more often.
+const DOUBTED_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 struct CachedNode {
@@ -71,7 +77,8 @@ pub(super) struct Leadership {
 impl CachedPartition {
     fn new(descriptor: PartitionDescriptor, encoded: Bytes, leadership: Leadership) -> CachedPartition {
         let Leadership { leader, term } = leadership;
-        CachedPartition { descriptor, encoded, leader: AtomicU64::new(leader.0), term: AtomicU64::new(term) }
+        let (leader, term) = (AtomicU64::new(leader.0), AtomicU64::new(term));
+        CachedPartition { descriptor, encoded, leader, term, doubted: Mutex::default() }
     }
 
     pub fn leader(&self) -> Option<NodeId> {
@@ -96,7 +103,18 @@ impl CachedPartition {
         self.leader.store(leader.0, Ordering::Relaxed);
     }
 
-    fn leadership(&self) -> Leadership {
+    /// Whether it is time to ask the map again who leads, and somebody who waits is to do it.
+    pub fn is_to_be_asked_for(&self) -> bool {
+        let now = Instant::now();
+        let mut doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = doubted.is_none_or(|at| now.duration_since(at) >= DOUBTED_EVERY);
+        if is_due {
+            *doubted = Some(now);
+        }
+        is_due
+    }
+
+    pub fn leadership(&self) -> Leadership {
         Leadership { leader: self.leader().unwrap_or_default(), term: self.term.load(Ordering::Relaxed) }
     }
 }

@@ -181,7 +181,7 @@ impl Inner {
         loop {
             let verdict = match attempts.target(&located.partition, &self.zone) {
                 Some(node) => {
-                    let outcome = self.send(node, &located, purpose, deadline, &operation).await;
+                    let outcome = self.send(node, spot, &located, purpose, deadline, &operation).await;
                     let verdict = attempts.judge(node, &located.partition, outcome);
                     self.learnt(verdict, &mut attempts)
                 }
@@ -232,6 +232,7 @@ impl Inner {
     async fn send(
         &self,
         node: NodeId,
+        spot: Spot<'_>,
         located: &Located,
         purpose: Purpose,
         deadline: Instant,
@@ -254,7 +255,20 @@ impl Inner {
             table_version: located.table.version,
             operation: Some(operation(&located.partition)),
         };
-        node::ask(&self.node(node), &address, request, until).await
+        let before = located.partition.leadership();
+        let is_left = || before.leader == node && self.is_led_by_another(spot, located, before);
+        node::ask(&self.node(node), &address, request, until, is_left).await
+    }
+
+    /// As the map says; it is asked again, for who waits sends nothing by which the cache would learn.
+    fn is_led_by_another(&self, spot: Spot<'_>, located: &Located, before: Leadership) -> bool {
+        if located.partition.is_to_be_asked_for() {
+            self.lookups.refresh(&located.table.name, Some(probe(spot)), Found::default());
+        }
+        let known = self.cache.find(&located.table, spot).partition;
+        let same = known.filter(|known| known.descriptor.id == located.partition.descriptor.id);
+        let now = same.map(|known| known.leadership()).unwrap_or_default();
+        now.term > before.term && now.leader != before.leader
     }
 
     /// What to do about a stale descriptor follows from whether the node knew a newer one.

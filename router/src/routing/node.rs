@@ -1,7 +1,7 @@
 //! Operations to one node: requests and responses on one stream.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -36,23 +36,44 @@ pub(super) enum Outcome {
 
 type Waiter = oneshot::Sender<Result<Option<response::Result>, Lost>>;
 
-/// Sends one request and waits for its answer, at most until `until`.
-pub(super) async fn ask(node: &Node, address: &Arc<str>, request: Request, until: Instant) -> Outcome {
-    let (waiter, answer) = oneshot::channel();
+/// After so long without an answer it is asked whether the node leads still, and then again and again.
+const FIRST_DOUBT: Duration = Duration::from_millis(500);
+const DOUBTED_EVERY: Duration = Duration::from_millis(250);
+/// One who has handed over as planned answers what it has begun: it is given the time between two doubts.
+const DOUBTS: u32 = 2;
+
+/// Sends one request and waits for its answer, at most until `until`, and no longer than the node leads: `is_left` tells that another does.
+pub(super) async fn ask(
+    node: &Node,
+    address: &Arc<str>,
+    request: Request,
+    until: Instant,
+    is_left: impl Fn() -> bool,
+) -> Outcome {
+    let (waiter, mut answer) = oneshot::channel();
     let ticket = match node.ask(address, request, waiter) {
         Ok(ticket) => ticket,
         Err(Lost::Full) => return Outcome::Full,
         Err(Lost::NotSent) => return Outcome::NotSent,
         Err(Lost::Broken) => return Outcome::Silent,
     };
-    match tokio::time::timeout_at(until.into(), answer).await {
-        Ok(Ok(Ok(Some(result)))) => Outcome::Answered(result),
-        Ok(Ok(Err(Lost::NotSent))) => Outcome::NotSent,
-        Ok(Ok(Err(Lost::Full))) => Outcome::Full,
-        // An answer without a result is of a kind this version does not know: it tells nothing.
-        Ok(Ok(Ok(None) | Err(Lost::Broken)) | Err(_)) => Outcome::Silent,
-        Err(_) if ticket.withdraw() => Outcome::NotSent,
-        Err(_) => Outcome::Silent,
+    let mut doubted = Instant::now() + FIRST_DOUBT;
+    let mut doubts = 0;
+    loop {
+        match tokio::time::timeout_at(until.min(doubted).into(), &mut answer).await {
+            Ok(Ok(Ok(Some(result)))) => return Outcome::Answered(result),
+            Ok(Ok(Err(Lost::NotSent))) => return Outcome::NotSent,
+            Ok(Ok(Err(Lost::Full))) => return Outcome::Full,
+            // An answer without a result is of a kind this version does not know: it tells nothing.
+            Ok(Ok(Ok(None) | Err(Lost::Broken)) | Err(_)) => return Outcome::Silent,
+            Err(_) => {
+                doubts = if is_left() { doubts + 1 } else { 0 };
+                if until <= doubted || doubts == DOUBTS {
+                    return if ticket.withdraw() { Outcome::NotSent } else { Outcome::Silent };
+                }
+                doubted = Instant::now() + DOUBTED_EVERY;
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is asked again, what is not, and of whom.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::TableStatus;
@@ -247,6 +248,26 @@ async fn a_write_without_an_answer_until_the_deadline_is_unknown() {
     world.node(1).acts(|_| Act::Hold);
     assert_eq!(world.routing.write(&world.table().await, put("k"), soon()).await, Err(Failure::Unknown));
     assert_eq!(world.node(1).seen().len(), 1);
+}
+
+/// A Kubernetes node without power closes no connection.
+#[tokio::test]
+async fn a_write_is_not_waited_for_when_another_leads() {
+    let world = World::with_one_partition().await;
+    world.node(1).acts(|_| Act::Hold);
+    let table = world.table().await;
+    let far = Instant::now() + Duration::from_secs(600);
+    let written = async { world.routing.write(&table, put("k"), far).await };
+    let elected = async {
+        while world.node(1).seen().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        world.announce(TableStatus::Active, &[(partition(20, "", None, 7), 2, 5)]);
+    };
+    let both = async { tokio::join!(written, elected).0 };
+    let given_up = tokio::time::timeout(Duration::from_secs(60), both).await;
+    assert_eq!(given_up, Ok(Err(Failure::Unknown)), "it may have been applied, and is not sent again");
+    assert!(world.node(2).seen().is_empty());
 }
 
 #[tokio::test]
