@@ -17,6 +17,8 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
 use kube::client::Body;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::DefaultBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -336,7 +338,7 @@ where
         let mut rounds = self.listing.state.subscribe();
         loop {
             let round = rounds.borrow_and_update().round;
-            let events = watcher(self.api.clone(), self.config.clone()).default_backoff();
+            let events = watcher(self.api.clone(), self.config.clone()).backoff(Pauses::default());
             let mut events = std::pin::pin!(events);
             while rounds.borrow_and_update().round == round {
                 tokio::select! {
@@ -377,9 +379,37 @@ where
     }
 }
 
+/// Between tries of a watch that cannot be: as kube's own, but for the longest. What it waits for may be there again at any time, and nothing
+/// is done for any Cluster before everything is listed.
+#[derive(Default)]
+struct Pauses(DefaultBackoff);
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next().map(|pause| pause.min(LONGEST_PAUSE))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_watch_is_tried_again_soon_however_often_it_has_failed() {
+        let pauses: Vec<Duration> = Pauses::default().take(30).collect();
+        assert_eq!((pauses.len(), pauses.iter().max()), (30, Some(&LONGEST_PAUSE)));
+        assert!(pauses[0] < LONGEST_PAUSE, "{pauses:?}");
+    }
 
     #[test]
     fn the_newest_version_that_a_watch_goes_on_from_is_remembered() {
