@@ -5,6 +5,7 @@
 //! next. Of its metadata is held what somebody here asks for.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -18,10 +19,17 @@ use crate::names::CLUSTER_LABEL;
 
 type Word = Arc<str>;
 
-/// Words that are said by what is held, each once.
+/// What is said by what is held, each once.
 #[derive(Debug, Default)]
 pub struct Words {
-    known: HashSet<Word>,
+    words: Once<str>,
+    said: Once<Said>,
+    places: Once<Place>,
+}
+
+#[derive(Debug)]
+struct Once<T: ?Sized> {
+    known: HashSet<Arc<T>>,
     /// How many there may be before those are sought that nobody says any more.
     most: usize,
 }
@@ -29,19 +37,55 @@ pub struct Words {
 /// So few are not worth a search.
 const FEW: usize = 1024;
 
-impl Words {
-    fn hold(&mut self, word: &str) -> Word {
-        if let Some(known) = self.known.get(word) {
+impl<T: ?Sized> Default for Once<T> {
+    fn default() -> Once<T> {
+        Once { known: HashSet::new(), most: 0 }
+    }
+}
+
+impl<T> Once<T>
+where
+    T: Eq + Hash + ToOwned + ?Sized,
+    Arc<T>: From<T::Owned>,
+{
+    fn hold(&mut self, one: &T) -> Arc<T> {
+        if let Some(known) = self.known.get(one) {
             return Arc::clone(known);
         }
         if self.known.len() >= self.most.max(FEW) {
-            self.known.retain(|word| Arc::strong_count(word) > 1);
+            self.known.retain(|known| Arc::strong_count(known) > 1);
             self.most = self.known.len() * 2;
         }
-        let word = Word::from(word);
-        self.known.insert(Arc::clone(&word));
-        word
+        let held = Arc::from(one.to_owned());
+        self.known.insert(Arc::clone(&held));
+        held
     }
+}
+
+impl Words {
+    fn hold(&mut self, word: &str) -> Word {
+        self.words.hold(word)
+    }
+}
+
+/// A condition, but for when it began.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Said {
+    kind: String,
+    status: String,
+    reason: String,
+    message: String,
+    observed_generation: i64,
+}
+
+/// A replica, but for its id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    node: String,
+    zone: String,
+    role: String,
+    kind: String,
+    state: String,
 }
 
 /// One Partition object.
@@ -62,6 +106,7 @@ pub struct Known {
 
 #[derive(Debug, PartialEq)]
 struct KnownStatus {
+    observed_generation: i64,
     state: Word,
     why: Word,
     leader: Word,
@@ -86,20 +131,13 @@ struct KnownRange {
 #[derive(Debug, PartialEq)]
 struct KnownReplica {
     id: u64,
-    node: Word,
-    zone: Word,
-    role: Word,
-    kind: Word,
+    place: Arc<Place>,
 }
 
 #[derive(Debug, PartialEq)]
 struct KnownCondition {
-    kind: Word,
-    status: Word,
-    reason: Word,
-    message: Word,
+    said: Arc<Said>,
     last_transition_time: Time,
-    observed_generation: i64,
 }
 
 impl Known {
@@ -185,6 +223,7 @@ impl Known {
 impl KnownStatus {
     fn new(status: &PartitionStatus, words: &mut Words) -> KnownStatus {
         let PartitionStatus {
+            observed_generation,
             state,
             why,
             leader,
@@ -200,6 +239,7 @@ impl KnownStatus {
             conditions,
         } = status;
         KnownStatus {
+            observed_generation: *observed_generation,
             state: words.hold(state),
             why: words.hold(why),
             leader: words.hold(leader),
@@ -218,6 +258,7 @@ impl KnownStatus {
 
     fn status(&self) -> PartitionStatus {
         let KnownStatus {
+            observed_generation,
             state,
             why,
             leader,
@@ -233,6 +274,7 @@ impl KnownStatus {
             conditions,
         } = self;
         PartitionStatus {
+            observed_generation: *observed_generation,
             state: state.to_string(),
             why: why.to_string(),
             leader: leader.to_string(),
@@ -264,30 +306,26 @@ impl KnownRange {
 
 impl KnownReplica {
     fn new(replica: &ReplicaStatus, words: &mut Words) -> KnownReplica {
-        let ReplicaStatus { id, node, zone, role, kind } = replica;
-        let [node, zone, role, kind] = [node, zone, role, kind].map(|word| words.hold(word));
-        KnownReplica { id: *id, node, zone, role, kind }
+        let ReplicaStatus { id, node, zone, role, kind, state } = replica.clone();
+        KnownReplica { id, place: words.places.hold(&Place { node, zone, role, kind, state }) }
     }
 
     fn replica(&self) -> ReplicaStatus {
-        let KnownReplica { id, node, zone, role, kind } = self;
-        let [node, zone, role, kind] = [node, zone, role, kind].map(ToString::to_string);
-        ReplicaStatus { id: *id, node, zone, role, kind }
+        let Place { node, zone, role, kind, state } = Place::clone(&self.place);
+        ReplicaStatus { id: self.id, node, zone, role, kind, state }
     }
 }
 
 impl KnownCondition {
     fn new(condition: &Condition, words: &mut Words) -> KnownCondition {
-        let Condition { kind, status, reason, message, last_transition_time, observed_generation } = condition;
-        let [kind, status, reason, message] = [kind, status, reason, message].map(|word| words.hold(word));
-        let (last_transition_time, observed_generation) = (last_transition_time.clone(), *observed_generation);
-        KnownCondition { kind, status, reason, message, last_transition_time, observed_generation }
+        let Condition { kind, status, reason, message, last_transition_time, observed_generation } = condition.clone();
+        let said = words.said.hold(&Said { kind, status, reason, message, observed_generation });
+        KnownCondition { said, last_transition_time }
     }
 
     fn condition(&self) -> Condition {
-        let KnownCondition { kind, status, reason, message, last_transition_time, observed_generation } = self;
-        let [kind, status, reason, message] = [kind, status, reason, message].map(ToString::to_string);
-        let (last_transition_time, observed_generation) = (last_transition_time.clone(), *observed_generation);
+        let Said { kind, status, reason, message, observed_generation } = Said::clone(&self.said);
+        let last_transition_time = self.last_transition_time.clone();
         Condition { kind, status, reason, message, last_transition_time, observed_generation }
     }
 }
@@ -300,8 +338,7 @@ mod tests {
     use crate::names::TABLE_LABEL;
 
     fn partition(number: u64, message: &str) -> Partition {
-        let replica =
-            |id: u64| json!({ "id": id, "node": format!("n{id}"), "zone": "a", "role": "Voter", "kind": "Log" });
+        let replica = |id: u64| json!({ "id": id, "node": format!("n{id}"), "zone": "a", "role": "Voter", "kind": "Log", "state": "Level" });
         let condition = json!({
             "type": "Ready", "status": "True", "reason": "Whole", "message": message,
             "lastTransitionTime": "2026-01-02T03:04:05Z", "observedGeneration": 6,
@@ -317,7 +354,7 @@ mod tests {
                 "range": { "start": "07", "end": "08" }, "replicas": [{ "zone": "z", "node": "n9" }],
             },
             "status": {
-                "state": "Missing", "why": "so", "leader": "n1", "zones": "a,b,c", "epoch": 5, "range": { "start": "06" },
+                "observedGeneration": 4, "state": "Missing", "why": "so", "leader": "n1", "zones": "a,b,c", "epoch": 5, "range": { "start": "06" },
                 "replicas": [replica(1), replica(2)], "items": 1200, "sizeBytes": 57000,
                 "readUnits": 70, "writeUnits": 9, "sizedAt": "2026-01-02T03:04:06Z",
                 "conditions": [condition],
@@ -353,12 +390,11 @@ mod tests {
         let mut words = Words::default();
         let [one, other] = [3, 4].map(|number| Known::new(&partition(number, "it is"), &mut words));
         assert!(Arc::ptr_eq(&one.table_id, &other.table_id));
-        let said = words.known.len();
+        let said = words.said.known.len();
         for number in 0..10 * FEW {
             drop(Known::new(&partition(3, &format!("for the {number}. time")), &mut words));
         }
-        assert!(words.known.len() <= 2 * FEW.max(said), "{} words", words.known.len());
-        assert!(words.known.contains("it is"));
+        assert!(words.said.known.len() <= 2 * FEW.max(said), "{} conditions", words.said.known.len());
         assert_eq!(one.object(), partition(3, "it is"));
     }
 }

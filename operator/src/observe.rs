@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use control::cluster::Reached;
-use control::plan::Observed;
+use control::plan::{Observed, ReplicaReport};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
@@ -123,12 +123,14 @@ pub fn places(seen: &Seen) -> Vec<Place> {
 
 /// Groups that would not survive the loss of a node, or have no leader.
 pub fn degraded(observed: &Observed) -> usize {
-    let whole = |reports: &Vec<control::plan::ReplicaReport>| {
-        let leader = reports.iter().find(|report| report.serving);
-        let health = leader.and_then(|leader| leader.health.as_ref());
-        health.is_some_and(|health| health.state() == State::Whole)
-    };
-    observed.groups.values().filter(|reports| !whole(reports)).count()
+    observed.groups.values().filter(|reports| !is_whole(reports)).count()
+}
+
+/// By its leader's word.
+pub fn is_whole(reports: &[ReplicaReport]) -> bool {
+    let leader = reports.iter().find(|report| report.serving);
+    let health = leader.and_then(|leader| leader.health.as_ref());
+    health.is_some_and(|health| health.state() == State::Whole)
 }
 
 /// Whoever a group names, or has a replica of it.

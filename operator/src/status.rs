@@ -5,75 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use control::plan::{Observed, ReplicaReport};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
-use model::{PartitionDescriptor, PartitionId, ReplicaKind, ReplicaRole, Size, TableId};
-use wire::admin::health::State;
+use model::{Size, TableId};
 
 use crate::build::ROUTER_PORT;
 use crate::crd::cluster::ZoneMode;
 use crate::crd::condition::{BLOCKED, DEGRADED, PROGRESSING, READY, SAFE, Statement, conditions};
-use crate::crd::partition::ReplicaStatus;
 use crate::crd::table::TableStatus;
-use crate::crd::{Cluster, ClusterStatus, Partition, PartitionStatus, Removal, RemovalPhase, Table};
+use crate::crd::{Cluster, ClusterStatus, Removal, RemovalPhase, Table};
 use crate::figures::{Counted, Figures};
-use crate::observe::degraded;
+use crate::observe::{degraded, is_whole};
 use crate::plan::{Seen, Step, growth};
-use crate::resources::{range, shown};
+use crate::resources::shown;
 use crate::seal::told::Kept;
 use crate::tables::{self, Hindrance, Led};
 
-/// What is said of a Partition, or none where no node has it.
-pub fn partition(object: &Partition, observed: &Observed, mode: ZoneMode, now: &Time) -> Option<PartitionStatus> {
-    let id = PartitionId(u64::from_str_radix(&object.spec.partition_id, 16).ok()?);
-    let before = object.status.clone().unwrap_or_default();
-    let Some(reports) = observed.groups.get(&id) else {
-        // No node that answered has it: what is not seen stays as it was last seen, but for its state.
-        return Some(PartitionStatus { state: "Unknown".to_owned(), leader: String::new(), ..before });
-    };
-    let newest = reports.iter().filter_map(|report| report.descriptor.as_ref()).max_by_key(|found| found.epoch)?;
-    let leader = reports.iter().find(|report| report.serving);
-    let (state, why) = state(leader);
-    let said = vec![
-        statement(READY, leader.is_some(), &state, &why),
-        statement(DEGRADED, state != WHOLE, &state, &why),
-        safe(newest, mode),
-    ];
-    let Figures { items, size_bytes, read_units, write_units, sized_at } =
-        Figures::from(&before).next(&counted(reports), now);
-    Some(PartitionStatus {
-        leader: leader.map(|leader| leader.node.to_string()).unwrap_or_default(),
-        zones: zones(newest),
-        epoch: newest.epoch,
-        range: range(&newest.range),
-        replicas: newest.replicas.iter().map(replica).collect(),
-        items,
-        size_bytes,
-        read_units,
-        write_units,
-        sized_at,
-        conditions: conditions(&before.conditions, said, object.metadata.generation.unwrap_or(0), now),
-        state,
-        why,
-    })
-}
+mod partition;
 
-/// How much a change is worth of what may be written: who has no leader is told of first, and how much there is comes last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Worth {
-    Leaderless,
-    State,
-    Figures,
-}
-
-pub fn worth(before: &PartitionStatus, next: &PartitionStatus) -> Worth {
-    let Figures { items, size_bytes, read_units, write_units, sized_at } = next.into();
-    if next.leader.is_empty() {
-        Worth::Leaderless
-    } else if *next == (PartitionStatus { items, size_bytes, read_units, write_units, sized_at, ..before.clone() }) {
-        Worth::Figures
-    } else {
-        Worth::State
-    }
-}
+pub use partition::{Worth, partition, worth};
 
 /// The size is the leader's word; every replica has clients.
 fn counted(reports: &[ReplicaReport]) -> Counted {
@@ -81,18 +29,6 @@ fn counted(reports: &[ReplicaReport]) -> Counted {
         size: reports.iter().filter(|report| report.serving).find_map(|report| report.size),
         consumption: reports.iter().map(|report| report.consumption).sum(),
     }
-}
-
-const WHOLE: &str = "Whole";
-
-/// Whether voters are where one failure takes one of them.
-fn safe(descriptor: &PartitionDescriptor, mode: ZoneMode) -> Statement {
-    let voters = || descriptor.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter);
-    let zones: BTreeSet<&str> = voters().map(|replica| replica.zone.0.as_str()).collect();
-    if mode == ZoneMode::Labelled && zones.len() < voters().count() {
-        return statement(SAFE, false, "ZoneShared", "two of its voters are in one zone: one failure may take both");
-    }
-    zones_are_safe(mode)
 }
 
 /// Said of everything alike.
@@ -108,52 +44,6 @@ fn zones_are_safe(mode: ZoneMode) -> Statement {
     }
 }
 
-fn state(leader: Option<&ReplicaReport>) -> (String, String) {
-    let Some(leader) = leader else {
-        return ("Leaderless".to_owned(), "no replica that was asked leads".to_owned());
-    };
-    let Some(health) = &leader.health else {
-        return ("Unknown".to_owned(), "its leader does not say".to_owned());
-    };
-    let word = match health.state() {
-        State::Unspecified => "Unknown",
-        State::Whole => WHOLE,
-        State::Missing => "Missing",
-        State::StoodIn => "StoodIn",
-        State::ShortOfZone => "ShortOfZone",
-        State::Rebuilding => "Rebuilding",
-        State::Short => "Short",
-        State::NeedsArchive => "NeedsArchive",
-        State::Leaderless => "Leaderless",
-    };
-    (word.to_owned(), health.why.clone())
-}
-
-fn zones(descriptor: &PartitionDescriptor) -> String {
-    let voters = descriptor.replicas.iter().filter(|replica| replica.role == ReplicaRole::Voter);
-    let mut zones: Vec<&str> = voters.map(|replica| replica.zone.0.as_str()).collect();
-    zones.sort_unstable();
-    zones.join(",")
-}
-
-fn replica(replica: &model::ReplicaDescriptor) -> ReplicaStatus {
-    ReplicaStatus {
-        id: replica.id.0,
-        node: replica.node.to_string(),
-        zone: replica.zone.0.clone(),
-        role: match replica.role {
-            ReplicaRole::Voter => "Voter",
-            ReplicaRole::Learner => "Learner",
-        }
-        .to_owned(),
-        kind: match replica.kind {
-            ReplicaKind::Storage => "Storage",
-            ReplicaKind::Log => "Log",
-        }
-        .to_owned(),
-    }
-}
-
 /// What is said of a Table; the fields that its resource is read from are left as they are.
 pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told<'_>) -> TableStatus {
     let Held { led, counted } = given.and_then(|given| told.held.get(&given.id)).copied().unwrap_or_default();
@@ -161,7 +51,7 @@ pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told
     let Figures { items, size_bytes, read_units, write_units, sized_at } =
         Figures::from(&before).next(&counted, told.now);
     let generation = object.metadata.generation.unwrap_or(0);
-    let mut said = tables::statements(given, led, told.hindrance);
+    let mut said = tables::statements(given, led, told.hindrance, object.spec.paused);
     said.push(zones_are_safe(told.mode));
     TableStatus {
         observed_generation: generation,
@@ -204,6 +94,7 @@ pub fn held(observed: &Observed) -> BTreeMap<TableId, Held> {
         let Held { led, counted: sum } = all.entry(descriptor.table).or_insert(none);
         led.partitions += 1;
         led.led += usize::from(reports.iter().any(|report| report.serving));
+        led.whole += usize::from(is_whole(reports));
         let Counted { size, consumption } = counted(reports);
         sum.size = sum.size.zip(size).map(|(sum, size)| sum + size);
         sum.consumption = sum.consumption + consumption;
@@ -320,23 +211,25 @@ fn statement(kind: &'static str, holds: bool, reason: &str, message: &str) -> St
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use bytes::Bytes;
     use k8s_openapi::jiff::Timestamp;
     use model::units::Consumption;
-    use model::{KeyRange, NodeId, Zone};
+    use model::{KeyRange, NodeId, PartitionDescriptor, PartitionId, Zone};
     use wire::admin::Health;
+    use wire::admin::health::State;
 
     use super::*;
-    use crate::crd::PartitionSpec;
+    use crate::crd::{Partition, PartitionSpec};
+    use crate::resources::range;
 
-    fn descriptor() -> PartitionDescriptor {
+    pub fn descriptor() -> PartitionDescriptor {
         let places = [(1, "a"), (2, "b"), (3, "c")].map(|(node, zone)| (NodeId(node), Zone(zone.to_owned())));
         let range = KeyRange { start: Bytes::from_static(&[7]), end: None };
         PartitionDescriptor { epoch: 5, ..PartitionDescriptor::birth(PartitionId(9), TableId(4), range, places) }
     }
 
-    fn object() -> Partition {
+    pub fn object() -> Partition {
         let spec = PartitionSpec {
             table_ref: "music".to_owned(),
             table_id: TableId(4).to_string(),
@@ -347,13 +240,13 @@ mod tests {
         Partition::new("music-9", spec)
     }
 
-    fn observed(state: State) -> Observed {
+    pub fn observed(state: State) -> Observed {
         let report = |node: u64| ReplicaReport {
             node: NodeId(node),
             descriptor: Some(descriptor().into()),
             table: None,
             serving: node == 2,
-            health: (node == 2).then(|| Health { state: state.into(), why: "so".to_owned(), ..Health::default() }),
+            health: (node == 2).then(|| Health { state: state.into(), why: why(state), ..Health::default() }),
             size: None,
             consumption: Consumption::default(),
         };
@@ -361,36 +254,12 @@ mod tests {
         Observed { reached: [1, 2, 3].map(NodeId).into(), complete: true, groups, ..Observed::default() }
     }
 
-    fn at(second: i64) -> Time {
+    fn why(state: State) -> String {
+        if state == State::Whole { String::new() } else { "so".to_owned() }
+    }
+
+    pub fn at(second: i64) -> Time {
         Time(Timestamp::from_second(second).unwrap())
-    }
-
-    #[test]
-    fn a_partition_tells_who_leads_where_and_how_whole_it_is() {
-        let said = partition(&object(), &observed(State::Whole), ZoneMode::Labelled, &at(1)).unwrap();
-        assert_eq!((said.state.as_str(), said.leader.as_str()), ("Whole", "0000000000000002"));
-        assert_eq!((said.zones.as_str(), said.epoch, said.range.start.as_str()), ("a,b,c", 5, "07"));
-        let said = partition(&object(), &observed(State::StoodIn), ZoneMode::Labelled, &at(1)).unwrap();
-        assert_eq!((said.state.as_str(), said.why.as_str()), ("StoodIn", "so"));
-        assert_eq!(said.conditions.iter().map(|c| c.status.as_str()).collect::<Vec<_>>(), ["True", "True", "True"]);
-    }
-
-    #[test]
-    fn a_condition_keeps_its_time_as_long_as_it_holds() {
-        let mut object = object();
-        object.status = partition(&object, &observed(State::Whole), ZoneMode::Labelled, &at(1));
-        let later = partition(&object, &observed(State::Missing), ZoneMode::Labelled, &at(2)).unwrap();
-        let times: Vec<_> = later.conditions.iter().map(|condition| condition.last_transition_time.clone()).collect();
-        assert_eq!(times, [at(1), at(2), at(1)]);
-        assert_eq!(partition(&object, &observed(State::Whole), ZoneMode::Labelled, &at(3)), object.status);
-    }
-
-    #[test]
-    fn what_is_not_seen_stays_as_it_was_seen() {
-        let mut object = object();
-        object.status = partition(&object, &observed(State::Whole), ZoneMode::Labelled, &at(1));
-        let unseen = partition(&object, &Observed::default(), ZoneMode::Labelled, &at(2)).unwrap();
-        assert_eq!((unseen.state.as_str(), unseen.leader.as_str(), unseen.epoch), ("Unknown", "", 5));
     }
 
     #[test]
@@ -444,10 +313,6 @@ mod tests {
         let observed = Observed::default();
         let told = Told { held: &held(&observed), hindrance: None, mode: ZoneMode::Simulated, now: &at(1) };
         assert_eq!(is_safe(&table(&object, None, &told).conditions), (no, "SimulatedZones".to_owned()));
-        let mut shared = super::tests::descriptor();
-        shared.replicas[1].zone = shared.replicas[0].zone.clone();
-        let said = safe(&shared, ZoneMode::Labelled);
-        assert_eq!((said.holds, said.reason.as_str()), (false, "ZoneShared"));
     }
 
     /// Node 2's Pod is to be deleted, and two of two routers are ready.

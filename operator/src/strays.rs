@@ -85,7 +85,7 @@ async fn tell(
 fn untold(table: &Table, namespace: &str, clusters: &BTreeSet<String>, now: &Time) -> Option<Vec<Condition>> {
     let before = table.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let hindrance = Hindrance { reason: "NoSuchCluster", message: message(table, namespace, clusters) };
-    let said = statements(None, Led::default(), Some(&hindrance));
+    let said = statements(None, Led::default(), Some(&hindrance), false);
     let next = conditions(before, said, table.metadata.generation.unwrap_or(0), now);
     (next != before).then_some(next)
 }

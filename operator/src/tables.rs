@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use model::{TableDescriptor, TableStatus as Status};
 
 use crate::crd::Table;
-use crate::crd::condition::{BLOCKED, PROGRESSING, READY, Statement};
+use crate::crd::condition::{BLOCKED, DEGRADED, PROGRESSING, READY, Statement};
 use crate::crd::table::DeletionPolicy;
 use crate::names::{self, CONFIRM};
 use crate::resources::{is_held, is_placed};
@@ -30,6 +30,9 @@ pub enum Deed {
     /// What a person has confirmed is done, or was said of nothing: it is not to decide the next divergence.
     ForgetConfirmation,
 }
+
+/// The resource and the groups come from two histories, or have two keys.
+const DIVERGED: &str = "Diverged";
 
 /// Why nothing is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +76,7 @@ pub fn decide(table: &Table, given: Option<&TableDescriptor>, seen: Seen<'_>) ->
         return Ok(None);
     }
     if let Some(divergence) = given.and_then(|given| diverged::divergence(given, newest)) {
-        return hindered("Diverged", to_be_confirmed(table, &divergence));
+        return hindered(DIVERGED, to_be_confirmed(table, &divergence));
     }
     if table.annotations().contains_key(CONFIRM) {
         return Ok((!observed.may_hide_a_table()).then_some(Deed::ForgetConfirmation));
@@ -147,7 +150,7 @@ fn decide_change(table: &Table, given: &TableDescriptor) -> Result<Option<Deed>,
             "nodes have table {} with another key than spec.keySchema says: correct the spec, or delete the table with its data first",
             given.name
         );
-        return hindered("Diverged", message);
+        return hindered(DIVERGED, message);
     }
     let behind = wish::followed(given, &table.spec) != *given;
     Ok((behind && given.status == Status::Active).then_some(Deed::Follow))
@@ -172,19 +175,28 @@ fn hindered(reason: &'static str, message: String) -> Result<Option<Deed>, Hindr
     Err(Hindrance { reason, message })
 }
 
-/// How many of the table's partitions there are, and how many have a leader.
+/// How many of the table's partitions there are, how many have a leader, and how many could lose a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Led {
     pub partitions: usize,
     pub led: usize,
+    pub whole: usize,
 }
 
-/// The three statements that every Table carries.
-pub fn statements(given: Option<&TableDescriptor>, led: Led, hindrance: Option<&Hindrance>) -> Vec<Statement> {
-    let Led { partitions, led } = led;
+/// What every Table carries.
+pub fn statements(
+    given: Option<&TableDescriptor>,
+    held: Led,
+    hindrance: Option<&Hindrance>,
+    paused: bool,
+) -> Vec<Statement> {
+    let Led { partitions, led, .. } = held;
     let status = given.map(|given| given.status);
     let serves = matches!(status, Some(Status::Active | Status::Updating)) && led == partitions && partitions > 0;
+    // What its resource says is not what its groups hold.
+    let is_diverged = hindrance.is_some_and(|hindrance| hindrance.reason == DIVERGED);
     let (reason, message) = match (status, hindrance) {
+        _ if paused => ("Paused", "spec.paused is set: nothing of the table is changed".to_owned()),
         (_, Some(Hindrance { reason, message })) => (*reason, message.clone()),
         (None, None) => ("Planning", "places for its partitions are chosen".to_owned()),
         (Some(Status::Creating), None) => ("Creating", format!("{led} of {partitions} partitions have a leader")),
@@ -196,9 +208,29 @@ pub fn statements(given: Option<&TableDescriptor>, led: Led, hindrance: Option<&
         (Some(Status::Updating), None) => ("Updating", "its partitions are told of the change".to_owned()),
         (Some(Status::Active), None) => ("Active", format!("all {partitions} partitions have a leader")),
     };
-    let progressing = hindrance.is_none() && status != Some(Status::Active);
+    let progressing = hindrance.is_none() && !paused && status != Some(Status::Active);
     let say = |kind, holds| Statement { kind, holds, reason: reason.to_owned(), message: message.clone() };
-    vec![say(READY, serves), say(PROGRESSING, progressing), say(BLOCKED, hindrance.is_some())]
+    let blocked = hindrance.is_some();
+    vec![
+        say(READY, serves && !is_diverged),
+        say(PROGRESSING, progressing),
+        weakness(status, held),
+        say(BLOCKED, blocked),
+    ]
+}
+
+/// Without a count: it would be written again with every partition that comes or goes.
+fn weakness(status: Option<Status>, held: Led) -> Statement {
+    let is_born = !matches!(status, None | Some(Status::Creating));
+    let (holds, reason, message) = match is_born && held.whole < held.partitions {
+        true => (
+            true,
+            "WeakPartitions",
+            "some of its partitions have no leader, or could not lose a node: see `kubectl get partitions`",
+        ),
+        false => (false, "AllWhole", "each of its partitions could lose a node"),
+    };
+    Statement { kind: DEGRADED, holds, reason: reason.to_owned(), message: message.to_owned() }
 }
 
 #[cfg(test)]
@@ -371,13 +403,39 @@ mod tests {
     fn a_table_is_ready_when_every_partition_has_a_leader() {
         let summary = |status, led, hindrance: Option<&Hindrance>| {
             let given = descriptor(status);
-            let said = statements(Some(&given), Led { partitions: 3, led }, hindrance);
-            said.iter().map(|said| said.holds).collect::<Vec<_>>()
+            holding(&statements(Some(&given), Led { partitions: 3, led, whole: 3 }, hindrance, false))
         };
-        assert_eq!(summary(Status::Creating, 3, None), [false, true, false]);
-        assert_eq!(summary(Status::Active, 3, None), [true, false, false]);
-        assert_eq!(summary(Status::Active, 2, None), [false, false, false]);
-        let hindrance = Hindrance { reason: "Diverged", message: "…".to_owned() };
-        assert_eq!(summary(Status::Active, 3, Some(&hindrance)), [true, false, true]);
+        assert_eq!(summary(Status::Creating, 3, None), [PROGRESSING]);
+        assert_eq!(summary(Status::Active, 3, None), [READY]);
+        assert_eq!(summary(Status::Active, 2, None), [""; 0]);
+        let protected = Hindrance { reason: "DeletionProtected", message: "…".to_owned() };
+        assert_eq!(summary(Status::Active, 3, Some(&protected)), [READY, BLOCKED]);
+        // It serves, but not what its resource says.
+        let diverged = Hindrance { reason: DIVERGED, message: "…".to_owned() };
+        assert_eq!(summary(Status::Active, 3, Some(&diverged)), [BLOCKED]);
+    }
+
+    fn holding(said: &[Statement]) -> Vec<&'static str> {
+        said.iter().filter(|said| said.holds).map(|said| said.kind).collect()
+    }
+
+    #[test]
+    fn a_table_is_degraded_where_one_of_its_partitions_is_and_while_it_is_born_it_is_not() {
+        let summary = |status, whole| {
+            holding(&statements(Some(&descriptor(status)), Led { partitions: 3, led: 3, whole }, None, false))
+        };
+        assert_eq!(summary(Status::Active, 2), [READY, DEGRADED]);
+        assert_eq!(summary(Status::Active, 3), [READY]);
+        assert_eq!(summary(Status::Creating, 0), [PROGRESSING]);
+    }
+
+    #[test]
+    fn a_paused_table_says_so_and_goes_nowhere() {
+        let led = Led { partitions: 3, led: 3, whole: 3 };
+        let said = statements(Some(&descriptor(Status::Updating)), led, None, true);
+        assert_eq!(holding(&said), [READY]);
+        assert_eq!(said[0].reason, "Paused");
+        let unborn = statements(None, Led::default(), None, true);
+        assert_eq!((holding(&unborn), unborn[0].reason.as_str()), (Vec::new(), "Paused"));
     }
 }

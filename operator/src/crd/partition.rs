@@ -79,10 +79,14 @@ pub struct ReplicaWish {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PartitionStatus {
-    /// Whole, or what is missing: Missing, StoodIn, ShortOfZone, Rebuilding, Short, NeedsArchive, Leaderless, Unknown.
+    /// The generation of the spec that this status speaks of.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// Whole; Moving, while a replica comes to another node; or what is missing: Missing, StoodIn, ShortOfZone, Rebuilding, Short,
+    /// NeedsArchive, Leaderless, Unknown. The conditions say what that means.
     #[serde(default)]
     pub state: String,
-    /// Why, where it is not whole.
+    /// What hinders its leader from making it whole; empty where nothing does.
     #[serde(default)]
     pub why: String,
     /// The leader's node, 16 hexadecimal digits; empty if there is none.
@@ -94,8 +98,10 @@ pub struct PartitionStatus {
     /// It rises with every change of range or replicas.
     #[serde(default)]
     pub epoch: u64,
+    /// The keys that it has now.
     #[serde(default)]
     pub range: Range,
+    /// Its replicas, by their ids.
     #[serde(default)]
     pub replicas: Vec<ReplicaStatus>,
     /// Items, rounded to two digits, as leaders have last counted them. Written at most every five minutes.
@@ -114,6 +120,8 @@ pub struct PartitionStatus {
     /// When `items`, `sizeBytes`, `readUnits` and `writeUnits` were last written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sized_at: Option<Time>,
+    /// Ready: a leader serves. Progressing: its nodes do something about it. Degraded: it could not lose a node. Blocked: nothing goes on
+    /// before somebody acts. Safe: no two voters in one zone.
     #[serde(default)]
     pub conditions: Vec<Condition>,
 }
@@ -126,9 +134,13 @@ pub struct ReplicaStatus {
     pub id: u64,
     /// Its node's id, 16 hexadecimal digits.
     pub node: String,
+    /// Its zone.
     pub zone: String,
     /// Voter or Learner.
     pub role: String,
     /// Storage: log and items. Log: the log alone.
     pub kind: String,
+    /// As the leader sees it: Leading, Following, Joining, Rebuilding or Away; Unknown where none leads.
+    #[serde(default)]
+    pub state: String,
 }

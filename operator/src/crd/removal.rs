@@ -12,8 +12,11 @@ use serde::{Deserialize, Serialize};
 pub struct Removal {
     /// Its id, 16 hexadecimal digits.
     pub node: String,
+    /// Its zone.
     pub zone: String,
+    /// Why it goes.
     pub why: RemovalReason,
+    /// How far it is.
     pub phase: RemovalPhase,
     /// One sentence: what is waited for, and what stops it.
     pub message: String,

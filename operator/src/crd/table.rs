@@ -215,7 +215,9 @@ pub struct TableStatus {
     /// the table was made, and its version.
     #[serde(default)]
     pub descriptor: String,
-    /// Ready, Progressing, Blocked.
+    /// Ready: all its partitions are served, as the resource says. Progressing: something is on its way to what is wished. Degraded: one of
+    /// its partitions could not lose a node. Blocked: nothing goes on before somebody acts; the message says what to do. Safe: no failure of
+    /// one zone takes two copies.
     #[serde(default)]
     pub conditions: Vec<Condition>,
 }

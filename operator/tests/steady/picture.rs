@@ -123,7 +123,7 @@ fn described<K: Serialize + kube::Resource>(kind: &str, objects: &[K]) -> Vec<St
             opened(&mut value);
         }
         if kind == "Partition" {
-            born_anywhere(&mut value);
+            wherever_led(&mut value);
         }
         without_chance(&mut value);
         let mut lines = Vec::new();
@@ -133,11 +133,15 @@ fn described<K: Serialize + kube::Resource>(kind: &str, objects: &[K]) -> Vec<St
     objects.iter().flat_map(one).collect()
 }
 
-/// Where its replicas were born says nothing of where they are: of two nodes of a zone either may have left since.
-fn born_anywhere(partition: &mut Value) {
+/// Where its replicas were born says nothing of where they are: of two nodes of a zone either may have left since. And any of them may lead.
+fn wherever_led(partition: &mut Value) {
     let wishes = partition.pointer_mut("/spec/replicas").and_then(Value::as_array_mut);
     for wish in wishes.into_iter().flatten() {
         wish["node"] = Value::Null;
+    }
+    let replicas = partition.pointer_mut("/status/replicas").and_then(Value::as_array_mut);
+    for replica in replicas.into_iter().flatten().filter(|replica| replica["state"] == "Leading") {
+        replica["state"] = json!("Following");
     }
 }
 
