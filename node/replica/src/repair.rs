@@ -19,7 +19,8 @@
 //!   with items must stay.
 //! - Where the only node for the rebuilt replica has the log replica on it, that one goes elsewhere, or at last nowhere: the group
 //!   waits with two voters. The silent one counts for no quorum, so nothing is lost by it.
-//! - Whoever was told that its replica is unfit (its disk lost what it had acknowledged) does not wait for time.
+//! - Whoever was told that its replica is unfit (its disk lost what it had acknowledged) does not wait for time. Where nobody can stand in
+//!   for it, as with one node a zone, it goes all the same: the group waits with two voters until it is rebuilt on that very node.
 //!
 //! How long a replica has been away is known from the messages of this leader's own term, and from what earlier leaders have said
 //! ([`Absences`]): or each new leader would begin to wait anew.
@@ -378,7 +379,10 @@ impl Leading {
         let place = match place {
             Ok(place) => place,
             Err(why) => {
-                if let Some(change) = self.repair.refused(wanted, why) {
+                let (step, _) = self.next_repair(shop, &state.descriptor);
+                let lost = if let Step::Place { demote, .. } = step { demote } else { None };
+                let unfit = lost.filter(|lost| shop.absences.is_unfit(*lost));
+                if let Some(change) = self.repair.refused(wanted, why, unfit) {
                     self.mend_by(shop, &change);
                 }
                 return;

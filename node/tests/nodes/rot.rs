@@ -43,7 +43,16 @@ async fn read(world: &World, name: &str, expected: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_items_rot_leaves_and_is_rebuilt() {
-    let mut world = World::repairing(6, 1_000, NEVER_MS);
+    rots_and_is_rebuilt(World::repairing(6, 1_000, NEVER_MS)).await;
+}
+
+/// As small clusters are: no other node could stand in for it, or take the rebuilt one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_one_node_a_zone_it_is_rebuilt_on_its_own() {
+    rots_and_is_rebuilt(World::repairing(3, 1_000, NEVER_MS)).await;
+}
+
+async fn rots_and_is_rebuilt(mut world: World) {
     let descriptor = world.create().await;
     let leader = world.leader().await;
     let client = world.client(leader).await;

@@ -52,8 +52,9 @@ impl Repair {
         self.asked.take_if(|asked| asked == wanted).is_some()
     }
 
-    /// There was no node. With the log replica in the rebuilt one's way and no place elsewhere, it goes without.
-    pub(crate) fn refused(&mut self, wanted: &Wanted, why: NoPlace) -> Option<Change> {
+    /// There was no node. With the log replica in the rebuilt one's way and no place elsewhere, it goes without; so does a replica that is
+    /// `unfit`, for which nobody can stand in: it counts for no quorum either way, and its node may be the only one for the next.
+    pub(crate) fn refused(&mut self, wanted: &Wanted, why: NoPlace, unfit: Option<ReplicaId>) -> Option<Change> {
         match (why, &wanted.purpose) {
             (NoPlace::InTheWay(replica), Purpose::Rebuilt { .. }) => {
                 self.in_the_way = Some(replica);
@@ -62,9 +63,13 @@ impl Repair {
             }
             (NoPlace::Nowhere(why), Purpose::StandInElsewhere { .. }) => {
                 self.hindrance = why;
-                self.in_the_way.take().map(|log| Change { demote: Some(log), ..Change::default() })
+                self.in_the_way.take().map(without)
             }
-            (NoPlace::Nowhere(why), Purpose::StandIn { .. } | Purpose::Rebuilt { .. }) => {
+            (NoPlace::Nowhere(why), Purpose::StandIn { .. }) => {
+                self.hindrance = why;
+                unfit.map(without)
+            }
+            (NoPlace::Nowhere(why), Purpose::Rebuilt { .. }) => {
                 self.hindrance = why;
                 None
             }
@@ -98,4 +103,8 @@ impl Repair {
     pub(crate) fn health(&self) -> Option<&(Health, u64)> {
         self.health.as_ref()
     }
+}
+
+fn without(voter: ReplicaId) -> Change {
+    Change { demote: Some(voter), ..Change::default() }
 }

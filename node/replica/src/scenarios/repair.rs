@@ -292,6 +292,39 @@ fn an_unfit_one_is_stood_in_for_and_removed_at_once() {
     assert_eq!(wanted(&cluster), Purpose::Rebuilt { lost: Some(zone("c")) });
 }
 
+/// One node a zone, as small clusters have it.
+#[test]
+fn an_unfit_one_for_which_nobody_can_stand_in_is_rebuilt_on_its_own_node() {
+    let mut cluster = cluster();
+    cluster.crash(3);
+    let body = MessageBody::Unfit;
+    cluster.host(1).inputs.push(Input::Message(Envelope { from: ReplicaId(3), to: ReplicaId(1), body }));
+    cluster.tick(2);
+    assert_eq!(wanted(&cluster), Purpose::StandIn { lost: Some(zone("c")) });
+    cluster.place(Err(NoPlace::Nowhere("one node a zone".to_owned())));
+    cluster.tick(30);
+    assert_eq!(member(&cluster, 3), None);
+    assert!(matches!(health(&cluster), Health::Short { .. }));
+    cluster.hosts.remove(&3);
+    assert_eq!(wanted(&cluster), Purpose::Rebuilt { lost: None });
+    cluster.add(4, Disk::default());
+    cluster.place(Ok((NodeId(103), zone("c"))));
+    cluster.tick(40);
+    assert_eq!(member(&cluster, 4), Some((ReplicaRole::Voter, ReplicaKind::Storage)));
+    assert_eq!(health(&cluster), Health::Whole);
+}
+
+/// It may come back with everything.
+#[test]
+fn a_silent_one_for_which_nobody_can_stand_in_goes_on_to_vote() {
+    let mut cluster = cluster();
+    cluster.crash(3);
+    cluster.tick(SUSPECT + 1);
+    cluster.place(Err(NoPlace::Nowhere("one node a zone".to_owned())));
+    cluster.tick(REPLACE);
+    assert_eq!(member(&cluster, 3), Some((ReplicaRole::Voter, ReplicaKind::Storage)));
+}
+
 #[test]
 fn a_move_is_let_alone() {
     let mut cluster = cluster();
