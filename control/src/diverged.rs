@@ -126,7 +126,8 @@ impl fmt::Display for Divergence {
 }
 
 /// What a person would want to compare.
-fn differences(a: &TableDescriptor, b: &TableDescriptor) -> Vec<&'static str> {
+/// In people's words.
+pub fn differences(a: &TableDescriptor, b: &TableDescriptor) -> Vec<&'static str> {
     let fields = [
         ("status", a.status != b.status),
         ("key", a.schema != b.schema),

@@ -17,13 +17,17 @@ use serde_json::{Value, json};
 use wire::admin::FormatRequest;
 
 use crate::build::{self, CONTENT};
-use crate::crd::{Cluster, Table};
+use crate::crd::{Cluster, Table, TableStatus};
+use crate::happened::{Happening, happened};
 use crate::names::{self, OPERATOR_MANAGER};
 use crate::objects::Objects;
 use crate::observe::{LOST, STORE, SURPLUS};
 use crate::plan::Step;
 use crate::resources::FINALIZER;
 use crate::watch::Watched;
+
+/// In bytes, as Kubernetes takes it.
+const LONGEST_NOTE: usize = 1024;
 
 /// Why a step was not done; the next look plans again.
 #[derive(Debug, thiserror::Error)]
@@ -166,7 +170,7 @@ impl Hands<'_> {
         }
     }
 
-    /// Something has happened to the cluster. An event that is not written is no reason to stop.
+    /// Something has happened to the cluster.
     pub async fn tell(&self, kind: EventType, reason: &str, note: String) {
         tracing::info!(cluster = self.cluster.name_any(), reason, note, "event");
         let event = Event {
@@ -176,10 +180,7 @@ impl Hands<'_> {
             action: reason.to_owned(),
             secondary: None,
         };
-        let about: ObjectReference = self.cluster.object_ref(&());
-        if let Err(error) = self.recorder.publish(&event, &about).await {
-            tracing::debug!(%error, "an event was not written");
-        }
+        publish(self.recorder, &self.cluster.object_ref(&()), &event).await;
     }
 
     async fn create<K>(&self, object: &K) -> Result<(), ApplyError>
@@ -253,6 +254,24 @@ impl Hands<'_> {
 
     fn node_name(&self, node: NodeId) -> String {
         names::node(&self.cluster.name_any(), node)
+    }
+}
+
+/// Whatever has happened to the Table when `next` took the place of its status.
+pub async fn tell_of_table(recorder: &Recorder, table: &Table, next: &TableStatus) {
+    let before = table.status.clone().unwrap_or_default();
+    for Happening { kind, reason, mut note, action } in happened(&before, next) {
+        tracing::info!(table = table.name_any(), reason, note, "event");
+        note.truncate(note.floor_char_boundary(LONGEST_NOTE));
+        let event = Event { type_: kind, reason, note: Some(note), action, secondary: None };
+        publish(recorder, &table.object_ref(&()), &event).await;
+    }
+}
+
+/// An event that is not written is no reason to stop.
+async fn publish(recorder: &Recorder, about: &ObjectReference, event: &Event) {
+    if let Err(error) = recorder.publish(event, about).await {
+        tracing::debug!(%error, "an event was not written");
     }
 }
 

@@ -8,7 +8,7 @@
 //!                              │                 ▼
 //!                              └────────────► nodes: birth, table descriptors, identities of blank disks
 //! ```
-//! `plan`, `tables`, `orphans`, `allowance`, `figures`, `rest`, `unseen`, `status`, `build`, `wish`, `known` and `names` are pure. Only `watch`, `apply`, `resources`, `lease`,
+//! `plan`, `tables`, `orphans`, `allowance`, `figures`, `happened`, `rest`, `unseen`, `status`, `build`, `wish`, `known` and `names` are pure. Only `watch`, `apply`, `resources`, `lease`,
 //! `definitions`, `strays`, `teardown` and `bundle` hold a client; of several processes one acts (`lease`), and each serves the control service
 //! (`served`). It is never in the way of a read or a write: the data plane does not know that there is an API server.
 
@@ -22,6 +22,7 @@ pub mod crd;
 pub mod definitions;
 pub mod figures;
 pub mod front;
+pub mod happened;
 pub mod known;
 pub mod lease;
 pub mod leaving;

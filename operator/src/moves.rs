@@ -11,6 +11,9 @@ use model::{NodeId, PartitionDescriptor, ReplicaDescriptor, ReplicaRole};
 
 use crate::plan::Why;
 
+#[cfg(test)]
+mod properties;
+
 /// A node as moves see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {

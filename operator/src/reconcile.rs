@@ -23,7 +23,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::allowance::{self, Allowance};
-use crate::apply::Hands;
+use crate::apply::{Hands, tell_of_table};
 use crate::build;
 use crate::crd::{Cluster, Partition, PartitionStatus, Removal, Table};
 use crate::definitions::Age;
@@ -329,6 +329,9 @@ impl Running {
         let figures = ["items", "sizeBytes", "readUnits", "writeUnits", "sizedAt"];
         let fields = [&["observedGeneration", "tableStatus", "partitions", "conditions"][..], &figures].concat();
         let done = look.hands.write_status::<Table>(&table.name_any(), only(&next, &fields)).await;
+        if done.is_ok() {
+            tell_of_table(&self.around.recorder, table, &next).await;
+        }
         look.note(done);
     }
 

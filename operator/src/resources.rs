@@ -22,13 +22,14 @@ use control::diverged::Confirmed;
 use control::resources::{ResourceError, Resources, Snapshot, TableResource};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::events::Recorder;
 use kube::{Api, Client, CustomResourceExt as _, Resource as _, ResourceExt};
 use model::{
     KeyRange, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus as Status, Zone,
 };
 use serde_json::json;
 
-use crate::apply::{applied, sentence};
+use crate::apply::{applied, sentence, tell_of_table};
 use crate::crd::partition::{Range, ReplicaWish};
 use crate::crd::table::Birth;
 use crate::crd::{Partition, PartitionSpec, Table};
@@ -49,6 +50,7 @@ const ATTEMPTS: u32 = 10;
 /// The resources of one Cluster.
 pub struct KubeResources {
     pub client: Client,
+    pub recorder: Recorder,
     pub namespace: String,
     pub cluster: String,
     pub watched: Watched,
@@ -191,7 +193,13 @@ impl KubeResources {
         let metadata = json!({ "name": name, "resourceVersion": table.resource_version() });
         let applied = applied::<Table>(&metadata, &status);
         let parameters = PatchParams::apply(DRIVER_MANAGER).force();
-        self.tables().patch_status(&name, &parameters, &applied).await.map_err(|error| failed(&name, error))
+        let patched = self.tables().patch_status(&name, &parameters, &applied).await;
+        let written = patched.map_err(|error| failed(&name, error))?;
+        // Of two who write over the same version one succeeds, and it alone tells.
+        if let Some(next) = &written.status {
+            tell_of_table(&self.recorder, &table, next).await;
+        }
+        Ok(written)
     }
 
     /// Those that are not there yet; a range that has changed is written into the status.

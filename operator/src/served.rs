@@ -7,10 +7,12 @@ use control::cluster::{Cluster as Nodes, ClusterError};
 use control::config::Settings;
 use control::service::Service;
 use k8s_openapi::jiff::Timestamp;
+use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, ResourceExt as _};
 use model::Zone;
 
 use crate::crd::Cluster;
+use crate::names::OPERATOR_MANAGER;
 use crate::observe::Troubles;
 use crate::outside::Pace;
 use crate::plan::Seen;
@@ -62,6 +64,7 @@ pub fn settings(around: &Surroundings, cluster: &Cluster) -> Settings {
 pub fn resources(around: &Surroundings, client: &Client, cluster: &Cluster) -> KubeResources {
     KubeResources {
         client: client.clone(),
+        recorder: Recorder::new(client.clone(), Reporter::from(OPERATOR_MANAGER.to_owned())),
         namespace: around.namespace.clone(),
         cluster: cluster.name_any(),
         watched: around.watched.clone(),

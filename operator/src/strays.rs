@@ -13,8 +13,9 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
+use crate::apply::tell_of_table;
 use crate::crd::condition::conditions;
-use crate::crd::{Cluster, Condition, Table};
+use crate::crd::{Cluster, Condition, Table, TableStatus};
 use crate::reconcile::Surroundings;
 use crate::resources::{definition_goes, is_held, letting_go};
 use crate::tables::{Hindrance, Led, statements};
@@ -27,7 +28,7 @@ pub async fn tend(around: &Surroundings, clusters: &[Arc<Cluster>]) {
     let clusters: BTreeSet<String> = clusters.iter().map(|cluster| cluster.name_any()).collect();
     let strays = strays(around.watched.tables.state(), &clusters);
     let tables: Api<Table> = Api::namespaced(around.client.clone(), &around.namespace);
-    if let Err(error) = tell(&tables, &around.namespace, &strays, &clusters).await {
+    if let Err(error) = tell(around, &tables, &strays, &clusters).await {
         tracing::warn!(%error, "a Table without a Cluster was not told so");
         around.metrics.failed();
     }
@@ -64,19 +65,21 @@ async fn let_go(tables: &Api<Table>, held: &[&Table]) {
 
 /// Until the API server refuses one: the next look tells the rest.
 async fn tell(
+    around: &Surroundings,
     tables: &Api<Table>,
-    namespace: &str,
     strays: &[Arc<Table>],
     clusters: &BTreeSet<String>,
 ) -> Result<(), kube::Error> {
     let now = Time(Timestamp::now());
-    let untold = strays.iter().filter_map(|table| Some((table, untold(table, namespace, clusters, &now)?)));
+    let untold = strays.iter().filter_map(|table| Some((table, untold(table, &around.namespace, clusters, &now)?)));
     for (table, conditions) in untold.take(MOST) {
         let said = json!({ "status": { "observedGeneration": table.metadata.generation, "conditions": conditions } });
         match tables.patch_status(&table.name_any(), &PatchParams::default(), &Patch::Merge(said)).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             done => drop(done?),
         }
+        let next = TableStatus { conditions, ..table.status.clone().unwrap_or_default() };
+        tell_of_table(&around.recorder, table, &next).await;
     }
     Ok(())
 }
@@ -113,7 +116,6 @@ mod tests {
     use model::{KeySchema, KeyType, TableDescriptor};
 
     use super::*;
-    use crate::crd::TableStatus;
     use crate::resources::FINALIZER;
 
     fn at(second: i64) -> Time {

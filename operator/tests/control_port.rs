@@ -10,6 +10,7 @@ use control::service::Service;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
+use kube::runtime::events::Recorder;
 use operator::front::{Admits, Front, remember_host};
 use operator::resources::KubeResources;
 use operator::seal::bearer::{Bearer, Place};
@@ -49,7 +50,9 @@ async fn nothing(cluster: &str) -> (Arc<Service<KubeResources>>, Watches) {
     let client = Client::new(tower::service_fn(answer), "shop");
     let (watched, watches) = watch::start(&client, "shop", &Arc::default());
     watched.ready().await;
-    let resources = KubeResources { client, namespace: "shop".to_owned(), cluster: cluster.to_owned(), watched };
+    let (namespace, cluster) = ("shop".to_owned(), cluster.to_owned());
+    let recorder = Recorder::new(client.clone(), "test".into());
+    let resources = KubeResources { client, recorder, namespace, cluster, watched };
     let service = Service {
         settings: Settings::new(1),
         resources: Arc::new(resources),

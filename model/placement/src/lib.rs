@@ -200,6 +200,25 @@ mod tests {
             }
         }
 
+        /// However many zones there are and nodes in each, also where some partitions were born before.
+        #[test]
+        fn equal_nodes_of_a_zone_get_equally_many(
+            zones in prop::collection::vec(1usize..6, REPLICAS..6), first in 0u64..40, then in 0u64..40,
+        ) {
+            let homes = zones.iter().enumerate().flat_map(|(zone, nodes)| vec![format!("zone-{zone}"); *nodes]);
+            let mut nodes: Vec<NodeView> = homes.zip(1..).map(|(zone, id)| node(id, &zone, 0)).collect();
+            for ids in [0..first, first..first + then] {
+                let ids: Vec<PartitionId> = ids.map(|id| PartitionId(id.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+                for place in place_new(&nodes, &ids).unwrap().into_iter().flatten() {
+                    nodes.iter_mut().find(|node| node.id == place.node).unwrap().replicas += 1;
+                }
+                for zone in nodes.iter().map(|node| &node.zone) {
+                    let counts = || nodes.iter().filter(|node| node.zone == *zone).map(|node| node.replicas);
+                    prop_assert!(counts().max().unwrap() - counts().min().unwrap() <= 1, "{:?}", nodes);
+                }
+            }
+        }
+
         #[test]
         fn a_move_keeps_both_rules(nodes in nodes(), id in any::<u64>(), from in 1u64..=3) {
             let Ok(places) = place_new(&nodes, &[PartitionId(id)]) else { return Ok(()) };

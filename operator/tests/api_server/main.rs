@@ -3,6 +3,7 @@
 
 mod certificates;
 mod ground;
+mod happened;
 mod mortal;
 mod people;
 mod refusals;
@@ -32,6 +33,7 @@ async fn what_the_api_server_makes_of_our_resources() {
     tables::what_a_person_confirms_is_done_once(&server.client).await;
     tables::a_name_that_another_cluster_has_is_refused_at_once(&server.client).await;
     tables::an_orphaned_partition_is_removed(&server.client).await;
+    happened::what_happens_to_a_table_is_told_once(&server.client).await;
     people::a_cluster_is_removed_with_its_data(&server.client).await;
     people::a_bundle_tells_everything_but_secrets(&server.client).await;
     told::a_person_is_told_what_is_wrong_and_can_take_it_back(&server.client).await;

@@ -38,7 +38,8 @@ pub async fn resources_of(client: &Client, cluster: &str) -> (KubeResources, Wat
     let (watched, watches) = watch::start(client, "default", &Arc::new(Notify::new()));
     watched.ready().await;
     let (namespace, cluster) = ("default".to_owned(), cluster.to_owned());
-    (KubeResources { client: client.clone(), namespace, cluster, watched }, watches)
+    let recorder = Recorder::new(client.clone(), "test".into());
+    (KubeResources { client: client.clone(), recorder, namespace, cluster, watched }, watches)
 }
 
 pub fn resource(name: &str, id: u64) -> TableResource {

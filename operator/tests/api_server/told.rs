@@ -1,5 +1,5 @@
 //! What a person is told by an operator that runs: of a Table without a Cluster, of old definitions, of Pods that hang; and that what was
-//! wrongly wished is taken back.
+//! wrongly wished is taken back. What was told in an event is not told again by an operator that begins anew.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use operator::{definitions, server};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::happened::{events, reasons};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -71,6 +74,19 @@ impl House {
         .await;
     }
 
+    /// Until these are told of the Table, and no others.
+    async fn events(&self, table: &str, wanted: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let events = events(&self.client, NAMESPACE, table).await;
+            if reasons(&events) == wanted {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{wanted:?}: {events:#?}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     async fn wish(&self, spec: Value) -> Result<(), kube::Error> {
         let patch = Patch::Merge(json!({ "spec": spec }));
         self.api::<Cluster>().patch(NAME, &PatchParams::default(), &patch).await.map(drop)
@@ -105,14 +121,24 @@ pub async fn a_person_is_told_what_is_wrong_and_can_take_it_back(client: &Client
     let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": NAMESPACE } })).unwrap();
     Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
     definitions_are_of_before(client).await;
+    let house = House { client: client.clone() };
+    under_an_operator(client, story(&house)).await;
+    under_an_operator(client, what_was_told_is_not_told_again(&house)).await;
+}
+
+/// Until the story ends; then the operator is asked to end, and does.
+async fn under_an_operator(client: &Client, story: impl Future<Output = ()>) {
     let outside = Outside { client: client.clone(), locate: Arc::new(str::to_owned), pace: Pace::default() };
     let listen = "127.0.0.1:0".parse().unwrap();
     let config = Config { namespace: NAMESPACE.to_owned(), listen, identity: None, metrics_listen: None };
-    let house = House { client: client.clone() };
+    let (end, ends) = oneshot::channel::<()>();
+    let mut runs = Box::pin(server::run_in(outside, config, async { drop(ends.await) }));
     tokio::select! {
-        ended = Box::pin(server::run_in(outside, config, std::future::pending())) => panic!("the operator has ended: {ended:?}"),
-        () = Box::pin(story(&house)) => {}
+        ended = &mut runs => panic!("the operator has ended: {ended:?}"),
+        () = Box::pin(story) => {}
     }
+    drop(end);
+    runs.await.unwrap();
 }
 
 async fn definitions_are_of_before(client: &Client) {
@@ -129,16 +155,19 @@ async fn story(house: &House) {
     a_wrong_image_is_told_and_taken_back(house).await;
 }
 
-async fn a_table_without_a_cluster_is_told_so(house: &House) {
-    let table = json!({
-        "apiVersion": "trivet.dev/v1alpha1", "kind": "Table", "metadata": { "name": "music" },
+fn table(name: &str, cluster: &str) -> Value {
+    json!({
+        "apiVersion": "trivet.dev/v1alpha1", "kind": "Table", "metadata": { "name": name },
         "spec": {
-            "tableName": "music", "clusterRef": NAME,
+            "tableName": name, "clusterRef": cluster,
             "attributeDefinitions": [{ "attributeName": "artist", "attributeType": "S" }],
             "keySchema": [{ "attributeName": "artist", "keyType": "HASH" }],
         },
-    });
-    house.create::<Table>(table).await;
+    })
+}
+
+async fn a_table_without_a_cluster_is_told_so(house: &House) {
+    house.create::<Table>(table("music", NAME)).await;
     let block = |tables: &[Table]| blocked(&tables[0].status.as_ref()?.conditions);
     let is_stray = |tables: &[Table]| block(tables).is_some_and(|block| block.reason == "NoSuchCluster");
     let told = house.until("nobody tells it", is_stray).await;
@@ -146,6 +175,19 @@ async fn a_table_without_a_cluster_is_told_so(house: &House) {
     assert!(said.contains("spec.clusterRef") && said.contains("there is none; apply Cluster trv"), "{said}");
     house.create::<Cluster>(cluster()).await;
     house.until("its Cluster is there", |tables: &[Table]| !is_stray(tables)).await;
+    // Its nodes have yet to come.
+    house.events("music", &["NoSuchCluster", "Unblocked", "NodesSilent"]).await;
+    let events = events(&house.client, NAMESPACE, "music").await;
+    assert_eq!((events[0].type_.as_deref(), events[0].note.as_ref()), (Some("Warning"), Some(&said)));
+    assert_eq!(events[1].note.as_deref(), Some("NoSuchCluster hinders it no more"));
+}
+
+/// Each Cluster is looked at before the Tables that have none.
+async fn what_was_told_is_not_told_again(house: &House) {
+    let before = events(&house.client, NAMESPACE, "music").await;
+    house.create::<Table>(table("stray", "nobody")).await;
+    house.events("stray", &["NoSuchCluster"]).await;
+    assert_eq!(events(&house.client, NAMESPACE, "music").await, before);
 }
 
 /// The Pods of the nodes, when each has been made.

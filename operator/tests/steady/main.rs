@@ -49,6 +49,7 @@ async fn one_operator_acts_and_bad_luck_stops_none() {
     leases::one_that_waits_makes_tables(&server.client, &server.config).await;
     idle::looks_cost_no_calls(&server.client, &server.config).await;
     idle::a_change_costs_one_write(&server.client, &server.config).await;
+    idle::what_happened_to_a_table_is_told_once(&server.client, &server.config).await;
     idle::a_paused_cluster_is_left_alone(&server.client, &server.config).await;
     idle::how_much_there_is_is_told_seldom(&server.client, &server.config).await;
     idle::bad_luck_changes_nothing(&server.client, &server.config).await;
