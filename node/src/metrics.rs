@@ -1,8 +1,11 @@
 //! What a node counts. Handles are resolved at the start and counted per turn or frame, never per request by name.
 
+pub mod answers;
+
 use prometheus::{Encoder, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::log::LogCounters;
+use crate::metrics::answers::Answers;
 
 /// The node's counters; methods elsewhere add to the fields.
 pub struct Metrics {
@@ -13,6 +16,8 @@ pub struct Metrics {
     pub wakes: IntCounter,
     /// Clients' requests admitted to a replica or read.
     pub requests: IntCounter,
+    /// Answers that have left, by operation and outcome.
+    pub answers: Answers,
     /// Clients' requests refused because a queue was full.
     pub shed: IntCounter,
     /// Frames of clients' requests received.
@@ -104,6 +109,7 @@ impl Metrics {
             turns: counter("turns", "Turns that workers took")?,
             wakes: counter("wakes", "Pushes that had to wake a worker")?,
             requests: counter("requests", "Requests admitted")?,
+            answers: Answers::new(&registry)?,
             shed: counter("requests_shed", "Requests refused because a queue was full")?,
             request_frames: counter("request_frames", "Frames of requests received")?,
             response_frames: counter("response_frames", "Frames of answers sent")?,

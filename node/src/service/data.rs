@@ -20,7 +20,7 @@ use wire::data::response::Result as Answer;
 use wire::data::write::Action;
 use wire::data::{self, Refused, RequestFrame, ResponseFrame};
 
-use crate::metrics::{Metrics, count};
+use crate::metrics::{Metrics, answers, count};
 use crate::transport::outbox::{OUTBOX_BYTES, Outbox};
 use crate::worker::inbox::{Inboxes, Mail};
 
@@ -35,7 +35,7 @@ const SILENCE: Duration = Duration::from_millis(100);
 /// One router's stream, as the workers see it.
 pub struct Connection {
     pub id: u64,
-    outbox: Arc<Outbox<data::Response>>,
+    outbox: Arc<Outbox<Answered>>,
     /// Requests received and not yet answered.
     owed: watch::Sender<usize>,
 }
@@ -47,13 +47,14 @@ impl Connection {
 
     /// Answers go out together. Large answers that do not fit any more become small refusals; a write's outcome is always
     /// told.
-    pub fn answer(&self, answers: &mut Vec<(data::Response, usize)>) {
+    pub fn answer(&self, answers: &mut Vec<(Answered, usize)>) {
         let answered = answers.len();
         self.outbox.push(answers);
         if !answers.is_empty() {
-            for (response, size) in answers.iter_mut() {
+            for (answered, size) in answers.iter_mut() {
+                let Answered { operation, response } = &*answered;
                 if matches!(response.result, Some(Answer::Got(_) | Answer::Scanned(_))) {
-                    *response = refusal(response.id, Reason::Overloaded);
+                    *answered = Call { id: response.id, operation: *operation }.refuse(Reason::Overloaded);
                     *size = REFUSAL_BYTES;
                 }
             }
@@ -67,10 +68,33 @@ impl Connection {
 /// About the size of a small answer.
 pub const REFUSAL_BYTES: usize = 32;
 
-/// An answer that is only a reason.
-pub fn refusal(id: u64, reason: Reason) -> data::Response {
-    let refused = Refused { reason: reason.into(), ..Default::default() };
-    data::Response { id, result: Some(Answer::Refused(refused)) }
+/// What an answer takes from its request.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub id: u64,
+    pub operation: answers::Operation,
+}
+
+impl Call {
+    pub fn of(request: &data::Request) -> Call {
+        Call { id: request.id, operation: answers::Operation::of(request) }
+    }
+
+    pub fn answer(self, result: Answer) -> Answered {
+        let Call { id, operation } = self;
+        Answered { operation, response: data::Response { id, result: Some(result) } }
+    }
+
+    /// An answer that is only a reason.
+    pub fn refuse(self, reason: Reason) -> Answered {
+        self.answer(Answer::Refused(Refused { reason: reason.into(), ..Default::default() }))
+    }
+}
+
+/// An answer, and what it is counted by when it leaves.
+pub struct Answered {
+    operation: answers::Operation,
+    pub response: data::Response,
 }
 
 #[derive(Clone)]
@@ -116,10 +140,14 @@ impl DataService {
         self.open.send_modify(|open| *open += 1);
         let reading = Reading { outbox, reader, open: self.open.clone() };
         let metrics = Arc::clone(&self.metrics);
-        let answers = answers.map(move |responses| {
+        let answers = answers.map(move |answers| {
             let _reading = &reading;
             metrics.response_frames.inc();
-            Some(ResponseFrame { responses, stopping: false })
+            let counted = |Answered { operation, response }: Answered| {
+                metrics.answers.answered(operation, &response);
+                response
+            };
+            Some(ResponseFrame { responses: answers.into_iter().map(counted).collect(), stopping: false })
         });
         let mut stopping = self.stopping.subscribe();
         let word = async move {
@@ -177,7 +205,7 @@ impl DataService {
             }
             self.metrics.shed.inc_by(count(requests.len()));
             let mut refused: Vec<_> =
-                requests.iter().map(|r| (refusal(r.id, Reason::Overloaded), REFUSAL_BYTES)).collect();
+                requests.iter().map(|r| (Call::of(r).refuse(Reason::Overloaded), REFUSAL_BYTES)).collect();
             connection.answer(&mut refused);
         }
     }
@@ -185,7 +213,7 @@ impl DataService {
 
 /// Ends the reader and what waits when the answers' stream is dropped.
 struct Reading {
-    outbox: Arc<Outbox<data::Response>>,
+    outbox: Arc<Outbox<Answered>>,
     reader: tokio::task::JoinHandle<()>,
     open: watch::Sender<usize>,
 }

@@ -12,11 +12,11 @@ use wire::data::refused::Reason;
 use wire::data::request::Operation;
 use wire::data::response::Result as Outcome;
 use wire::data::written::Outcome as WriteOutcome;
-use wire::data::{self, Got, Refused, Response, Written};
+use wire::data::{self, Got, Refused, Written};
 
 use crate::items::{Lookup, ScanRequest};
 use crate::room::RoomState;
-use crate::service::data::REFUSAL_BYTES;
+use crate::service::data::{Answered, Call, REFUSAL_BYTES};
 use crate::worker::corrupt;
 use crate::worker::desk::{Asked, Desk, Waiter};
 use crate::worker::group::{Group, Phase, Queued};
@@ -42,14 +42,14 @@ pub fn admit(desk: &mut Desk, group: &mut Group) {
 
 fn admit_one(desk: &mut Desk, group: &mut Group, queued: Queued) {
     let Queued { connection, received, request, bytes: _ } = queued;
-    let id = request.id;
+    let call = Call::of(&request);
     let deadline = Duration::from_millis(u64::from(request.deadline_ms));
     if request.deadline_ms != 0 && received.elapsed() > deadline {
-        desk.refuse(&connection, id, Reason::Expired);
+        desk.refuse(&connection, call, Reason::Expired);
         return;
     }
     if let Err(refused) = check(group, &request) {
-        desk.answer(&connection, Response { id, result: Some(Outcome::Refused(*refused)) }, REFUSAL_BYTES);
+        desk.answer(&connection, call.answer(Outcome::Refused(*refused)), REFUSAL_BYTES);
         return;
     }
     desk.context.metrics.requests.inc();
@@ -57,31 +57,31 @@ fn admit_one(desk: &mut Desk, group: &mut Group, queued: Queued) {
     match request.operation {
         Some(Operation::Write(write)) => {
             if !takes_writes(desk, group) {
-                desk.refuse(&connection, id, Reason::DiskFull);
+                desk.refuse(&connection, call, Reason::DiskFull);
                 return;
             }
             let Ok(request) = write_request(write) else {
-                desk.refuse(&connection, id, Reason::Malformed);
+                desk.refuse(&connection, call, Reason::Malformed);
                 return;
             };
-            let waiter = Waiter::Client { connection, id, asked: Asked::Write };
+            let waiter = Waiter::Client { connection, call, asked: Asked::Write };
             let token = desk.wait(group.partition, waiter);
             group.inputs.push(Input::Write { token, epoch, request: Box::new(request) });
         }
         Some(Operation::Get(get)) => {
             let asked = Asked::Get { key: get.key };
-            read(desk, group, Waiter::Client { connection, id, asked }, Consistency::of(get.consistent, epoch));
+            read(desk, group, Waiter::Client { connection, call, asked }, Consistency::of(get.consistent, epoch));
         }
         Some(Operation::Scan(scan)) => {
             let consistency = Consistency::of(scan.consistent, epoch);
             let Some(request) = scan_request(group, scan) else {
-                desk.refuse(&connection, id, Reason::Malformed);
+                desk.refuse(&connection, call, Reason::Malformed);
                 return;
             };
             let asked = Asked::Scan(Box::new(request));
-            read(desk, group, Waiter::Client { connection, id, asked }, consistency);
+            read(desk, group, Waiter::Client { connection, call, asked }, consistency);
         }
-        None => desk.refuse(&connection, id, Reason::Malformed),
+        None => desk.refuse(&connection, call, Reason::Malformed),
     }
 }
 
@@ -121,9 +121,9 @@ pub fn confirmed(desk: &mut Desk, group: &mut Group, token: Token) {
 }
 
 fn read_applied(desk: &mut Desk, group: &mut Group, waiter: Waiter, consistent: bool) {
-    let Waiter::Client { connection, id, asked } = waiter else { return };
+    let Waiter::Client { connection, call, asked } = waiter else { return };
     let (Some(table), Some(admitted)) = (group.table_id(), group.admitted()) else {
-        desk.refuse(&connection, id, Reason::NotReady);
+        desk.refuse(&connection, call, Reason::NotReady);
         return;
     };
     match asked {
@@ -131,32 +131,32 @@ fn read_applied(desk: &mut Desk, group: &mut Group, waiter: Waiter, consistent: 
             Ok(Lookup::Found(stored)) => {
                 let size = REFUSAL_BYTES + stored.attributes.len();
                 reads::meter_item(group.meter(), Some(&stored.attributes), consistent);
-                desk.answer(&connection, got(id, Some(stored.attributes)), size);
+                desk.answer(&connection, got(call, Some(stored.attributes)), size);
             }
             Ok(Lookup::Missing) => {
                 reads::meter_item(group.meter(), None, consistent);
-                desk.answer(&connection, got(id, None), REFUSAL_BYTES);
+                desk.answer(&connection, got(call, None), REFUSAL_BYTES);
             }
             Ok(Lookup::NotCached) => {
                 let metered = Metered { meter: Arc::clone(group.meter()), consistent };
-                reads::get(desk, connection, id, Place { admitted, table }, metered, key);
+                reads::get(desk, connection, call, Place { admitted, table }, metered, key);
             }
             Err(error) => {
                 tracing::error!(partition = %group.partition, error = describe(&error), "failed to read an item");
                 corrupt::note_unreadable(&desk.context.inboxes, group.partition, &error);
-                desk.refuse(&connection, id, Reason::NotReady);
+                desk.refuse(&connection, call, Reason::NotReady);
             }
         },
         Asked::Scan(request) => {
             let metered = Metered { meter: Arc::clone(group.meter()), consistent };
-            reads::scan(desk, connection, id, admitted, metered, *request);
+            reads::scan(desk, connection, call, admitted, metered, *request);
         }
         Asked::Write => (),
     }
 }
 
-pub fn got(id: u64, item: Option<Bytes>) -> Response {
-    Response { id, result: Some(Outcome::Got(Got { item })) }
+pub fn got(call: Call, item: Option<Bytes>) -> Answered {
+    call.answer(Outcome::Got(Got { item }))
 }
 
 /// What every request must fit: the group is here and running, the epoch is the group's, the table lives, keys are in range.
@@ -236,11 +236,11 @@ fn scan_request(group: &Group, scan: data::Scan) -> Option<ScanRequest> {
 /// The replica's answer, to whoever waits for it.
 pub fn answered(desk: &mut Desk, group: &mut Group, token: Token, answer: Answer) {
     match desk.waiter(token) {
-        Some(Waiter::Client { connection, id, .. }) => {
+        Some(Waiter::Client { connection, call, .. }) => {
             meter_write(group, &answer);
             let result = outcome(group, answer);
             let size = REFUSAL_BYTES + outcome_size(&result);
-            desk.answer(&connection, Response { id, result: Some(result) }, size);
+            desk.answer(&connection, call.answer(result), size);
         }
         Some(Waiter::Command(reply)) => super::admin::answered(group, reply, answer),
         None => (),

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use model::{NodeId, PartitionId, ReplicaId};
 use replica::{Child, Envelope, Install, Token};
-use wire::data::Response;
 use wire::data::refused::Reason;
 use wire::raft::Message;
 
@@ -15,7 +14,7 @@ use crate::items::{ScanRequest, TurnBatch, WriteOutcome};
 use crate::log::{Job, Work};
 use crate::metrics::count;
 use crate::registry::Claim;
-use crate::service::data::{Connection, REFUSAL_BYTES, refusal};
+use crate::service::data::{Answered, Call, Connection, REFUSAL_BYTES};
 use crate::transport::convert;
 use crate::transport::outbox::Outbox;
 use crate::worker::command::Reply;
@@ -29,7 +28,7 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Who waits for a token.
 pub enum Waiter {
-    Client { connection: Arc<Connection>, id: u64, asked: Asked },
+    Client { connection: Arc<Connection>, call: Call, asked: Asked },
     Command(Reply),
 }
 
@@ -60,7 +59,7 @@ struct Line {
 
 struct Desktop {
     connection: Arc<Connection>,
-    answers: Vec<(Response, usize)>,
+    answers: Vec<(Answered, usize)>,
 }
 
 /// Why the items do not take what is to be applied: the batch is kept.
@@ -144,16 +143,16 @@ impl Desk {
         self.waiting.extract_if(|_, waiting| waiting.partition == partition).map(|(_, w)| w.waiter).collect()
     }
 
-    pub fn answer(&mut self, connection: &Arc<Connection>, response: Response, size: usize) {
+    pub fn answer(&mut self, connection: &Arc<Connection>, answered: Answered, size: usize) {
         let desktop = self
             .desktops
             .entry(connection.id)
             .or_insert_with(|| Desktop { connection: Arc::clone(connection), answers: Vec::new() });
-        desktop.answers.push((response, size));
+        desktop.answers.push((answered, size));
     }
 
-    pub fn refuse(&mut self, connection: &Arc<Connection>, id: u64, reason: Reason) {
-        self.answer(connection, refusal(id, reason), REFUSAL_BYTES);
+    pub fn refuse(&mut self, connection: &Arc<Connection>, call: Call, reason: Reason) {
+        self.answer(connection, call.refuse(reason), REFUSAL_BYTES);
     }
 
     /// One push per connection.

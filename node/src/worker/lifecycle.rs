@@ -12,6 +12,7 @@ use wire::data::refused::Reason;
 use crate::context::Context;
 use crate::log::Work;
 use crate::room::RoomState;
+use crate::service::data::Call;
 use crate::worker::Worker;
 use crate::worker::children::BIRTH_TICKS;
 use crate::worker::command::CommandError;
@@ -188,7 +189,7 @@ pub fn refuse_waiters(desk: &mut Desk, partition: PartitionId) {
     for waiter in desk.waiters_of(partition) {
         match waiter {
             // A write on its way may have been applied by the others.
-            Waiter::Client { connection, id, .. } => desk.refuse(&connection, id, Reason::Unknown),
+            Waiter::Client { connection, call, .. } => desk.refuse(&connection, call, Reason::Unknown),
             Waiter::Command(reply) => drop(reply.send(Err(CommandError::UnknownPartition(partition)))),
         }
     }
@@ -197,6 +198,6 @@ pub fn refuse_waiters(desk: &mut Desk, partition: PartitionId) {
 /// Nothing of the queue has been proposed.
 pub fn refuse_queue(desk: &mut Desk, group: &mut Group) {
     while let Some(queued) = group.dequeue() {
-        desk.refuse(&queued.connection, queued.request.id, Reason::UnknownPartition);
+        desk.refuse(&queued.connection, Call::of(&queued.request), Reason::UnknownPartition);
     }
 }

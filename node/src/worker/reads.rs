@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::{PartitionId, TableId, item};
 use replica::{Input, ReadItem};
-use wire::data::Response;
 use wire::data::refused::Reason;
 use wire::data::response::Result as Outcome;
 
@@ -15,7 +14,7 @@ use crate::context::Context;
 use crate::items::{ItemsError, Lookup, ScanRequest};
 use crate::meter::Meter;
 use crate::registry::Admitted;
-use crate::service::data::{Connection, REFUSAL_BYTES, refusal};
+use crate::service::data::{Answered, Call, Connection, REFUSAL_BYTES};
 use crate::worker::clients::got;
 use crate::worker::corrupt;
 use crate::worker::desk::Desk;
@@ -44,22 +43,22 @@ pub fn meter_item(meter: &Meter, attributes: Option<&Bytes>, consistent: bool) {
 }
 
 /// A client's read of one item.
-pub fn get(desk: &mut Desk, connection: Arc<Connection>, id: u64, place: Place, metered: Metered, key: Bytes) {
+pub fn get(desk: &mut Desk, connection: Arc<Connection>, call: Call, place: Place, metered: Metered, key: Bytes) {
     let Place { admitted, table } = place;
     let context = Arc::clone(&desk.context);
     context.metrics.read_misses.inc();
     let answered = Arc::clone(&connection);
     let read = move || {
         let answer = match context.items.get(table, &key) {
-            Ok(_) if !context.registry.still_admits(admitted) => refusal(id, Reason::NotReady),
+            Ok(_) if !context.registry.still_admits(admitted) => call.refuse(Reason::NotReady),
             Ok(stored) => {
                 let attributes = stored.map(|stored| stored.attributes);
                 meter_item(&metered.meter, attributes.as_ref(), metered.consistent);
-                got(id, attributes)
+                got(call, attributes)
             }
             Err(error) => {
                 failed_to_read(&context, admitted, &error);
-                refusal(id, Reason::NotReady)
+                call.refuse(Reason::NotReady)
             }
         };
         let size = REFUSAL_BYTES + response_bytes(&answer);
@@ -67,7 +66,7 @@ pub fn get(desk: &mut Desk, connection: Arc<Connection>, id: u64, place: Place, 
     };
     if desk.context.reads.submit(read).is_err() {
         desk.context.metrics.shed.inc();
-        desk.refuse(&connection, id, Reason::Overloaded);
+        desk.refuse(&connection, call, Reason::Overloaded);
     }
 }
 
@@ -75,7 +74,7 @@ pub fn get(desk: &mut Desk, connection: Arc<Connection>, id: u64, place: Place, 
 pub fn scan(
     desk: &mut Desk,
     connection: Arc<Connection>,
-    id: u64,
+    call: Call,
     admitted: Admitted,
     metered: Metered,
     request: ScanRequest,
@@ -85,15 +84,15 @@ pub fn scan(
     let read = move || {
         let answer = match context.items.scan(&request) {
             // The page may end where the range was being cleared.
-            Ok(_) if !context.registry.still_admits(admitted) => refusal(id, Reason::NotReady),
+            Ok(_) if !context.registry.still_admits(admitted) => call.refuse(Reason::NotReady),
             Ok(scanned) => {
                 let bytes = usize::try_from(scanned.scanned_bytes).unwrap_or(usize::MAX);
                 metered.meter.read(bytes, metered.consistent);
-                Response { id, result: Some(Outcome::Scanned(scanned)) }
+                call.answer(Outcome::Scanned(scanned))
             }
             Err(error) => {
                 failed_to_read(&context, admitted, &error);
-                refusal(id, Reason::NotReady)
+                call.refuse(Reason::NotReady)
             }
         };
         let size = REFUSAL_BYTES + response_bytes(&answer);
@@ -101,7 +100,7 @@ pub fn scan(
     };
     if desk.context.reads.submit(read).is_err() {
         desk.context.metrics.shed.inc();
-        desk.refuse(&connection, id, Reason::Overloaded);
+        desk.refuse(&connection, call, Reason::Overloaded);
     }
 }
 
@@ -114,8 +113,8 @@ fn failed_to_read(context: &Context, admitted: Admitted, error: &ItemsError) {
     }
 }
 
-fn response_bytes(response: &Response) -> usize {
-    match &response.result {
+fn response_bytes(answered: &Answered) -> usize {
+    match &answered.response.result {
         Some(Outcome::Got(got)) => got.item.as_ref().map_or(0, Bytes::len),
         Some(Outcome::Scanned(scanned)) => scanned.items.iter().map(|item| item.len() + 8).sum(),
         Some(Outcome::Written(_) | Outcome::Refused(_)) | None => 0,

@@ -13,7 +13,7 @@ use wire::data::refused::Reason;
 use crate::log::{Done, DoneWhat};
 use crate::metrics::count;
 use crate::room::{Room, RoomState};
-use crate::service::data::{Connection, request_size};
+use crate::service::data::{Call, Connection, request_size};
 use crate::transport::convert::{self, Parcel};
 use crate::worker::group::{Group, Phase, Queued};
 use crate::worker::inbox::{Built, Mail};
@@ -121,7 +121,7 @@ impl Worker {
     fn requests(&mut self, connection: &Arc<Connection>, received: Instant, requests: Vec<Request>) {
         for request in requests {
             let Some(group) = self.groups.get_mut(&PartitionId(request.partition)) else {
-                self.desk.refuse(connection, request.id, Reason::UnknownPartition);
+                self.desk.refuse(connection, Call::of(&request), Reason::UnknownPartition);
                 continue;
             };
             let bytes = request_size(&request);
@@ -130,7 +130,7 @@ impl Worker {
                 schedule(&mut self.active, group);
             } else {
                 self.desk.context.metrics.shed.inc();
-                self.desk.refuse(connection, request.id, Reason::Overloaded);
+                self.desk.refuse(connection, Call::of(&request), Reason::Overloaded);
             }
         }
     }

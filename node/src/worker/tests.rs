@@ -36,10 +36,11 @@ use wire::raft::SnapshotHeader;
 use super::*;
 use crate::config::{ByteSize, Config, Milliseconds};
 use crate::metrics::Metrics;
+use crate::metrics::answers::Operation as Counted;
 use crate::neighbours::News;
 use crate::server::ground::open_disk;
 use crate::server::open::{Opened, Opening, open};
-use crate::service::data::{Connection, DataService};
+use crate::service::data::{Call, Connection, DataService};
 use crate::transport::convert::Parcel;
 use crate::transport::memory::Frameway;
 use crate::transport::{Connector, Memory};
@@ -228,6 +229,9 @@ async fn a_page_read_after_its_replica_retired_is_refused() {
     fixture.until(|worker| !worker.groups.contains_key(&PARTITION)).await;
     drop(release);
     assert_eq!(client.refusal().await, Reason::NotReady);
+    let answers = &fixture.worker.desk.context.metrics.answers;
+    let counted = ["ok", "not_ready"].map(|outcome| answers.count("scan", outcome));
+    assert_eq!(counted, [Some(1), Some(1)], "each as it came out");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -250,12 +254,14 @@ async fn whoever_waits_for_a_group_with_a_corrupt_log_is_told() {
     client.scan().await;
     let connection = fixture.intercept().await;
     let desk = &mut fixture.worker.desk;
-    let write = desk.wait(PARTITION, Waiter::Client { connection, id: 1, asked: Asked::Write });
+    let call = Call { id: 1, operation: Counted::Put };
+    let write = desk.wait(PARTITION, Waiter::Client { connection, call, asked: Asked::Write });
     let (reply, replied) = oneshot::channel();
     let command = desk.wait(PARTITION, Waiter::Command(reply));
     fixture.worker.receive(Mail::Corrupt(PARTITION));
     fixture.worker.turn();
     assert_eq!(client.refusal().await, Reason::Unknown);
+    assert_eq!(fixture.worker.desk.context.metrics.answers.count("put", "unknown"), Some(1));
     assert_eq!(replied.await.unwrap(), Err(CommandError::UnknownPartition(PARTITION)));
     assert!(fixture.worker.desk.waiter(write).is_none() && fixture.worker.desk.waiter(command).is_none());
 }

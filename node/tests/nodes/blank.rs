@@ -207,6 +207,12 @@ async fn nodes_find_each_other_again_with_dead_seeds_and_no_memds() {
     }
     let client = leader(&processes).await;
     assert_eq!(item_of(client.one(epoch, get("key")).await), Some(attributes("key", "text")));
+    let counted = r#"trivet_node_answers_total{operation="get",outcome="ok"} 1"#;
+    let mut told = Vec::new();
+    for process in &processes {
+        told.push(process.http("/metrics").await.1);
+    }
+    assert_eq!(told.iter().filter(|text| text.lines().any(|line| line == counted)).count(), 1, "{told:#?}");
     for process in &mut processes {
         process.stop().await;
     }
