@@ -203,6 +203,11 @@ impl Map {
         self.partitions.leaderless()
     }
 
+    /// Partitions that fewer than three voters with items have.
+    pub fn under_replicated(&self) -> usize {
+        self.partitions.under_replicated()
+    }
+
     pub fn counts(&self) -> Counts {
         Counts { tables: self.tables.len(), partitions: self.partitions.len(), nodes: self.nodes.len() }
     }

@@ -1,6 +1,7 @@
 //! What a MemDS server counts.
 
-use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use wire::memds::LookupAnswer;
 
 use crate::map::Counts;
 
@@ -21,8 +22,47 @@ pub struct Metrics {
     pub partitions: IntGauge,
     /// Partitions of which nobody says who leads. Brought up to date when metrics are read.
     pub leaderless: IntGauge,
+    /// Partitions that fewer than three voters with items have. Brought up to date when metrics are read.
+    pub under_replicated: IntGauge,
     /// Nodes known.
     pub nodes: IntGauge,
+    pub answers: Answers,
+}
+
+/// Calls by what became of them.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    all: IntCounterVec,
+    /// Look-ups are as many as operations: theirs are at hand.
+    found: IntCounter,
+    unknown: IntCounter,
+    early: IntCounter,
+}
+
+impl Answers {
+    fn new(registry: &Registry) -> Result<Answers, prometheus::Error> {
+        let help = "Answers by call and outcome: ok; unknown, for what nobody has; early, for what may be told of yet; else gRPC's word.";
+        let all = IntCounterVec::new(Opts::new("trivet_memds_answers_total", help), &["call", "outcome"])?;
+        registry.register(Box::new(all.clone()))?;
+        let [found, unknown, early] = ["ok", "unknown", "early"].map(|word| all.with_label_values(&["lookup", word]));
+        Ok(Answers { all, found, unknown, early })
+    }
+
+    pub fn looked_up(&self, answers: &[LookupAnswer]) {
+        for answer in answers {
+            let counter = match (answer.table.is_some() || answer.partition.is_some(), answer.complete) {
+                (true, _) => &self.found,
+                (false, true) => &self.unknown,
+                (false, false) => &self.early,
+            };
+            counter.inc();
+        }
+    }
+
+    pub fn answered<T>(&self, call: &str, answer: &Result<T, tonic::Status>) {
+        let outcome = answer.as_ref().err().map_or_else(|| "ok".to_owned(), |status| format!("{:?}", status.code()));
+        self.all.with_label_values(&[call, &outcome]).inc();
+    }
 }
 
 impl Metrics {
@@ -46,6 +86,11 @@ impl Metrics {
             tables: gauge("trivet_memds_tables", "Tables known.")?,
             partitions: gauge("trivet_memds_partitions", "Partitions known.")?,
             leaderless: gauge("trivet_memds_leaderless_partitions", "Partitions without a known leader.")?,
+            under_replicated: gauge(
+                "trivet_memds_under_replicated_partitions",
+                "Partitions that fewer than three voters with items have.",
+            )?,
+            answers: Answers::new(registry)?,
             nodes: gauge("trivet_memds_nodes", "Nodes known.")?,
         })
     }

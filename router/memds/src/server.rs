@@ -69,7 +69,9 @@ impl Handle {
     pub fn lookup(&self, frame: LookupFrame) -> LookupAnswerFrame {
         self.shared.metrics.lookup_frames.inc();
         self.shared.metrics.lookups.inc_by(frame.lookups.len() as u64);
-        self.read().lookup(frame, self.patience())
+        let answer = self.read().lookup(frame, self.patience());
+        self.shared.metrics.answers.looked_up(&answer.answers);
+        answer
     }
 
     pub fn list_tables(&self, request: &ListTablesRequest) -> ListTablesAnswer {
@@ -137,8 +139,12 @@ struct Told {
 impl wire::health::Health for Told {
     fn metrics(&self) -> Result<Vec<u8>, String> {
         let Shared { metrics, .. } = &*self.handle.shared;
-        let leaderless = self.handle.read().leaderless();
+        let (leaderless, under_replicated) = {
+            let map = self.handle.read();
+            (map.leaderless(), map.under_replicated())
+        };
         metrics.leaderless.set(i64::try_from(leaderless).unwrap_or(i64::MAX));
+        metrics.under_replicated.set(i64::try_from(under_replicated).unwrap_or(i64::MAX));
         metrics.render().map_err(|error| error.to_string())
     }
 
@@ -168,6 +174,13 @@ impl Service {
     }
 }
 
+impl Service {
+    fn answered<T>(&self, call: &str, answer: Result<T, Status>) -> Result<Response<T>, Status> {
+        self.handle.shared.metrics.answers.answered(call, &answer);
+        answer.map(Response::new)
+    }
+}
+
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -183,7 +196,9 @@ impl MemDs for Service {
         let mut seen = 0;
         let answers = self.until_stopped(request.into_inner()).map(move |announcement| {
             let announcement = announcement?;
-            voice.speaks_for(NodeId(announcement.node.as_ref().map_or(0, |node| node.node)))?;
+            let may = voice.speaks_for(NodeId(announcement.node.as_ref().map_or(0, |node| node.node)));
+            handle.shared.metrics.answers.answered("announce", &may);
+            may?;
             handle.announce(announcement);
             Ok(handle.directory_since(&mut seen))
         });
@@ -197,26 +212,26 @@ impl MemDs for Service {
     }
 
     async fn list_tables(&self, request: Request<ListTablesRequest>) -> Result<Response<ListTablesAnswer>, Status> {
-        Ok(Response::new(self.handle.list_tables(request.get_ref())))
+        self.answered("list_tables", Ok(self.handle.list_tables(request.get_ref())))
     }
 
     async fn put_table(&self, request: Request<PutTableRequest>) -> Result<Response<PutTableAnswer>, Status> {
-        match self.handle.put_table(request.into_inner()) {
-            Ok(()) => Ok(Response::new(PutTableAnswer {})),
-            Err(error) => Err(Status::invalid_argument(format!("a table descriptor that cannot be decoded: {error}"))),
-        }
+        let put = self.handle.put_table(request.into_inner());
+        let undecodable =
+            |error| Status::invalid_argument(format!("a table descriptor that cannot be decoded: {error}"));
+        self.answered("put_table", put.map(|()| PutTableAnswer {}).map_err(undecodable))
     }
 
     async fn remove_table(&self, request: Request<RemoveTableRequest>) -> Result<Response<RemoveTableAnswer>, Status> {
         self.handle.remove_table(request.get_ref());
-        Ok(Response::new(RemoveTableAnswer {}))
+        self.answered("remove_table", Ok(RemoveTableAnswer {}))
     }
 
     async fn list_partitions(
         &self,
         request: Request<ListPartitionsRequest>,
     ) -> Result<Response<ListPartitionsAnswer>, Status> {
-        Ok(Response::new(self.handle.list_partitions(request.get_ref())))
+        self.answered("list_partitions", Ok(self.handle.list_partitions(request.get_ref())))
     }
 }
 
@@ -287,7 +302,8 @@ mod tests {
 
     use model::{KeyRange, NodeId, PartitionDescriptor, PartitionId, Zone};
     use tokio::sync::oneshot;
-    use wire::memds::{DirectoryEntry, PartitionReport};
+    use wire::memds::mem_ds_client::MemDsClient;
+    use wire::memds::{DirectoryEntry, Lookup, PartitionReport};
 
     use super::*;
 
@@ -339,6 +355,17 @@ mod tests {
             text.contains("trivet_memds_partitions 2\n") && text.contains("trivet_memds_leaderless_partitions 1\n"),
             "{text}"
         );
+        assert!(text.ends_with("trivet_memds_under_replicated_partitions 2"), "{text}");
+        let asked = |id, key: &'static str| Lookup { id, table: "no such table".to_owned(), key: Some(key.into()) };
+        handle.lookup(LookupFrame { lookups: vec![asked(1, "a"), asked(2, "b")] });
+        let text = get(metrics, "/metrics");
+        assert!(text.contains("trivet_memds_answers_total{call=\"lookup\",outcome=\"unknown\"} 2\n"), "{text}");
+        let mut client = MemDsClient::connect(format!("http://{listen}")).await.unwrap();
+        client.put_table(PutTableRequest { table: "no descriptor".into() }).await.unwrap_err();
+        let text = get(metrics, "/metrics");
+        let refused = "trivet_memds_answers_total{call=\"put_table\",outcome=\"InvalidArgument\"} 1\n";
+        assert!(text.contains(refused), "{text}");
+        drop(client);
         stop.send(()).unwrap();
         running.await.unwrap().unwrap();
         assert!(std::net::TcpStream::connect(metrics).is_err());

@@ -7,9 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use model::{NodeId, PartitionDescriptor, PartitionId, Size, TableId};
+use model::{NodeId, PartitionDescriptor, PartitionId, ReplicaDescriptor, ReplicaKind, ReplicaRole, Size, TableId};
 
 use crate::trie::{Digest, Trie};
+
+/// Voters with items that a partition is to have.
+const COPIES: usize = 3;
 
 #[derive(Debug, Default)]
 pub(super) struct Partitions {
@@ -74,6 +77,13 @@ impl Partition {
 impl Partitions {
     pub fn leaderless(&self) -> usize {
         self.by_id.values().filter(|partition| partition.leader == NodeId(0)).count()
+    }
+
+    pub fn under_replicated(&self) -> usize {
+        let has_items =
+            |replica: &&ReplicaDescriptor| replica.role == ReplicaRole::Voter && replica.kind == ReplicaKind::Storage;
+        let copies = |partition: &&Partition| partition.descriptor.replicas.iter().filter(has_items).count();
+        self.by_id.values().filter(|partition| copies(partition) < COPIES).count()
     }
 
     pub fn report(&mut self, from: NodeId, report: Report) {
