@@ -14,6 +14,7 @@ use wire::door::Seals;
 use wire::seal::Seal;
 use wire::seal::callers::Voice;
 
+use crate::metrics::Metrics;
 use crate::resources::KubeResources;
 
 type Services = BTreeMap<String, (Arc<Service<KubeResources>>, Admits)>;
@@ -30,9 +31,10 @@ pub enum Admits {
 }
 
 /// A handle; clones share the clusters.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Front {
     services: Arc<Mutex<Services>>,
+    metrics: Metrics,
 }
 
 /// The host that a caller has named.
@@ -49,6 +51,10 @@ pub fn remember_host<B>(mut request: http::Request<B>) -> http::Request<B> {
 }
 
 impl Front {
+    pub fn new(metrics: Metrics) -> Front {
+        Front { services: Arc::default(), metrics }
+    }
+
     /// Again after every look: the certificates come with time.
     pub fn add(&self, cluster: &str, service: &Arc<Service<KubeResources>>, admits: Admits) {
         let entry = (Arc::clone(service), admits);
@@ -69,6 +75,11 @@ impl Front {
 
     pub fn remove(&self, cluster: &str) {
         self.services.lock().unwrap_or_else(PoisonError::into_inner).remove(cluster);
+    }
+
+    fn counted<T>(&self, operation: &str, answer: Result<T, Status>) -> Result<T, Status> {
+        self.metrics.answered(operation, &answer);
+        answer
     }
 
     fn called<T>(&self, request: &Request<T>) -> Result<Arc<Service<KubeResources>>, Status> {
@@ -99,15 +110,21 @@ fn cluster_of(host: &str) -> &str {
 #[tonic::async_trait]
 impl Control for Front {
     async fn create_table(&self, request: Request<CreateTableRequest>) -> Result<Response<TableAnswer>, Status> {
-        self.called(&request)?.create_table(request).await
+        let called = self.called(&request);
+        let answer = async { called?.create_table(request).await };
+        self.counted("CreateTable", answer.await)
     }
 
     async fn update_table(&self, request: Request<UpdateTableRequest>) -> Result<Response<TableAnswer>, Status> {
-        self.called(&request)?.update_table(request).await
+        let called = self.called(&request);
+        let answer = async { called?.update_table(request).await };
+        self.counted("UpdateTable", answer.await)
     }
 
     async fn delete_table(&self, request: Request<DeleteTableRequest>) -> Result<Response<TableAnswer>, Status> {
-        self.called(&request)?.delete_table(request).await
+        let called = self.called(&request);
+        let answer = async { called?.delete_table(request).await };
+        self.counted("DeleteTable", answer.await)
     }
 }
 

@@ -20,6 +20,7 @@ pub struct Metrics {
     failures: IntCounter,
     acts: IntGauge,
     requests: IntCounterVec,
+    answers: IntCounterVec,
 }
 
 /// What one look at a cluster has found.
@@ -55,9 +56,16 @@ impl Metrics {
         let requests = Opts::new("trivet_operator_api_requests_total", "Calls of the API server");
         let requests = IntCounterVec::new(requests, &["verb", "resource"])?;
         registry.register(Box::new(requests.clone()))?;
+        let answers = Opts::new(
+            "trivet_control_answers_total",
+            "Answers of the control service by operation and outcome: Ok, or gRPC's word",
+        );
+        let answers = IntCounterVec::new(answers, &["operation", "outcome"])?;
+        registry.register(Box::new(answers.clone()))?;
         Ok(Metrics {
             acts,
             requests,
+            answers,
             nodes_ready: gauge("trivet_operator_nodes_ready", "Nodes that serve")?,
             partitions: gauge("trivet_operator_partitions", "Partitions that nodes have")?,
             degraded: gauge(
@@ -90,6 +98,11 @@ impl Metrics {
 
     pub fn called(&self, call: &Described) {
         self.requests.with_label_values(&[call.verb, call.resource.as_str()]).inc();
+    }
+
+    pub fn answered<T>(&self, operation: &str, answer: &Result<T, tonic::Status>) {
+        let outcome = answer.as_ref().map_or_else(tonic::Status::code, |_| tonic::Code::Ok);
+        self.answers.with_label_values(&[operation, &format!("{outcome:?}")]).inc();
     }
 
     pub fn acts(&self, does: bool) {

@@ -74,7 +74,7 @@ pub async fn run_in(outside: Outside, config: Config, shutdown: impl Future<Outp
     let changed = Arc::new(Notify::new());
     let (watched, mut watches) = watches::start(&open, &config.namespace, &changed);
     let listener = TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
-    let front = Front::default();
+    let front = Front::new(metrics.clone());
     let served = wire::door::server()
         .layer(MapRequestLayer::new(remember_host))
         .add_service(ControlServer::new(front.clone()))

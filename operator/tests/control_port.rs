@@ -12,10 +12,12 @@ use kube::Client;
 use kube::client::Body;
 use kube::runtime::events::Recorder;
 use operator::front::{Admits, Front, remember_host};
+use operator::metrics::Metrics;
 use operator::resources::KubeResources;
 use operator::seal::bearer::{Bearer, Place};
 use operator::seal::mint::{self, Pair};
 use operator::watch::{self, Watches};
+use prometheus::{Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tonic::Code;
@@ -90,7 +92,8 @@ async fn hears(port: u16, host: &str, seal: Option<&Seal>) -> (Code, String) {
 async fn each_cluster_is_called_by_its_own_processes_alone() {
     let now = Timestamp::now();
     let (ours, theirs) = (mint::authority(now).unwrap(), mint::authority(now).unwrap());
-    let front = Front::default();
+    let registry = Registry::new();
+    let front = Front::new(Metrics::new(&registry).unwrap());
     let ((one, _one), (other, _other), (plain, _plain)) = tokio::join!(nothing(SEALED), nothing(OTHER), nothing(PLAIN));
     front.add(SEALED, &one, Admits::Kin(seal(&ours, SEALED, Bearer::Operator)));
     front.add(OTHER, &other, Admits::Kin(seal(&theirs, OTHER, Bearer::Operator)));
@@ -110,4 +113,10 @@ async fn each_cluster_is_called_by_its_own_processes_alone() {
     assert_eq!(hears(port, SEALED, Some(&stranger)).await.0, Code::Unavailable);
     front.add(PLAIN, &plain, Admits::Nobody);
     assert_eq!(hears(port, PLAIN, None).await.0, Code::PermissionDenied);
+    let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    // Who has not come through the door has asked nothing.
+    for (outcome, times) in [("NotFound", 2), ("PermissionDenied", 4)] {
+        let line = format!(r#"trivet_control_answers_total{{operation="DeleteTable",outcome="{outcome}"}} {times}"#);
+        assert!(text.contains(&line), "{line} is not in {text}");
+    }
 }
