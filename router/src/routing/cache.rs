@@ -39,11 +39,11 @@ pub(super) struct CachedPartition {
     leader: AtomicU64,
     term: AtomicU64,
     /// When it was last asked whether its leader leads still.
-    doubted: Mutex<Option<Instant>>,
+    asked_for: Mutex<Option<Instant>>,
 }
 
 /// However many wait for one leader, the map is asked about it no more often.
-const DOUBTED_EVERY: Duration = Duration::from_millis(200);
+const ASKED_FOR_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 struct CachedNode {
@@ -78,7 +78,7 @@ impl CachedPartition {
     fn new(descriptor: PartitionDescriptor, encoded: Bytes, leadership: Leadership) -> CachedPartition {
         let Leadership { leader, term } = leadership;
         let (leader, term) = (AtomicU64::new(leader.0), AtomicU64::new(term));
-        CachedPartition { descriptor, encoded, leader, term, doubted: Mutex::default() }
+        CachedPartition { descriptor, encoded, leader, term, asked_for: Mutex::default() }
     }
 
     pub fn leader(&self) -> Option<NodeId> {
@@ -106,10 +106,10 @@ impl CachedPartition {
     /// Whether it is time to ask the map again who leads, and somebody who waits is to do it.
     pub fn is_to_be_asked_for(&self) -> bool {
         let now = Instant::now();
-        let mut doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = doubted.is_none_or(|at| now.duration_since(at) >= DOUBTED_EVERY);
+        let mut asked_for = self.asked_for.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = asked_for.is_none_or(|at| now.duration_since(at) >= ASKED_FOR_EVERY);
         if is_due {
-            *doubted = Some(now);
+            *asked_for = Some(now);
         }
         is_due
     }

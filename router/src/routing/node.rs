@@ -39,10 +39,11 @@ type Waiter = oneshot::Sender<Result<Option<response::Result>, Lost>>;
 /// After so long without an answer it is asked whether the node leads still, and then again and again.
 const FIRST_DOUBT: Duration = Duration::from_millis(500);
 const DOUBTED_EVERY: Duration = Duration::from_millis(250);
-/// One who has handed over as planned answers what it has begun: it is given the time between two doubts.
+/// One who has handed over as planned answers what it has begun, or is heard meanwhile: what it answers last may take an election's time.
 const DOUBTS: u32 = 2;
 
-/// Sends one request and waits for its answer, at most until `until`, and no longer than the node leads: `is_left` tells that another does.
+/// Sends one request and waits for its answer, at most until `until`. One that has said nothing since is not waited for when another leads,
+/// as `is_left` tells.
 pub(super) async fn ask(
     node: &Node,
     address: &Arc<str>,
@@ -57,7 +58,8 @@ pub(super) async fn ask(
         Err(Lost::NotSent) => return Outcome::NotSent,
         Err(Lost::Broken) => return Outcome::Silent,
     };
-    let mut doubted = Instant::now() + FIRST_DOUBT;
+    let sent = Instant::now();
+    let mut doubted = sent + FIRST_DOUBT;
     let mut doubts = 0;
     loop {
         match tokio::time::timeout_at(until.min(doubted).into(), &mut answer).await {
@@ -67,7 +69,10 @@ pub(super) async fn ask(
             // An answer without a result is of a kind this version does not know: it tells nothing.
             Ok(Ok(Ok(None) | Err(Lost::Broken)) | Err(_)) => return Outcome::Silent,
             Err(_) => {
-                doubts = if is_left() { doubts + 1 } else { 0 };
+                doubts = if is_left() && !node.is_heard_since(sent) { doubts + 1 } else { 0 };
+                if let Ok(Ok(Some(result))) = answer.try_recv() {
+                    return Outcome::Answered(result);
+                }
                 if until <= doubted || doubts == DOUBTS {
                     return if ticket.withdraw() { Outcome::NotSent } else { Outcome::Silent };
                 }

@@ -98,6 +98,8 @@ struct State<T: Traffic> {
     pending: VecDeque<(u64, T::Ask)>,
     pending_bytes: usize,
     under_way: Slots<UnderWay<T::Waiter>>,
+    /// When the other side last answered anything.
+    heard: Option<Instant>,
     /// The stream, when it found nothing pending.
     taker: Option<Waker>,
 }
@@ -128,6 +130,7 @@ impl<T: Traffic> Pipe<T> {
             pending: VecDeque::new(),
             pending_bytes: 0,
             under_way: Slots::default(),
+            heard: None,
             taker: None,
         };
         Pipe { shared: Arc::new(Shared { traffic, runtime, state: Mutex::new(state) }) }
@@ -158,6 +161,11 @@ impl<T: Traffic> Pipe<T> {
             taker.wake();
         }
         Ok(Ticket { pipe: self.clone(), id })
+    }
+
+    /// Whether the other side has answered anything since then.
+    pub fn is_heard_since(&self, then: Instant) -> bool {
+        self.shared.lock().heard.is_some_and(|heard| heard > then)
     }
 
     /// The other process is at another address now: what was connected is of no use.
@@ -331,6 +339,9 @@ impl<T: Traffic> Shared<T> {
         let mut state = self.lock();
         if state.generation != generation {
             return false;
+        }
+        if !answers.is_empty() {
+            state.heard = Some(Instant::now());
         }
         let waiters: Vec<_> = answers.iter().map(|answer| state.under_way.remove(T::id(answer))).collect();
         drop(state);

@@ -8,6 +8,7 @@ use model::TableStatus;
 use router::routing::{Failure, WriteOutcome};
 use wire::data::Refused;
 use wire::data::refused::Reason;
+use wire::data::request::Operation;
 use wire::data::response::Result as Answer;
 
 use crate::world::{Act, FakeNode, World, applied, deadline, got, partition, put, refuse, soon, table};
@@ -268,6 +269,43 @@ async fn a_write_is_not_waited_for_when_another_leads() {
     let given_up = tokio::time::timeout(Duration::from_secs(60), both).await;
     assert_eq!(given_up, Ok(Err(Failure::Unknown)), "it may have been applied, and is not sent again");
     assert!(world.node(2).seen().is_empty());
+}
+
+/// One that has handed over tells what became of what it had begun, which may take as long as an election.
+#[tokio::test]
+async fn a_node_that_speaks_still_is_waited_for_when_another_leads() {
+    const GETS: usize = 12;
+    // It is near as well: eventually consistent reads go there.
+    let world = World::start().await;
+    world.announce(TableStatus::Active, &[(partition(20, "", None, 7), 2, 4)]);
+    let mut gets = 0;
+    world.node(2).acts(move |request| {
+        let is_get = matches!(request.operation, Some(Operation::Get(_)));
+        gets += usize::from(is_get);
+        if gets == GETS {
+            return Act::Break;
+        }
+        if is_get { got("said") } else { Act::Hold }
+    });
+    world.node(3).acts(|_| got("said"));
+    let table = world.table().await;
+    let far = Instant::now() + Duration::from_secs(600);
+    let written = async {
+        let written = world.routing.write(&table, put("k"), far).await;
+        (written, world.node(2).seen().len())
+    };
+    let spoken = async {
+        while world.node(2).seen().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for _ in 0..GETS {
+            world.routing.get(&table, Bytes::from_static(b"k"), false, far).await.unwrap();
+            world.announce(TableStatus::Active, &[(partition(20, "", None, 7), 3, 5)]);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let ((written, seen), ()) = tokio::join!(written, spoken);
+    assert_eq!((written, seen), (Err(Failure::Unknown), 1 + GETS));
 }
 
 #[tokio::test]
