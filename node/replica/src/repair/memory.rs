@@ -16,6 +16,8 @@ pub(crate) struct Repair {
     /// Asked of the host: as the answer must be.
     asked: Option<Wanted>,
     in_the_way: Option<ReplicaId>,
+    /// For whom nobody could stand in when it was asked last.
+    alone: Option<ReplicaId>,
     /// Why the last step was not possible.
     hindrance: String,
     health: Option<(Health, u64)>,
@@ -53,7 +55,8 @@ impl Repair {
     }
 
     /// There was no node. With the log replica in the rebuilt one's way and no place elsewhere, it goes without; so does a replica that is
-    /// `unfit`, for which nobody can stand in: it counts for no quorum either way, and its node may be the only one for the next.
+    /// `unfit`, for which nobody can stand in twice in a row: it counts for no quorum either way, and its node may be the only one for the
+    /// next.
     pub(crate) fn refused(&mut self, wanted: &Wanted, why: NoPlace, unfit: Option<ReplicaId>) -> Option<Change> {
         match (why, &wanted.purpose) {
             (NoPlace::InTheWay(replica), Purpose::Rebuilt { .. }) => {
@@ -67,14 +70,17 @@ impl Repair {
             }
             (NoPlace::Nowhere(why), Purpose::StandIn { .. }) => {
                 self.hindrance = why;
-                unfit.map(without)
+                let again = unfit.filter(|unfit| self.alone == Some(*unfit));
+                self.alone = unfit;
+                again.map(without)
             }
             (NoPlace::Nowhere(why), Purpose::Rebuilt { .. }) => {
                 self.hindrance = why;
                 None
             }
             (NoPlace::Busy, _) => {
-                self.hindrance = "others are placed or rebuilt first".to_owned();
+                // It is its turn soon, and nobody need do anything.
+                self.hindrance.clear();
                 None
             }
             (NoPlace::InTheWay(replica), Purpose::StandIn { .. } | Purpose::StandInElsewhere { .. }) => {
@@ -88,6 +94,7 @@ impl Repair {
     pub(crate) fn went_on(&mut self, ticks: u64) {
         self.hindrance.clear();
         self.in_the_way = None;
+        self.alone = None;
         self.asked = None;
         self.rest(ticks);
     }
