@@ -125,8 +125,7 @@ impl fmt::Display for Divergence {
     }
 }
 
-/// What a person would want to compare.
-/// In people's words.
+/// What a person would want to compare, in people's words.
 pub fn differences(a: &TableDescriptor, b: &TableDescriptor) -> Vec<&'static str> {
     let fields = [
         ("status", a.status != b.status),

@@ -58,7 +58,7 @@ impl Metrics {
         registry.register(Box::new(requests.clone()))?;
         let answers = Opts::new(
             "trivet_control_answers_total",
-            "Answers of the control service by operation and outcome: Ok, or gRPC's word",
+            "Answers of the control service by operation and outcome: ok, or gRPC's word",
         );
         let answers = IntCounterVec::new(answers, &["operation", "outcome"])?;
         registry.register(Box::new(answers.clone()))?;
@@ -101,8 +101,8 @@ impl Metrics {
     }
 
     pub fn answered<T>(&self, operation: &str, answer: &Result<T, tonic::Status>) {
-        let outcome = answer.as_ref().map_or_else(tonic::Status::code, |_| tonic::Code::Ok);
-        self.answers.with_label_values(&[operation, &format!("{outcome:?}")]).inc();
+        let outcome = answer.as_ref().err().map_or_else(|| "ok".to_owned(), |status| format!("{:?}", status.code()));
+        self.answers.with_label_values(&[operation, &outcome]).inc();
     }
 
     pub fn acts(&self, does: bool) {

@@ -48,6 +48,10 @@ fn zones_are_safe(mode: ZoneMode) -> Statement {
 pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told<'_>) -> TableStatus {
     let Held { led, counted } = given.and_then(|given| told.held.get(&given.id)).copied().unwrap_or_default();
     let before = object.status.clone().unwrap_or_default();
+    let led = match given.map(|given| given.status) {
+        Some(model::TableStatus::Active | model::TableStatus::Updating) => led.of(before.partitions),
+        Some(_) | None => led,
+    };
     let Figures { items, size_bytes, read_units, write_units, sized_at } =
         Figures::from(&before).next(&counted, told.now);
     let generation = object.metadata.generation.unwrap_or(0);
@@ -159,7 +163,7 @@ fn cluster_statements(object: &Cluster, told: &ClusterTold<'_>) -> Vec<Statement
     let ready = told.seen.answers.iter().filter(|answer| answer.ready).count();
     let weak = degraded(told.observed);
     let up = ready >= wished && told.routers > 0;
-    let blocked = told.steps.iter().find_map(|step| match step {
+    let mut hinders = told.steps.iter().filter_map(|step| match step {
         Step::Blocked { reason, message } => Some((*reason, message.clone())),
         Step::CreateClaim { .. }
         | Step::CreatePod { .. }
@@ -173,7 +177,11 @@ fn cluster_statements(object: &Cluster, told: &ClusterTold<'_>) -> Vec<Statement
         | Step::GrowClaim { .. }
         | Step::RemoveFleet { .. } => None,
     });
-    let blocked = blocked.or_else(|| told.failure.map(|failure| ("Failed", failure.to_owned())));
+    let first = hinders.next().or_else(|| told.failure.map(|failure| ("Failed", failure.to_owned())));
+    let blocked = first.map(|(reason, message)| {
+        let others: String = hinders.by_ref().map(|(reason, message)| format!(". And {reason}: {message}")).collect();
+        (reason, message + &others)
+    });
     let counts = format!("{ready} of {wished} nodes and {} routers are ready", told.routers);
     let (reason, message) = match &blocked {
         _ if object.spec.paused => ("Paused", "spec.paused is set: nothing is changed".to_owned()),
@@ -182,14 +190,17 @@ fn cluster_statements(object: &Cluster, told: &ClusterTold<'_>) -> Vec<Statement
         None if up => ("AllReady", counts),
         None => ("Starting", counts),
     };
-    let moves = !object.spec.paused && (!told.steps.is_empty() || !told.removals.is_empty() || !up);
+    // What hinders one thing holds up no other.
+    let goes_on = told.steps.iter().any(|step| !matches!(step, Step::Blocked { .. }));
+    let moves = !object.spec.paused && (goes_on || blocked.is_none() && (!told.removals.is_empty() || !up));
+    let (why, hindrance) = blocked.as_ref().map_or((reason, &message), |(reason, message)| (*reason, message));
     let weak_message =
         format!("{weak} of {} partitions have no leader, or could not lose a node", told.observed.groups.len());
     let mut said = vec![
         statement(READY, up, reason, &message),
-        statement(PROGRESSING, moves && blocked.is_none(), reason, &message),
+        statement(PROGRESSING, moves, reason, &message),
         statement(DEGRADED, weak > 0, if weak > 0 { "WeakPartitions" } else { "AllWhole" }, &weak_message),
-        statement(BLOCKED, blocked.is_some(), reason, &message),
+        statement(BLOCKED, blocked.is_some(), why, hindrance),
     ];
     said.push(zones_are_safe(object.spec.zone_mode));
     said.extend(told.certificates.map(|kept| kept.statement(told.now.0)));
@@ -358,7 +369,21 @@ pub mod tests {
         assert_eq!((paused.nodes.as_str(), paused.observed_generation), ("3/3", 3));
         // What would stop it is told still, so that nobody ends a pause blindly.
         let blocked = [Step::Blocked { reason: "Unschedulable", message: "no room".to_owned() }];
-        assert_eq!(said(&told_of_a_step(true, &blocked), BLOCKED).0, "True");
+        assert_eq!(said(&told_of_a_step(true, &blocked), BLOCKED), words("True", "Unschedulable"));
+    }
+
+    #[test]
+    fn whatever_hinders_is_told_and_holds_up_nothing_else() {
+        let blocked = |reason, message: &str| Step::Blocked { reason, message: message.to_owned() };
+        let gone = Step::DeletePod { name: "pod-2".to_owned(), why: "it has ended" };
+        let two = [blocked("UnknownZone", "no such zone"), blocked("VolumeMissing", "no such volume")];
+        let status = told_of_a_step(false, &two);
+        let of = |kind| status.conditions.iter().find(|condition| condition.kind == kind).unwrap();
+        assert_eq!(of(BLOCKED).reason, "UnknownZone");
+        assert_eq!(of(BLOCKED).message, "no such zone. And VolumeMissing: no such volume");
+        assert_eq!(of(PROGRESSING).status, "False");
+        let [one, other] = two;
+        assert_eq!(said(&told_of_a_step(false, &[one, other, gone]), PROGRESSING).0, "True");
     }
 
     #[test]

@@ -75,7 +75,7 @@ async fn tell(
     for (table, conditions) in untold.take(MOST) {
         let said = json!({ "status": { "observedGeneration": table.metadata.generation, "conditions": conditions } });
         match tables.patch_status(&table.name_any(), &PatchParams::default(), &Patch::Merge(said)).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() => continue,
             done => drop(done?),
         }
         let next = TableStatus { conditions, ..table.status.clone().unwrap_or_default() };

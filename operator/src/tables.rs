@@ -158,6 +158,10 @@ fn decide_change(table: &Table, given: &TableDescriptor) -> Result<Option<Deed>,
 
 fn decide_deletion(table: &Table, given: Option<&TableDescriptor>) -> Result<Option<Deed>, Hindrance> {
     let Some(given) = given else { return Ok(Some(Deed::Release)) };
+    // Taken off in the spec it has to be taken off the table first: somebody deleted the object too early.
+    if given.deletion_protection && !table.spec.deletion_protection_enabled {
+        return Ok((given.status == Status::Active).then_some(Deed::Follow));
+    }
     if given.deletion_protection {
         return hindered(
             "DeletionProtected",
@@ -181,6 +185,13 @@ pub struct Led {
     pub partitions: usize,
     pub led: usize,
     pub whole: usize,
+}
+
+impl Led {
+    /// Some nodes may be silent that have all replicas of one.
+    pub fn of(self, known: u32) -> Led {
+        Led { partitions: self.partitions.max(usize::try_from(known).unwrap_or(usize::MAX)), ..self }
+    }
 }
 
 /// What every Table carries.
@@ -370,10 +381,17 @@ mod tests {
         // Nothing was born of it.
         assert_eq!(decide(&table, None, nodes(&observed())), Ok(Some(Deed::Release)));
         let protected = TableDescriptor { deletion_protection: true, ..given.clone() };
+        table.spec.deletion_protection_enabled = true;
         assert_eq!(reason(decide(&table, Some(&protected), nodes(&observed()))), "DeletionProtected");
+        // Its protection is taken off as the sentence says, and then it goes.
+        table.spec.deletion_protection_enabled = false;
+        assert_eq!(decide(&table, Some(&protected), nodes(&observed())), Ok(Some(Deed::Follow)));
+        let told = TableDescriptor { status: Status::Updating, ..protected.clone() };
+        assert_eq!(decide(&table, Some(&told), nodes(&observed())), Ok(None));
         table.spec.deletion_policy = DeletionPolicy::Delete;
         assert_eq!(decide(&table, Some(&given), nodes(&observed())), Ok(Some(Deed::Delete)));
         assert_eq!(decide(&table, Some(&descriptor(Status::Deleting)), nodes(&observed())), Ok(None));
+        table.spec.deletion_protection_enabled = true;
         assert_eq!(reason(decide(&table, Some(&protected), nodes(&observed()))), "DeletionProtected");
     }
 

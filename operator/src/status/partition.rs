@@ -55,7 +55,9 @@ fn unseen(before: PartitionStatus, generation: i64, mode: ZoneMode, now: &Time) 
     let message = "no node that answers has a replica of it: see the Cluster's nodes".to_owned();
     let mut said = Standing { state: "Unknown", message, goes_on: false, waits: false }.statements(false);
     said.push(zones_are_safe(mode));
+    let untold = |replica: &ReplicaStatus| ReplicaStatus { state: UNTOLD.to_owned(), ..replica.clone() };
     PartitionStatus {
+        replicas: before.replicas.iter().map(untold).collect(),
         observed_generation: generation,
         state: "Unknown".to_owned(),
         leader: String::new(),
@@ -85,6 +87,7 @@ pub fn worth(before: &PartitionStatus, next: &PartitionStatus) -> Worth {
 
 const WHOLE: &str = "Whole";
 const MOVING: &str = "Moving";
+const UNTOLD: &str = "Unknown";
 
 /// How it is with a group.
 #[derive(Debug, PartialEq, Eq)]
@@ -161,7 +164,7 @@ fn words(state: State) -> (&'static str, &'static str) {
             "a log replica votes in the place of a voter that is away, in the zone of another: that zone's loss would stop the partition",
         ),
         State::Rebuilding => ("Rebuilding", "a replica is rebuilt, or is back and not level yet"),
-        State::Short => ("Short", "two voters are left, and nothing stands in for the third"),
+        State::Short => ("Short", "two voters are left, or one, and nothing stands in for the others"),
         State::NeedsArchive => (
             "NeedsArchive",
             "a log replica leads, and has too little of the log for those that have items: bring back a node that has its items",
@@ -208,7 +211,7 @@ fn told(replica: &ReplicaDescriptor, leader: Option<&ReplicaReport>) -> ReplicaS
 
 /// As the leader sees it.
 fn replica_state(replica: &ReplicaDescriptor, leader: Option<&ReplicaReport>) -> &'static str {
-    let Some(leader) = leader else { return "Unknown" };
+    let Some(leader) = leader else { return UNTOLD };
     let health = leader.health.as_ref().filter(|health| health.replica == replica.id.0);
     match health.map(Health::state) {
         _ if leader.node == replica.node => "Leading",
@@ -254,6 +257,7 @@ mod tests {
         let unseen = partition(&object, &Observed::default(), ZoneMode::Labelled, &at(2)).unwrap();
         assert_eq!((unseen.state.as_str(), unseen.leader.as_str(), unseen.epoch), ("Unknown", "", 5));
         assert_eq!(holding(&unseen), [DEGRADED, SAFE]);
+        assert!(unseen.replicas.iter().all(|replica| replica.state == UNTOLD) && unseen.replicas.len() == 3);
     }
 
     #[test]
