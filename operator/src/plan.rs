@@ -143,13 +143,14 @@ fn plan_claim(claim: &Claim, seen: &Seen) -> Vec<Step> {
         return vec![step];
     }
     let Some(pod) = pod else {
-        let create = (!gives_way(claim, seen)).then(|| Step::CreatePod { zone: claim.zone.clone(), node: claim.node });
+        let create = (!replacement::gives_way(claim, seen))
+            .then(|| Step::CreatePod { zone: claim.zone.clone(), node: claim.node });
         return create.into_iter().collect();
     };
     if pod.deleting {
         return Vec::new();
     }
-    if pod.machine.is_none() && gives_way(claim, seen) {
+    if pod.machine.is_none() && replacement::gives_way(claim, seen) {
         let why = "it would take the place of one whose volume is there";
         return vec![Step::DeletePod { name: pod.name.clone(), why }];
     }
@@ -173,22 +174,7 @@ fn plan_claim(claim: &Claim, seen: &Seen) -> Vec<Step> {
     }
 }
 
-/// A new node, which can be anywhere, while one of its zone that can be in one place alone is about to be placed there.
-fn gives_way(claim: &Claim, seen: &Seen) -> bool {
-    !claim.volume.bound && seen.claims.iter().any(|other| other.zone == claim.zone && is_between_pods(other, seen))
-}
-
-/// A node whose volume is on some Kubernetes node, and whose Pod goes or is gone for a moment.
-fn is_between_pods(claim: &Claim, seen: &Seen) -> bool {
-    let comes_back = claim.volume.bound && !claim.lost && !claim.deleting && claim.missing.is_none();
-    comes_back
-        && match seen.pod(claim.node) {
-            None => true,
-            Some(pod) => pod.deleting || pod.ended || replacement::is_due(claim, pod, seen),
-        }
-}
-
-/// One after the other: of two that are silent at once each would wait for the other to tell that nobody needs it.
+/// One after the other: of two of different zones that are silent at once each would wait for the other to tell that nobody needs it.
 fn may_go(claim: &Claim, seen: &Seen) -> bool {
     let goes = |claim: &&Claim| !claim.lost && seen.why(claim).is_some() && seen.is_unused(claim);
     let first = seen.claims.iter().filter(goes).find(|claim| claim.store.is_some());
@@ -197,9 +183,14 @@ fn may_go(claim: &Claim, seen: &Seen) -> bool {
 
 fn unschedulable(claim: &Claim, pod: &Pod, why: &str) -> Step {
     let (name, zone) = (&pod.name, &claim.zone);
+    let less = match why.contains("anti-affinity") {
+        true => {
+            "wish fewer nodes there in spec.zones, or let them share with spec.node.shareKubernetesNodes".to_owned()
+        }
+        false => format!("ask for less in {}", Part::Node.resources()),
+    };
     let message = format!(
-        "no Kubernetes node takes Pod {name}: {why}; make room on a Kubernetes node of zone {zone}, add one, or ask for less in {}",
-        Part::Node.resources()
+        "no Kubernetes node takes Pod {name}: {why}; make room on a Kubernetes node of zone {zone}, add one, or {less}"
     );
     Step::Blocked { reason: "Unschedulable", message }
 }
@@ -317,25 +308,6 @@ pub mod tests {
     }
 
     #[test]
-    fn a_new_nodes_pod_waits_while_one_that_was_placed_has_none() {
-        let mut seen = settled();
-        seen.zones[0].nodes = 2;
-        let mut new = Claim { store: None, ..claim(4, "a") };
-        new.volume.bound = false;
-        seen.claims.push(new);
-        let create = |zone: &str, node| Step::CreatePod { zone: zone.to_owned(), node: NodeId(node) };
-        assert_eq!(steps(&seen), [create("a", 4)]);
-        seen.pods[0].deleting = true;
-        assert_eq!(steps(&seen), []);
-        // Its own comes first, and then the new one's.
-        let first = seen.pods.remove(0);
-        assert_eq!(steps(&seen), [create("a", 1)]);
-        seen.pods.insert(0, unplaced(first));
-        seen.pods[0].deleting = false;
-        assert_eq!(steps(&seen), [create("a", 4)]);
-    }
-
-    #[test]
     fn a_pod_whose_claim_went_before_it_was_placed_goes_and_holds_nobody_up() {
         let mut seen = settled();
         seen.pods.push(unplaced(pod(4)));
@@ -384,7 +356,7 @@ pub mod tests {
         seen.replicas = in_use(&[1, 3, 4]);
         seen.silent = [3].map(NodeId).into();
         assert_eq!(steps(&seen), []);
-        // Its own silence says nothing, nor does that of one in its zone: no group has a replica on both.
+        // Its own silence says nothing, nor does that of one in its zone: others have a voter of each of their groups.
         seen.silent = [2, 4].map(NodeId).into();
         assert_eq!(steps(&seen), [Step::DeleteClaim { node: NodeId(2) }]);
     }
@@ -401,6 +373,9 @@ pub mod tests {
         let mut seen = settled();
         seen.pods[1].unschedulable = Some("0/3 nodes are available".to_owned());
         assert!(matches!(&steps(&seen)[..], [Step::Blocked { reason: "Unschedulable", .. }]));
+        seen.pods[1].unschedulable = Some("3 node(s) didn't match pod anti-affinity rules".to_owned());
+        let [Step::Blocked { message, .. }] = &steps(&seen)[..] else { panic!("nothing blocks") };
+        assert!(message.contains("spec.zones, or let them share with spec.node.shareKubernetesNodes"), "{message}");
     }
 
     #[test]

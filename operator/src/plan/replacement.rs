@@ -19,16 +19,32 @@ pub fn in_turn(seen: &Seen) -> Option<Step> {
 /// Nothing is lost with a Pod in which nothing runs. One that has run may come back by itself, and what is wished now may be what cannot
 /// run: such ones go one after the other, and each waits until the last one has answered.
 pub fn at_once(claim: &Claim, pod: &Pod, seen: &Seen) -> Option<Step> {
-    let goes = is_due(claim, pod, seen) && !(claim.volume.bound && has_rival(claim, seen));
+    let waits = is_between_pods(claim, seen) && has_rival(claim, seen);
+    let goes = is_due(claim, pod, seen) && !waits;
     goes.then(|| Step::DeletePod { name: pod.name.clone(), why: "nothing runs in it, and its spec has changed" })
 }
 
-pub fn is_due(claim: &Claim, pod: &Pod, seen: &Seen) -> bool {
+fn is_due(claim: &Claim, pod: &Pod, seen: &Seen) -> bool {
     let may_go = is_outdated(claim, pod, seen) && is_idle(pod, seen);
     may_go && (!pod.begun || is_next(pod, seen) && !is_on_trial(seen))
 }
 
-/// Somebody waits for a place in the zone, and would take this one's.
+/// A new node, which can be anywhere, while one of its zone that can be in one place alone is about to be placed there.
+pub fn gives_way(claim: &Claim, seen: &Seen) -> bool {
+    !claim.volume.bound && seen.claims.iter().any(|other| other.zone == claim.zone && is_between_pods(other, seen))
+}
+
+/// A node whose volume is on some Kubernetes node, and whose Pod goes or is gone for a moment. On one that does not answer it may go for ever.
+fn is_between_pods(claim: &Claim, seen: &Seen) -> bool {
+    let comes_back = claim.volume.bound && claim.missing.is_none() && seen.why(claim).is_none();
+    comes_back
+        && match seen.pod(claim.node) {
+            None => true,
+            Some(pod) => seen.is_told_of(pod) && (pod.deleting || pod.ended || is_due(claim, pod, seen)),
+        }
+}
+
+/// Somebody waits for a place in the zone, and would take this one's: it gives way first.
 fn has_rival(claim: &Claim, seen: &Seen) -> bool {
     placed(seen).any(|(other, pod)| other.zone == claim.zone && !other.volume.bound && pod.machine.is_none())
 }
@@ -44,8 +60,7 @@ fn is_outdated(claim: &Claim, pod: &Pod, seen: &Seen) -> bool {
 
 /// What a kubelet says that does not answer any more may have changed since.
 fn is_idle(pod: &Pod, seen: &Seen) -> bool {
-    let is_told = pod.machine.as_ref().is_none_or(|name| seen.machine(name).is_some_and(|machine| machine.ready));
-    is_told && !pod.ready && !pod.running && !pod.deleting && !pod.ended && !answers(pod, seen)
+    seen.is_told_of(pod) && !pod.ready && !pod.running && !pod.deleting && !pod.ended && !answers(pod, seen)
 }
 
 fn answers(pod: &Pod, seen: &Seen) -> bool {
@@ -77,7 +92,7 @@ fn placed(seen: &Seen) -> impl Iterator<Item = (&Claim, &Pod)> {
 mod tests {
     use model::NodeId;
 
-    use super::super::tests::{settled, steps, unplaced};
+    use super::super::tests::{claim, pod, settled, steps, unplaced};
     use super::*;
 
     fn gone(pods: &[u64]) -> Vec<Step> {
@@ -170,5 +185,28 @@ mod tests {
         seen.answers.clear();
         seen.machines[0].ready = false;
         assert_eq!(steps(&seen), gone(&[2]));
+    }
+
+    #[test]
+    fn a_new_nodes_pod_waits_while_one_that_was_placed_has_none() {
+        let mut seen = settled();
+        seen.zones[0].nodes = 2;
+        let mut new = Claim { store: None, ..claim(4, "a") };
+        new.volume.bound = false;
+        seen.claims.push(new);
+        let create = |zone: &str, node| Step::CreatePod { zone: zone.to_owned(), node: NodeId(node) };
+        assert_eq!(steps(&seen), [create("a", 4)]);
+        seen.pods[0].deleting = true;
+        assert_eq!(steps(&seen), []);
+        // Its own comes first, and then the new one's.
+        let first = seen.pods.remove(0);
+        assert_eq!(steps(&seen), [create("a", 1)]);
+        seen.pods.insert(0, unplaced(first));
+        seen.pods[0].deleting = false;
+        assert_eq!(steps(&seen), [create("a", 4)]);
+        // On a Kubernetes node that does not answer a Pod goes for ever.
+        seen.pods[0] = Pod { deleting: true, ..pod(1) };
+        seen.machines[0].ready = false;
+        assert_eq!(steps(&seen)[1..], [create("a", 4)]);
     }
 }

@@ -228,8 +228,8 @@ impl Seen {
         self.claims.iter().filter(|claim| self.why(claim).is_some()).map(|claim| claim.node).collect()
     }
 
-    /// Known to be so: of each group that it was in, the members of two other zones have told. Who is silent in its own zone was in none of
-    /// them, and two such nodes would wait for each other for ever.
+    /// Known to be so: all nodes of other zones have told. No quorum is within one zone, so that of each group that it was in somebody there
+    /// knows of it; and two silent ones of its own zone would wait for each other for ever.
     pub fn is_unused(&self, claim: &Claim) -> bool {
         let elsewhere = |other: &Claim| other.zone != claim.zone && self.silent.contains(&other.node);
         // An identity that was never given is in no group.
@@ -238,6 +238,11 @@ impl Seen {
 
     pub fn is_ready(&self, node: NodeId) -> bool {
         self.answers.iter().any(|answer| answer.node == node && answer.ready)
+    }
+
+    /// The kubelet that speaks of the Pod answers; of one that is not placed everything is known.
+    pub fn is_told_of(&self, pod: &Pod) -> bool {
+        pod.machine.as_ref().is_none_or(|name| self.machine(name).is_some_and(|machine| machine.ready))
     }
 
     pub fn pod(&self, node: NodeId) -> Option<&Pod> {
