@@ -5,7 +5,7 @@ use wire::admin::GroupStatus;
 use wire::admin::health::State;
 use wire::data::response::Result as Outcome;
 
-use crate::world::{World, attributes, eventually, get, is_applied, item_of, put};
+use crate::world::{ANSWERED_WITHIN, World, attributes, eventually, get, is_applied, item_of, put};
 
 /// Not in these tests.
 const NEVER_MS: u64 = 600_000;
@@ -34,7 +34,9 @@ async fn read(world: &World, name: &str, expected: &str) {
     let item = eventually(async || {
         let leader = world.leader().await;
         let epoch = descriptor_of(&world.group(leader).await?).epoch;
-        let answer = world.client(leader).await.one(epoch, get(name)).await;
+        let client = world.client(leader).await;
+        // It may end meanwhile.
+        let answer = tokio::time::timeout(ANSWERED_WITHIN, client.one(epoch, get(name))).await.ok()?;
         matches!(answer, Outcome::Got(_)).then(|| item_of(answer))
     })
     .await;
@@ -66,7 +68,9 @@ async fn rots_and_is_rebuilt(mut world: World) {
     eventually(async || rot(&world, leader, "an-item-that-rots").then_some(())).await;
     read(&world, "rotten", &rotten).await;
     assert_ne!(world.leader().await, leader);
-    assert_eq!(world.node(leader).metrics().corrupted.get(), 1);
+    // A compaction may have met it before the read.
+    let ended = !world.file(leader, "damage").is_empty();
+    assert!(ended || world.node(leader).metrics().corrupted.get() == 1);
 
     // On the way a compaction may meet the same file: the process ends, and is started again.
     let id = world.node(leader).id();
