@@ -177,7 +177,8 @@ def a_protected_table_is_not_deleted(story):
     trivet.kubectl("delete", "tables.trivet.dev", BY_BOTH, "--wait=false")
     eventually("the table says why it stays", lambda: trivet.says(trivet.tables()[BY_BOTH], "Blocked", "DeletionProtected"))
     expect(read(dynamodb, BY_BOTH, "key") == "text", "an item is lost")
-    dynamodb.update_table(TableName=BY_BOTH, DeletionProtectionEnabled=False)
+    # As the sentence says.
+    trivet.kubectl("patch", "tables.trivet.dev", BY_BOTH, "--type=merge", "-p", json.dumps({"spec": {"deletionProtectionEnabled": False}}))
     eventually("the table is gone", lambda: BY_BOTH not in trivet.tables() and BY_BOTH not in dynamodb.list_tables()["TableNames"])
 
 
