@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use crate::allowance::{self, Allowance};
 use crate::apply::{Hands, tell_of_table};
 use crate::build;
-use crate::crd::{Cluster, Partition, PartitionStatus, Removal, Table};
+use crate::crd::{Cluster, Partition, PartitionStatus, Removal, Table, TableStatus};
 use crate::definitions::Age;
 use crate::known::Known;
 use crate::lease::Tenure;
@@ -99,6 +99,8 @@ struct Look<'a> {
     /// The first thing that could not be done.
     failure: Option<String>,
     hindered: usize,
+    /// What is told of Tables after everything else.
+    minor: Vec<(Arc<Table>, TableStatus)>,
     metrics: &'a Metrics,
     /// Of statuses of Partitions.
     allowance: Allowances,
@@ -178,6 +180,7 @@ impl Running {
             now: Time(now),
             failure: address_failure.map(|error| error.to_string()),
             hindered: 0,
+            minor: Vec::new(),
             metrics: &self.around.metrics,
             allowance: self.allowance,
         };
@@ -199,6 +202,7 @@ impl Running {
             self.remove_orphans(&mut look).await;
         }
         self.tell_partitions(&mut look).await;
+        self.tell_minor(&mut look).await;
         self.tell_cluster(&mut look, Planned { seen: &seen, steps: &steps, removals }).await;
         self.around.metrics.looked(&cluster.name_any(), counts(&look, &seen));
         self.allowance = look.allowance;
@@ -325,12 +329,29 @@ impl Running {
         if table.status.as_ref() == Some(&next) {
             return;
         }
+        if status::is_minor(table, &next) {
+            look.minor.push((Arc::clone(table), next));
+            return;
+        }
+        self.write_table(look, table, &next).await;
+    }
+
+    /// After Partitions, and with what these have left of what may be written: the loss of a zone changes all Tables at once.
+    async fn tell_minor(&self, look: &mut Look<'_>) {
+        let mut minor = std::mem::take(&mut look.minor);
+        minor.truncate(look.allowance.states.take(minor.len(), Instant::now()));
+        for (table, next) in minor {
+            self.write_table(look, &table, &next).await;
+        }
+    }
+
+    async fn write_table(&self, look: &mut Look<'_>, table: &Table, next: &TableStatus) {
         // What the table's resource is read from has its own writer, and is left out here.
         let figures = ["items", "sizeBytes", "readUnits", "writeUnits", "sizedAt"];
         let fields = [&["observedGeneration", "tableStatus", "partitions", "conditions"][..], &figures].concat();
-        let done = look.hands.write_status::<Table>(&table.name_any(), only(&next, &fields)).await;
+        let done = look.hands.write_status::<Table>(&table.name_any(), only(next, &fields)).await;
         if done.is_ok() {
-            tell_of_table(&self.around.recorder, table, &next).await;
+            tell_of_table(&self.around.recorder, table, next).await;
         }
         look.note(done);
     }

@@ -71,6 +71,15 @@ pub fn table(object: &Table, given: Option<&model::TableDescriptor>, told: &Told
     }
 }
 
+/// Nothing differs but how much would be lost with a node.
+pub fn is_minor(table: &Table, next: &TableStatus) -> bool {
+    let without = |status: &TableStatus| {
+        let others = status.conditions.iter().filter(|condition| condition.kind != DEGRADED);
+        TableStatus { conditions: others.cloned().collect(), ..status.clone() }
+    };
+    table.status.as_ref().is_some_and(|before| without(before) == without(next))
+}
+
 /// What a Table's status is made from.
 pub struct Told<'a> {
     /// Of every table.
@@ -324,6 +333,23 @@ pub mod tests {
         let observed = Observed::default();
         let told = Told { held: &held(&observed), hindrance: None, mode: ZoneMode::Simulated, now: &at(1) };
         assert_eq!(is_safe(&table(&object, None, &told).conditions), (no, "SimulatedZones".to_owned()));
+    }
+
+    #[test]
+    fn that_a_table_could_not_lose_a_node_is_minor_and_that_it_is_not_served_is_not() {
+        let descriptor = model::TableDescriptor::wish("music", model::KeySchema::simple("artist", model::KeyType::S));
+        let given = model::TableDescriptor { id: TableId(4), status: model::TableStatus::Active, ..descriptor };
+        let mut object = Table::new("music", crate::wish::spec("trv", &given));
+        let told = |object: &Table, observed: &Observed| {
+            let told = Told { held: &held(observed), hindrance: None, mode: ZoneMode::Labelled, now: &at(1) };
+            table(object, Some(&given), &told)
+        };
+        object.status = Some(told(&object, &observed(State::Whole)));
+        let weak = told(&object, &observed(State::StoodIn));
+        assert!(weak != object.status.clone().unwrap() && is_minor(&object, &weak));
+        let mut leaderless = observed(State::Whole);
+        leaderless.groups.values_mut().flatten().for_each(|report| report.serving = false);
+        assert!(!is_minor(&object, &told(&object, &leaderless)));
     }
 
     /// Node 2's Pod is to be deleted, and two of two routers are ready.
