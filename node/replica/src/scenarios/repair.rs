@@ -278,13 +278,19 @@ fn an_excuse_does_not_last_for_ever() {
     assert_eq!(cluster.places_wanted.len(), 1);
 }
 
-#[test]
-fn an_unfit_one_is_stood_in_for_and_removed_at_once() {
+/// Replica 3's host has said that it has lost what it had acknowledged.
+fn one_is_unfit() -> Cluster {
     let mut cluster = cluster();
     cluster.crash(3);
     let body = MessageBody::Unfit;
     cluster.host(1).inputs.push(Input::Message(Envelope { from: ReplicaId(3), to: ReplicaId(1), body }));
     cluster.tick(2);
+    cluster
+}
+
+#[test]
+fn an_unfit_one_is_stood_in_for_and_removed_at_once() {
+    let mut cluster = one_is_unfit();
     cluster.add(4, Disk::default());
     cluster.place(Ok((NodeId(104), zone("c"))));
     cluster.tick(30);
@@ -295,11 +301,7 @@ fn an_unfit_one_is_stood_in_for_and_removed_at_once() {
 /// One node a zone, as small clusters have it.
 #[test]
 fn an_unfit_one_for_which_nobody_can_stand_in_is_rebuilt_on_its_own_node() {
-    let mut cluster = cluster();
-    cluster.crash(3);
-    let body = MessageBody::Unfit;
-    cluster.host(1).inputs.push(Input::Message(Envelope { from: ReplicaId(3), to: ReplicaId(1), body }));
-    cluster.tick(2);
+    let mut cluster = one_is_unfit();
     assert_eq!(wanted(&cluster), Purpose::StandIn { lost: Some(zone("c")) });
     cluster.place(Err(NoPlace::Nowhere("one node a zone".to_owned())));
     cluster.tick(12);
