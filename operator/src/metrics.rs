@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use wire::error::outcome;
 
 use crate::calls::Described;
 
@@ -101,8 +102,7 @@ impl Metrics {
     }
 
     pub fn answered<T>(&self, operation: &str, answer: &Result<T, tonic::Status>) {
-        let outcome = answer.as_ref().err().map_or_else(|| "ok".to_owned(), |status| format!("{:?}", status.code()));
-        self.answers.with_label_values(&[operation, &outcome]).inc();
+        self.answers.with_label_values(&[operation, &outcome(answer)]).inc();
     }
 
     pub fn acts(&self, does: bool) {

@@ -11,3 +11,8 @@ pub fn describe(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// What became of a call, as metrics name it: `ok`, or gRPC's word.
+pub fn outcome<T>(answer: &Result<T, tonic::Status>) -> String {
+    answer.as_ref().err().map_or_else(|| "ok".to_owned(), |status| format!("{:?}", status.code()))
+}

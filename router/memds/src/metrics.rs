@@ -1,6 +1,7 @@
 //! What a MemDS server counts.
 
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use wire::error::outcome;
 use wire::memds::LookupAnswer;
 
 use crate::map::Counts;
@@ -60,8 +61,7 @@ impl Answers {
     }
 
     pub fn answered<T>(&self, call: &str, answer: &Result<T, tonic::Status>) {
-        let outcome = answer.as_ref().err().map_or_else(|| "ok".to_owned(), |status| format!("{:?}", status.code()));
-        self.all.with_label_values(&[call, &outcome]).inc();
+        self.all.with_label_values(&[call, &outcome(answer)]).inc();
     }
 }
 
