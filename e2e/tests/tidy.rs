@@ -36,7 +36,7 @@ const TOP: [&str; 23] = [
 ];
 
 /// Which of our crates each of our crates may name (ARCHITECTURE.md, code map).
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("placement", &["model"]),
     ("wire", &["model"]),
@@ -50,6 +50,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("trivet", &["control", "memds", "model", "node", "operator", "placement", "router", "wire"]),
     ("e2e", &["control", "memds", "model", "node", "router", "wire"]),
     ("fuzz", &[]),
+    ("situations", &[]),
 ];
 
 /// Libraries that belong to one room each.
