@@ -69,9 +69,9 @@ fn nobody_asks<T>() -> Result<Response<T>, Status> {
 #[tonic::async_trait]
 impl Admin for Node {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<NodeStatus>, Status> {
-        let status =
-            NodeStatus { node: self.id, zone: format!("zone-{}", self.id), ready: true, ..NodeStatus::default() };
-        Ok(Response::new(status))
+        let zone = format!("zone-{}", self.id);
+        let told = NodeStatus { node: self.id, zone, ready: true, accepts_replicas: true, ..NodeStatus::default() };
+        Ok(Response::new(told))
     }
 
     async fn list_groups(&self, _: Request<ListGroupsRequest>) -> Result<Response<ListGroupsAnswer>, Status> {

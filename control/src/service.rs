@@ -31,26 +31,30 @@ pub struct Service<R> {
     pub wake: Arc<Notify>,
 }
 
+/// A table as somebody has looked at it who decides what becomes of it: void as soon as anybody has written it since. What is decided of a
+/// table that is to be born would else be done to one that serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided<'a> {
+    pub name: &'a str,
+    /// As in [`Snapshot::versions`].
+    pub version: &'a str,
+}
+
 #[tonic::async_trait]
 impl<R: Resources> Control for Service<R> {
     async fn create_table(&self, request: Request<CreateTableRequest>) -> Result<Response<TableAnswer>, Status> {
         let wish = TableDescriptor::decode(request.into_inner().wish)
             .map_err(|error| Status::internal(format!("the wish cannot be read: {error}")))?;
-        let table = self.create(wish).await?;
-        // Before the answer: a DescribeTable that follows finds it.
-        self.cluster.put_table(&table).await;
-        answer(&table)
+        answer(&self.create(wish).await?)
     }
 
     async fn update_table(&self, request: Request<UpdateTableRequest>) -> Result<Response<TableAnswer>, Status> {
         let request = request.into_inner();
-        let table = self.change(&request.name, |table, now| updated(table, &request, now)).await?;
-        self.cluster.put_table(&table).await;
-        answer(&table)
+        answer(&self.change(&request.name, |table, now| updated(table, &request, now)).await?)
     }
 
     async fn delete_table(&self, request: Request<DeleteTableRequest>) -> Result<Response<TableAnswer>, Status> {
-        answer(&self.delete(&request.into_inner().name).await?)
+        answer(&self.change(&request.into_inner().name, |table, _| deleted(table)).await?)
     }
 }
 
@@ -75,18 +79,20 @@ impl<R: Resources> Service<R> {
 
     /// Plans the partitions of a table that is named in the resources and has none yet, and writes them down. One that has an id already
     /// keeps it: its birth was cut short.
-    pub async fn give_birth(&self, table: TableDescriptor) -> Result<(), Status> {
-        let wished = self.read().await?;
+    pub async fn give_birth(&self, on: Decided<'_>, table: TableDescriptor) -> Result<(), Status> {
+        let Some(wished) = self.read_unless_void(on).await? else { return Ok(()) };
         let table = if table.id == TableId(0) { self.named(table)? } else { table };
         let nodes = observe::node_views(&self.cluster).await;
-        if self.try_birth(&wished, table.clone(), &nodes).await?.is_some() {
-            self.cluster.put_table(&table).await;
-        }
+        self.try_birth(&wished, table, &nodes).await?;
         Ok(())
     }
 
     /// Lets the table follow a wish that was written into its resource.
-    pub async fn follow(&self, name: &str, wish: impl Fn(&TableDescriptor) -> TableDescriptor) -> Result<(), Status> {
+    pub async fn follow(
+        &self,
+        on: Decided<'_>,
+        wish: impl Fn(&TableDescriptor) -> TableDescriptor,
+    ) -> Result<(), Status> {
         let follow = |table: &TableDescriptor, now| {
             refuse_unless_active(table)?;
             let mut next = wish(table);
@@ -96,27 +102,21 @@ impl<R: Resources> Service<R> {
             record_throughput_change(table, &mut next, now);
             Ok(TableDescriptor { status: TableStatus::Updating, version: table.version + 1, ..next })
         };
-        let table = self.change(name, follow).await?;
-        self.cluster.put_table(&table).await;
-        Ok(())
+        self.change_once(on, follow).await
     }
 
     /// As DeleteTable.
-    pub async fn delete(&self, name: &str) -> Result<TableDescriptor, Status> {
-        let table = self.change(name, |table, _| deleted(table)).await?;
-        self.cluster.put_table(&table).await;
-        Ok(table)
+    pub async fn delete(&self, on: Decided<'_>) -> Result<(), Status> {
+        self.change_once(on, |table, _| deleted(table)).await
     }
 
     /// The table goes out of service, and its items stay.
-    pub async fn retain(&self, name: &str) -> Result<(), Status> {
+    pub async fn retain(&self, on: Decided<'_>) -> Result<(), Status> {
         let retained = |table: &TableDescriptor, _now| {
             refuse_unless_active(table)?;
             Ok(TableDescriptor { status: TableStatus::Retained, version: table.version + 1, ..table.clone() })
         };
-        let table = self.change(name, retained).await?;
-        self.cluster.put_table(&table).await;
-        Ok(())
+        self.change_once(on, retained).await
     }
 
     /// None where another was faster.
@@ -126,9 +126,8 @@ impl<R: Resources> Service<R> {
         table: TableDescriptor,
         nodes: &[NodeView],
     ) -> Result<Option<TableDescriptor>, Status> {
-        let resource = plan_birth(table.clone(), nodes)?;
-        let written = self.written(wished, &table.name, resource).await?;
-        Ok(written.then_some(table))
+        let resource = plan_birth(table, nodes)?;
+        self.write(wished, resource).await
     }
 
     /// What a table gets once: its id, its seed, its date, how many partitions it begins with.
@@ -148,6 +147,7 @@ impl<R: Resources> Service<R> {
         })
     }
 
+    /// However often somebody else is faster.
     async fn change(
         &self,
         name: &str,
@@ -155,39 +155,68 @@ impl<R: Resources> Service<R> {
     ) -> Result<TableDescriptor, Status> {
         for _ in 0..ATTEMPTS {
             let wished = self.read().await?;
-            let Some(resource) = wished.tables.get(name) else {
-                return Err(Status::not_found(format!("Requested resource not found: Table: {name} not found")));
-            };
-            let table = change(&resource.table, now_ms())?;
-            let observed = observe::groups(&self.cluster).await;
-            match refuse_diverged(resource, &observed) {
-                Ok(()) => {}
-                // The groups have followed a resource that was not read yet.
-                Err(_) if !self.resources.is_newest(&wished, name).await.map_err(unavailable)? => continue,
-                Err(refused) => return Err(refused),
-            }
-            let resource = TableResource { table: table.clone(), partitions: resource.partitions.clone() };
-            if self.written(&wished, name, resource).await? {
+            if let Some(table) = self.try_change(&wished, name, &change).await? {
                 return Ok(table);
             }
         }
         Err(too_busy())
     }
 
+    /// Nothing where another was faster: who looks again and again decides anew.
+    async fn change_once(
+        &self,
+        on: Decided<'_>,
+        change: impl Fn(&TableDescriptor, u64) -> Result<TableDescriptor, Status>,
+    ) -> Result<(), Status> {
+        if let Some(wished) = self.read_unless_void(on).await? {
+            self.try_change(&wished, on.name, &change).await?;
+        }
+        Ok(())
+    }
+
+    /// None where another was faster.
+    async fn try_change(
+        &self,
+        wished: &Snapshot,
+        name: &str,
+        change: &impl Fn(&TableDescriptor, u64) -> Result<TableDescriptor, Status>,
+    ) -> Result<Option<TableDescriptor>, Status> {
+        let Some(resource) = wished.tables.get(name) else {
+            return Err(Status::not_found(format!("Requested resource not found: Table: {name} not found")));
+        };
+        let table = change(&resource.table, now_ms())?;
+        let observed = observe::groups(&self.cluster).await;
+        match refuse_diverged(resource, &observed) {
+            Ok(()) => {}
+            // The groups have followed a resource that was not read yet.
+            Err(_) if !self.resources.is_newest(wished, name).await.map_err(unavailable)? => return Ok(None),
+            Err(refused) => return Err(refused),
+        }
+        self.write(wished, TableResource { table, partitions: resource.partitions.clone() }).await
+    }
+
+    async fn read_unless_void(&self, on: Decided<'_>) -> Result<Option<Snapshot>, Status> {
+        let wished = self.read().await?;
+        let is_as_seen = wished.versions.get(on.name).is_some_and(|version| version == on.version);
+        Ok(is_as_seen.then_some(wished))
+    }
+
     async fn read(&self) -> Result<Snapshot, Status> {
         self.resources.read().await.map_err(unavailable)
     }
 
-    /// False where another was faster.
-    async fn written(&self, wished: &Snapshot, name: &str, resource: TableResource) -> Result<bool, Status> {
-        match self.resources.write(wished, name, Some(resource)).await {
-            Ok(()) => {
-                self.wake.notify_one();
-                Ok(true)
-            }
-            Err(ResourceError::Conflict(_)) => Ok(false),
-            Err(error) => Err(unavailable(error)),
+    /// None where another was faster.
+    async fn write(&self, wished: &Snapshot, resource: TableResource) -> Result<Option<TableDescriptor>, Status> {
+        let table = resource.table.clone();
+        match self.resources.write(wished, &table.name, Some(resource)).await {
+            Ok(()) => {}
+            Err(ResourceError::Conflict(_)) => return Ok(None),
+            Err(error) => return Err(unavailable(error)),
         }
+        self.wake.notify_one();
+        // Before the answer: a DescribeTable that follows finds it.
+        self.cluster.put_table(&table).await;
+        Ok(Some(table))
     }
 }
 
@@ -354,7 +383,9 @@ fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake::Node;
     use crate::plan::tests::table;
+    use crate::resources::file::FileResources;
 
     fn active() -> TableDescriptor {
         TableDescriptor { status: TableStatus::Active, version: 5, ..table("music") }
@@ -462,5 +493,60 @@ mod tests {
         assert_eq!(deleted(&protected).unwrap_err().code(), tonic::Code::InvalidArgument);
         assert_eq!(deleted(&table("music")).unwrap_err().code(), tonic::Code::FailedPrecondition);
         assert_eq!(deleted(&active()).unwrap().status, TableStatus::Deleting);
+    }
+
+    /// As Kubernetes has them: each table with a version of its own.
+    struct Versioned(FileResources);
+
+    impl Resources for Versioned {
+        async fn read(&self) -> Result<Snapshot, ResourceError> {
+            let mut read = self.0.read().await?;
+            read.versions = read.tables.iter().map(|(name, now)| (name.clone(), version(&now.table))).collect();
+            Ok(read)
+        }
+
+        async fn is_newest(&self, read: &Snapshot, name: &str) -> Result<bool, ResourceError> {
+            self.0.is_newest(read, name).await
+        }
+
+        async fn write(&self, read: &Snapshot, name: &str, next: Option<TableResource>) -> Result<(), ResourceError> {
+            self.0.write(read, name, next).await
+        }
+    }
+
+    fn version(table: &TableDescriptor) -> String {
+        table.version.to_string()
+    }
+
+    #[tokio::test]
+    async fn what_was_decided_before_a_table_was_written_is_void() {
+        let folder = tempfile::tempdir().unwrap();
+        let resources = FileResources::open(&folder.path().join("resources.json")).unwrap();
+        let nodes = [Node::start(1).await, Node::start(2).await, Node::start(3).await];
+        let addresses: Vec<String> = nodes.iter().map(|node| node.address.clone()).collect();
+        let service = Service {
+            settings: Settings::new(1),
+            resources: Arc::new(Versioned(resources)),
+            cluster: Arc::new(Cluster::new(&addresses, &[]).unwrap()),
+            wake: Arc::default(),
+        };
+        let now = async |service: &Service<Versioned>| {
+            service.resources.read().await.unwrap().tables.get("music").map(|resource| resource.table.clone())
+        };
+        let unborn = TableDescriptor { version: 1, initial_partitions: 1, ..table("music") };
+        let read = service.resources.read().await.unwrap();
+        let served = TableDescriptor { status: TableStatus::Active, version: 2, ..unborn.clone() };
+        let resource = TableResource { table: served.clone(), partitions: vec![] };
+        service.resources.write(&read, "music", Some(resource)).await.unwrap();
+
+        // Whoever looked at it earlier has seen that its birth was cut short.
+        let early = Decided { name: "music", version: "1" };
+        service.give_birth(early, unborn.clone()).await.unwrap();
+        service.follow(early, |table| TableDescriptor { deletion_protection: true, ..table.clone() }).await.unwrap();
+        service.retain(early).await.unwrap();
+        service.delete(early).await.unwrap();
+        assert_eq!(now(&service).await, Some(served));
+        service.delete(Decided { version: "2", ..early }).await.unwrap();
+        assert_eq!(now(&service).await.map(|table| table.status), Some(TableStatus::Deleting));
     }
 }

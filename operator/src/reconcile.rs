@@ -11,7 +11,7 @@ use control::cluster::Cluster as Nodes;
 use control::diverged::{self, Newest};
 use control::driver::Driver;
 use control::plan::Observed;
-use control::service::Service;
+use control::service::{Decided, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::{EventType, Recorder};
@@ -34,7 +34,7 @@ use crate::metrics::{Counts, Metrics};
 use crate::names::CLUSTER_LABEL;
 use crate::outside::{Locate, Pace};
 use crate::plan::{Seen, Step};
-use crate::resources::{KubeResources, descriptor};
+use crate::resources::{KubeResources, descriptor, version};
 use crate::rest::Rest;
 use crate::seal::sealing::Sealing;
 use crate::served::{name_everybody, resources, settings};
@@ -277,29 +277,30 @@ impl Running {
     }
 
     async fn carry_out(&self, look: &Look<'_>, table: &Arc<Table>, deed: Deed) -> Result<(), Hindrance> {
-        let name = &table.spec.table_name;
+        let seen = version(table);
+        let on = Decided { name: &table.spec.table_name, version: &seen };
         let failed = |reason: &'static str, message: String| Hindrance { reason, message };
         match deed {
             Deed::Hold => look.hands.hold(table).await.map_err(|error| failed("Failed", error.to_string())),
             Deed::GiveBirth(wish) => {
-                let born = self.service.give_birth(*wish).await;
+                let born = self.service.give_birth(on, *wish).await;
                 born.map_err(|status| failed("NoPlaces", status.message().to_owned()))
             }
             Deed::Follow => {
                 let follow = |given: &TableDescriptor| wish::followed(given, &table.spec);
-                let followed = self.service.follow(name, follow).await;
+                let followed = self.service.follow(on, follow).await;
                 followed.map_err(|status| failed("Failed", status.message().to_owned()))
             }
             Deed::Delete => {
-                let deleted = self.service.delete(name).await;
-                deleted.map(drop).map_err(|status| failed("Failed", status.message().to_owned()))
+                let deleted = self.service.delete(on).await;
+                deleted.map_err(|status| failed("Failed", status.message().to_owned()))
             }
             Deed::Retain => {
                 let goes = self.service.resources.definition_goes().await;
                 if goes.map_err(|error| failed("Failed", error.to_string()))? {
                     return self.release(table).await;
                 }
-                let retained = self.service.retain(name).await;
+                let retained = self.service.retain(on).await;
                 retained.map_err(|status| failed("Failed", status.message().to_owned()))
             }
             Deed::Release => self.release(table).await,

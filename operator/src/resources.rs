@@ -333,7 +333,7 @@ pub fn letting_go(table: &Table) -> Patch<serde_json::Value> {
 }
 
 /// What is read here of an object, and by whom it was changed is all the same: two that tell the same of it are one version.
-fn version(table: &Table) -> String {
+pub fn version(table: &Table) -> String {
     // Not what the looks say of it; a deletion raises the generation.
     let born = table.status.as_ref().map(|status| (status.birth, &status.descriptor));
     let (uid, generation) = (table.uid().unwrap_or_default(), table.metadata.generation.unwrap_or(0));
