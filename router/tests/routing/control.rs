@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use wire::control::control_server::{Control, ControlServer};
 use wire::control::{CreateTableRequest, DeleteTableRequest, TableAnswer, Throughput, UpdateTableRequest};
 
-use crate::world::{NAME, World, deadline, partition, soon, table};
+use crate::world::{NAME, World, dead_address, deadline, partition, soon, table};
 
 #[derive(Clone, Default)]
 struct FakeControl {
@@ -50,11 +50,15 @@ impl Control for FakeControl {
 
 /// The first address of the control service is dead.
 async fn routing(control: FakeControl, world: &World) -> Routing {
-    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let (held, dead) = dead_address();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let server = tonic::transport::Server::builder().add_service(ControlServer::new(control));
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    tokio::spawn(async move {
+        let served = server.serve_with_incoming(TcpListenerStream::new(listener)).await;
+        drop(held);
+        served
+    });
     let settings =
         Settings { zone: String::new(), memds: vec![world.memds_address.clone()], control: vec![dead, address] };
     Routing::start(settings, Arc::new(TonicConnector::default()))

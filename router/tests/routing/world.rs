@@ -1,7 +1,8 @@
 //! A router among nodes that do as they are told, with a real MemDS, all over real sockets.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use model::{
 };
 use router::routing::connector::TonicConnector;
 use router::routing::{Routing, Settings, WriteAction, WriteRequest};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Response as TonicResponse, Status, Streaming};
@@ -28,8 +29,9 @@ use wire::memds::{Announcement, DirectoryEntry, PartitionReport};
 pub const TABLE: TableId = TableId(0x7ab1e);
 pub const NAME: &str = "readings";
 
+/// How long anything may take on a busy machine.
 pub fn deadline() -> Instant {
-    Instant::now() + Duration::from_secs(8)
+    Instant::now() + Duration::from_secs(60)
 }
 
 /// Long enough for a few tries, short enough to wait for.
@@ -56,6 +58,7 @@ pub struct FakeNode {
     pub zone: String,
     pub address: String,
     shared: Arc<NodeShared>,
+    _dead: Option<Arc<TcpSocket>>,
 }
 
 struct NodeShared {
@@ -81,14 +84,14 @@ impl FakeNode {
                 .add_service(service)
                 .serve_with_incoming(TcpListenerStream::new(listener)),
         );
-        FakeNode { id: NodeId(id), zone: format!("zone-{id}"), address, shared }
+        FakeNode { id: NodeId(id), zone: format!("zone-{id}"), address, shared, _dead: None }
     }
 
     /// A node of which the map knows, and that does not run.
     pub async fn dead(id: u64) -> FakeNode {
         let mut node = FakeNode::start(id).await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        node.address = listener.local_addr().unwrap().to_string();
+        let (dead, address) = dead_address();
+        (node.address, node._dead) = (address, Some(Arc::new(dead)));
         node
     }
 
@@ -108,6 +111,24 @@ impl FakeNode {
     pub fn entry(&self) -> DirectoryEntry {
         DirectoryEntry { node: self.id.0, zone: self.zone.clone(), address: self.address.clone(), start_number: 1 }
     }
+}
+
+/// Connections are refused there as long as the socket is held: it is bound, and does not listen. A port that is merely
+/// free may be another test's a moment later.
+pub fn dead_address() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    (socket, address)
+}
+
+/// Of all of 127/8, which is this machine: nobody else takes its ports while a MemDS is down.
+fn address_of_memds() -> SocketAddr {
+    static WORLDS: AtomicU8 = AtomicU8::new(0);
+    let [high, low] = u16::try_from(std::process::id() % (1 << 16)).unwrap().to_be_bytes();
+    // Lower ones are other helpers'.
+    let own = 100 + WORLDS.fetch_add(1, Ordering::Relaxed) % 128;
+    SocketAddr::from(([127, high, low, own], 0))
 }
 
 struct Service(Arc<NodeShared>);
@@ -192,7 +213,7 @@ impl World {
             memds: vec![address.to_owned()],
             control: Vec::new(),
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(address_of_memds()).await.unwrap();
         let memds_address = listener.local_addr().unwrap().to_string();
         let routing = Routing::start(settings(&memds_address), Arc::new(TonicConnector::default()));
         let mut world = World { nodes, memds, metrics, memds_address, routing, stop: None, serving: None };
