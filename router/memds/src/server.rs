@@ -332,8 +332,10 @@ mod tests {
         let counters = Metrics::new(&prometheus::Registry::new()).unwrap();
         let (handle, stops) = (Handle::new(counters), async { drop(stopped.await) });
         let running = tokio::spawn(run_with(config, handle.clone(), stops));
+        let deadline = Instant::now() + Duration::from_secs(60);
         while std::net::TcpStream::connect(metrics).is_err() {
             assert!(!running.is_finished());
+            assert!(Instant::now() < deadline, "nobody listens at {metrics}");
             tokio::task::yield_now().await;
         }
         assert_eq!(get(metrics, "/healthz"), "200 ok");

@@ -20,7 +20,7 @@ use wire::memds::{
     PutTableRequest, RemoveTableRequest,
 };
 
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(60);
 const TABLE: TableId = TableId(77);
 
 struct Server {

@@ -9,7 +9,7 @@ use crate::harness::Server;
 
 use crate::signature::{ACCESS_KEY, REGION, SECRET_KEY};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Its lines, once there are so many.
 async fn lines(path: &Path, count: usize) -> Vec<serde_json::Value> {

@@ -1,5 +1,7 @@
 //! A server on a free port, and two ways to talk to it.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
 use clap::Parser;
@@ -16,6 +18,9 @@ struct Flags {
     #[command(flatten)]
     config: Config,
 }
+
+/// How long an answer may take on a busy machine.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running server; it stops when this is dropped.
 pub struct Server {
@@ -87,7 +92,8 @@ impl Server {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request).await.unwrap();
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await.unwrap();
+        let read = tokio::time::timeout(ANSWERED_WITHIN, stream.read_to_end(&mut bytes)).await;
+        read.expect("the server neither answers whole nor closes").unwrap();
         let text = String::from_utf8(bytes).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
