@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
@@ -13,6 +14,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::authority::Files;
+
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct Credulous;
@@ -71,7 +74,8 @@ pub async fn knock(address: SocketAddr, version: &'static SupportedProtocolVersi
         Ok(stream) => stream,
         Err(error) => return error.to_string(),
     };
-    match stream.read_u8().await {
+    let heard = tokio::time::timeout(ANSWERED_WITHIN, stream.read_u8()).await;
+    match heard.expect("the server neither talks nor hangs up") {
         Ok(_) => "let in".to_owned(),
         Err(error) => error.to_string(),
     }
