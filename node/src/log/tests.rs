@@ -21,7 +21,7 @@ use super::*;
 
 const PARTITION: PartitionId = PartitionId(0x77);
 const OTHER: PartitionId = PartitionId(0x99);
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Keeps what it is told.
 #[derive(Default)]
