@@ -7,6 +7,8 @@ use wire::data::response::Result as Outcome;
 
 use crate::world::{ANSWERED_WITHIN, World, attributes, eventually, get, is_applied, item_of, put};
 
+/// So late that a stall takes the lead from nobody.
+const SUSPECT_MS: u64 = 2_000;
 /// Not in these tests.
 const NEVER_MS: u64 = 600_000;
 
@@ -45,13 +47,13 @@ async fn read(world: &World, name: &str, expected: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_items_rot_leaves_and_is_rebuilt() {
-    rots_and_is_rebuilt(World::repairing(6, 1_000, NEVER_MS)).await;
+    rots_and_is_rebuilt(World::repairing(6, SUSPECT_MS, NEVER_MS)).await;
 }
 
 /// As small clusters are: no other node could stand in for it, or take the rebuilt one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_one_node_a_zone_it_is_rebuilt_on_its_own() {
-    rots_and_is_rebuilt(World::repairing(3, 1_000, NEVER_MS)).await;
+    rots_and_is_rebuilt(World::repairing(3, SUSPECT_MS, NEVER_MS)).await;
 }
 
 async fn rots_and_is_rebuilt(mut world: World) {

@@ -36,6 +36,27 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 /// For one answer of a node that may have ended.
 pub const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
+pub const TICK_MS: u64 = 50;
+
+/// In ticks: how long a silent leader is left its lead, and how long nothing happens before a group sleeps, which is longer.
+#[derive(Clone, Copy)]
+struct Rhythm {
+    election_ticks: usize,
+    sleep_ticks: u64,
+}
+
+/// Two seconds: no stall of a busy machine takes the lead from whoever a test has found leading.
+const STEADY: Rhythm = Rhythm { election_ticks: 40, sleep_ticks: 45 };
+/// Where replicas are suspected so soon that a steady election would take longer.
+const HASTY: Rhythm = Rhythm { election_ticks: 10, sleep_ticks: 20 };
+
+impl Rhythm {
+    /// A replica is suspected no sooner than an election takes.
+    fn for_suspicion(suspect_ms: u64) -> Rhythm {
+        if suspect_ms < STEADY.election_ticks as u64 * TICK_MS { HASTY } else { STEADY }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Tonic,
@@ -50,6 +71,7 @@ pub struct World {
     pub reserve: ByteSize,
     /// When a silent replica is stood in for, and when it is replaced; never by default.
     pub repair: (Milliseconds, Milliseconds),
+    rhythm: Rhythm,
     pub nodes: Vec<Option<Node>>,
 }
 
@@ -73,14 +95,14 @@ pub fn config(folder: &TempDir, number: usize, seeds: Vec<String>) -> Config {
         cache: ByteSize(32 << 20),
         reserve: ByteSize(1 << 20),
         sharers: 3,
-        tick: Milliseconds(50),
-        election_ticks: 10,
+        tick: Milliseconds(TICK_MS),
+        election_ticks: STEADY.election_ticks,
         heartbeat_ticks: 2,
         suspect_after: Milliseconds(0),
         planned_stop: Milliseconds(60_000),
         replace_after: Milliseconds(600_000),
         snapshot_budget: ByteSize(100 << 20),
-        sleep_ticks: 20,
+        sleep_ticks: STEADY.sleep_ticks,
         stop_timeout: Milliseconds(10_000),
         fail_sync: None,
     }
@@ -106,6 +128,7 @@ impl World {
         let folders = (0..nodes).map(|_| TempDir::new().unwrap()).collect();
         let mut world = World::unbooted(Way::Memory, folders, ByteSize(1 << 20));
         world.repair = (Milliseconds(suspect_ms), Milliseconds(replace_ms));
+        world.rhythm = Rhythm::for_suspicion(suspect_ms);
         for number in 0..nodes {
             world.boot(number);
         }
@@ -115,7 +138,7 @@ impl World {
     fn unbooted(way: Way, folders: Vec<TempDir>, reserve: ByteSize) -> World {
         let (memory, repair) = (Memory::new(Frameway::Encoded), (Milliseconds(0), Milliseconds(600_000)));
         let nodes = folders.iter().map(|_| None).collect();
-        World { way, memory, folders, reserve, repair, nodes }
+        World { way, memory, folders, reserve, repair, rhythm: STEADY, nodes }
     }
 
     fn connector(&self) -> Connector {
@@ -141,10 +164,13 @@ impl World {
     pub fn boot(&mut self, number: usize) {
         let seeds = self.nodes.iter().flatten().map(|node| node.address().to_owned()).collect();
         let (suspect_after, replace_after) = self.repair;
+        let Rhythm { election_ticks, sleep_ticks } = self.rhythm;
         let config = Config {
             reserve: self.reserve,
             suspect_after,
             replace_after,
+            election_ticks,
+            sleep_ticks,
             ..config(&self.folders[number], number, seeds)
         };
         self.nodes[number] = Some(Node::start(config, self.connector()).unwrap());
