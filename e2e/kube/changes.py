@@ -106,7 +106,7 @@ def two_kubernetes_nodes_are_drained_at_once(story):
     first, second = story.kubernetes.in_zones()[:2]
     drained, said = story.kubernetes.drain(first, seconds=120)
     expect(drained, said)
-    drained, said = story.kubernetes.drain(second, seconds=15)
+    drained, said = story.kubernetes.drain(second, seconds=60)
     expect(not drained and "disruption budget" in said, f"two zones were drained at once: {said}")
     story.under_load()
     story.kubernetes.kubectl("uncordon", first)
