@@ -36,13 +36,16 @@ pub struct Phase {
     /// Nanoseconds since `begun`; `u64::MAX` while it is not known.
     from: AtomicU64,
     to: AtomicU64,
+    /// When the last success came; 0 before the first.
+    succeeded: AtomicU64,
     stop: AtomicBool,
 }
 
 impl Default for Phase {
     fn default() -> Phase {
         let unknown = || AtomicU64::new(u64::MAX);
-        Phase { begun: Instant::now(), from: unknown(), to: unknown(), stop: AtomicBool::new(false) }
+        let (succeeded, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        Phase { begun: Instant::now(), from: unknown(), to: unknown(), succeeded, stop }
     }
 }
 
@@ -57,6 +60,16 @@ impl Phase {
 
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anything has since the window was opened.
+    pub fn has_succeeded(&self) -> bool {
+        self.succeeded.load(Ordering::Relaxed) >= self.from.load(Ordering::Relaxed)
+    }
+
+    /// How long nothing has succeeded.
+    pub fn fruitless(&self) -> Duration {
+        self.begun.elapsed().saturating_sub(Duration::from_nanos(self.succeeded.load(Ordering::Relaxed)))
     }
 
     fn in_window(&self, time: Instant) -> bool {
@@ -310,6 +323,9 @@ impl<'a> Driver<'a> {
 
     fn count(&mut self, counts: Counts, now: Instant, job: Option<Job>) {
         self.part.whole.add(counts);
+        if counts.ok > 0 {
+            self.phase.succeeded.fetch_max(self.phase.nanos(now), Ordering::Relaxed);
+        }
         if self.phase.in_window(now) {
             self.part.counts.add(counts);
         }

@@ -12,6 +12,13 @@ use super::driver::{Driver, Part, Phase};
 use super::keys::Keys;
 use super::subject::{Counters, Subject};
 
+/// A window without a success is prolonged until the first one, so long at most: a disk may stand still for longer than a
+/// short window.
+const FIRST_SUCCESS_WITHIN: Duration = Duration::from_secs(60);
+/// A load of which nothing succeeds for so long has failed.
+const FRUITLESS: Duration = Duration::from_secs(60);
+const LOOKS_EVERY: Duration = Duration::from_millis(10);
+
 /// Requests of one kind, signed.
 #[derive(Clone)]
 pub struct Kind {
@@ -138,6 +145,9 @@ pub async fn measure(subject: &Subject, loads: &[Load], span: Span) -> anyhow::R
     let begun = Instant::now();
     running.open_window();
     tokio::time::sleep(span.measured).await;
+    while !running.phase.has_succeeded() && begun.elapsed() < span.measured + FIRST_SUCCESS_WITHIN {
+        tokio::time::sleep(LOOKS_EVERY).await;
+    }
     running.close_window();
     let lasted = begun.elapsed();
     let used = Accounts::read(&processes).since(&used);
@@ -161,7 +171,17 @@ pub async fn every_once(address: &str, kind: Kind) -> anyhow::Result<()> {
     };
     let wanted = load.kinds[0].requests.len() as u64;
     let running = Running::start(&[load])?;
-    let parts = tokio::task::spawn_blocking(move || running.finish()).await.context("wait for the load")??;
+    let phase = Arc::clone(&running.phase);
+    let mut loading = tokio::task::spawn_blocking(move || running.finish());
+    let parts = loop {
+        if let Ok(parts) = tokio::time::timeout(LOOKS_EVERY, &mut loading).await {
+            break parts.context("wait for the load")??;
+        }
+        if phase.fruitless() > FRUITLESS {
+            phase.stop();
+            bail!("{address} took none of {wanted} items for {FRUITLESS:?}");
+        }
+    };
     ensure!(parts[0].whole.ok == wanted, "{} of {wanted} items were loaded", parts[0].whole.ok);
     Ok(())
 }
