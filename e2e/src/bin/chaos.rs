@@ -56,10 +56,10 @@ const TABLE: &str = "chaos";
 const DISK_MEGABYTES: u64 = 1_024;
 /// Small enough for that disk; and what is lost is rebuilt while a short run goes on.
 const NODE_ARGUMENTS: [&str; 6] = ["--reserve", "64MiB", "--cache", "64MiB", "--replace-after", "6s"];
-/// After everything is healed, every key must be writable within this.
-const HEALED_WITHIN: Duration = Duration::from_secs(60);
+/// After everything is healed, every key must be writable within this. A machine of two cores that does other work needs minutes.
+const HEALED_WITHIN: Duration = Duration::from_secs(180);
 /// And every group whole within this: three voters with items, and nothing else.
-const WHOLE_WITHIN: Duration = Duration::from_secs(60);
+const WHOLE_WITHIN: Duration = Duration::from_secs(180);
 /// One of so many faults is joined by a second one.
 const TOGETHER: u64 = 5;
 /// Quiet time between two faults, at most.
@@ -75,8 +75,10 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn torment(config: &Config) -> anyhow::Result<()> {
-    let seed = config.seed.unwrap_or_else(seed_of_the_day);
-    let data = config.data.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("chaos-{seed}")));
+    let now = seed_of_the_day();
+    let seed = config.seed.unwrap_or(now);
+    // A seed is run again, and what a failed run has kept is in the way of nobody.
+    let data = config.data.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("chaos-{seed}-{now}")));
     ensure!(!data.exists(), "{} is there already", data.display());
     say(&format!("seed {seed}, {} minutes, in {}", config.minutes, data.display()));
     let result = run(config, seed, &data).await;
