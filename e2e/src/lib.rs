@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod failures;
 pub mod groups;
 pub mod history;
+pub mod port;
 pub mod process;
 pub mod profile;
 pub mod random;
