@@ -1,7 +1,6 @@
 //! `trivet local` on a disk that is really full: a small file system of its own, filled as fast as one client can.
 #![expect(clippy::unwrap_used, reason = "a test says by panicking")]
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::client::{self, Retries, create_table};
+use e2e::port::Port;
 use e2e::process::{Local, Mode};
 use e2e::random::Random;
 use e2e::small_disk::SmallDisk;
@@ -23,7 +23,10 @@ const BLOB_BYTES: usize = 380 << 10;
 /// Puts at once.
 const WRITERS: u64 = 4;
 /// Far more than fit.
-const ROUNDS: u64 = 500;
+const MOST_ITEMS: usize = 2_000;
+/// The disk is full when nothing was taken for so long: longer than a node that has found it full stays careful.
+const REFUSED_FOR: Duration = Duration::from_secs(15);
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// What the disk is to take before it is full, at least.
 const LEAST_ITEMS: usize = 20;
 const WITHIN: Duration = Duration::from_secs(60);
@@ -32,17 +35,18 @@ struct House {
     local: Local,
     client: Client,
     disk: SmallDisk,
+    _port: Port,
     _folder: tempfile::TempDir,
 }
 
 fn house() -> House {
     let folder = tempfile::tempdir().unwrap();
     let disk = SmallDisk::mount(folder.path(), DISK_MEGABYTES).unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = Port::reserve().unwrap();
     let local = Local {
         binary: PathBuf::from(env!("CARGO_BIN_EXE_trivet")),
         mode: Mode::OneProcess,
-        listen: free.to_string(),
+        listen: port.address.to_string(),
         // What it logs stands on the same disk.
         data: folder.path().join("data"),
         arguments: Vec::new(),
@@ -50,7 +54,7 @@ fn house() -> House {
     };
     // What is refused is to be seen, not tried again by the SDK.
     let client = client::connect(&local.listen, Retries::None, WITHIN);
-    House { local, client, disk, _folder: folder }
+    House { local, client, disk, _port: port, _folder: folder }
 }
 
 /// Nothing compresses it.
@@ -87,17 +91,24 @@ async fn put(client: &Client, table: &str, number: u64) -> Put {
 /// Writes as fast as it can until nothing is taken any more; what was acknowledged.
 async fn fill(client: &Client, table: &str) -> Vec<u64> {
     let mut acknowledged = Vec::new();
-    for round in 0..ROUNDS {
+    let mut refused_since: Option<Instant> = None;
+    for round in 0.. {
+        assert!(acknowledged.len() < MOST_ITEMS, "{MOST_ITEMS} items were written to {DISK_MEGABYTES} MB");
         let numbers: Vec<u64> = (round * WRITERS..(round + 1) * WRITERS).collect();
         let puts = join_all(numbers.iter().map(|number| put(client, table, *number))).await;
         let taken = numbers.into_iter().zip(&puts).filter(|(_, put)| **put == Put::Acknowledged);
         acknowledged.extend(taken.map(|(number, _)| number));
-        // While leaders are handed on, one or the other is refused as well.
-        if puts.iter().all(|put| *put == Put::Refused) && round > 0 {
-            return acknowledged;
+        if puts.contains(&Put::Acknowledged) {
+            refused_since = None;
+            continue;
         }
+        // While leaders are handed on, or a node is not calm yet, everybody may be refused though there is room.
+        if refused_since.get_or_insert_with(Instant::now).elapsed() > REFUSED_FOR {
+            break;
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
     }
-    panic!("{} items were written to {DISK_MEGABYTES} MB", acknowledged.len());
+    acknowledged
 }
 
 async fn has_all(client: &Client, table: &str, acknowledged: &[u64]) {
@@ -147,7 +158,9 @@ async fn a_disk_that_fills_at_once_is_survived() {
     let taken = house.disk.fill("taken").unwrap();
     has_all(&house.client, "blobs", &acknowledged).await;
     // The log may still have had room in its files: what is acknowledged is kept, and soon nothing is.
+    let deadline = Instant::now() + WITHIN;
     for number in 1_000_000.. {
+        assert!(Instant::now() < deadline, "nothing is free, and puts are still acknowledged");
         if put(&house.client, "blobs", number).await == Put::Refused {
             break;
         }

@@ -132,7 +132,13 @@ impl Member {
         let mut flags: Vec<(&str, String)> = match self.name {
             "memds" => Vec::new(),
             "control" => vec![("--resources", data), ("--nodes", nodes), ("--memds", memds)],
-            "router" => vec![("--memds", memds), ("--control", control), ("--zone", "zone-1".to_owned())],
+            "router" => vec![
+                ("--memds", memds),
+                ("--control", control),
+                ("--zone", "zone-1".to_owned()),
+                // A stall of a busy machine is not to be a client's error.
+                ("--operation-deadline-ms", "60000".to_owned()),
+            ],
             _ => vec![
                 ("--data", data),
                 ("--zone", zone),

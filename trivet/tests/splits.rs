@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test says by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, PutRequest, WriteRequest};
 use e2e::client::{self, Retries, Schema};
+use e2e::port::Port;
 use e2e::process::{Local, Mode};
 use futures::future::join_all;
 use tokio::process::Command;
@@ -25,22 +25,23 @@ const WITHIN: Duration = Duration::from_secs(60);
 struct House {
     local: Local,
     client: Client,
+    _port: Port,
     _folder: tempfile::TempDir,
 }
 
 fn house() -> House {
     let folder = tempfile::tempdir().unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = Port::reserve().unwrap();
     let local = Local {
         binary: PathBuf::from(env!("CARGO_BIN_EXE_trivet")),
         mode: Mode::Processes,
-        listen: free.to_string(),
+        listen: port.address.to_string(),
         data: folder.path().join("data"),
         arguments: Vec::new(),
         environment: Vec::new(),
     };
     let client = client::connect(&local.listen, Retries::Default, WITHIN);
-    House { local, client, _folder: folder }
+    House { local, client, _port: port, _folder: folder }
 }
 
 type Item = HashMap<String, AttributeValue>;
