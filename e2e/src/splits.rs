@@ -2,11 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use tokio::process::{Child, Command};
 
 use crate::random::Random;
+
+/// How long nodes that were killed a moment ago may take until they tell of their partitions.
+const TOLD_WITHIN: Duration = Duration::from_secs(60);
+const ASKED_EVERY: Duration = Duration::from_millis(100);
 
 /// Splits the partitions of one table of a `trivet local`.
 #[derive(Clone, Debug)]
@@ -31,8 +36,20 @@ impl Splitter {
         admin
     }
 
-    /// In the order of their ranges, as far as nodes answer.
+    /// In the order of their ranges, as far as nodes answer; at least one.
     pub async fn partitions(&self) -> anyhow::Result<Vec<Printed>> {
+        let deadline = Instant::now() + TOLD_WITHIN;
+        loop {
+            match self.told().await {
+                Ok(partitions) if !partitions.is_empty() => return Ok(partitions),
+                Ok(_) => ensure!(Instant::now() < deadline, "no node told of a partition"),
+                Err(error) => ensure!(Instant::now() < deadline, "{error:#}"),
+            }
+            tokio::time::sleep(ASKED_EVERY).await;
+        }
+    }
+
+    async fn told(&self) -> anyhow::Result<Vec<Printed>> {
         let groups = self.admin().arg("groups").output().await.context("ask for the groups")?;
         ensure!(groups.status.success(), "{}", String::from_utf8_lossy(&groups.stderr));
         Ok(parse(&String::from_utf8_lossy(&groups.stdout), &self.table))
@@ -42,7 +59,6 @@ impl Splitter {
     pub async fn begin(&self, random: &mut Random) -> anyhow::Result<Child> {
         let partitions = self.partitions().await?;
         let count = u64::try_from(partitions.len()).context("count the partitions")?;
-        ensure!(count > 0, "no node told of a partition");
         let chosen = usize::try_from(random.below(count)).context("choose a partition")?;
         let Printed { id, start } = &partitions[chosen];
         let end = partitions.get(chosen + 1).map_or(u64::MAX, |next| next.start);
