@@ -1,7 +1,7 @@
 //! Administrative commands to the leader: membership, the table's descriptor, leadership itself.
 
 use bytes::Bytes;
-use model::{PartitionId, ReplicaId, TableDescriptor};
+use model::{PartitionId, ReplicaId, TableDescriptor, TableStatus};
 
 use crate::batch::raft_entry;
 use crate::entry::{Body, LogEntry};
@@ -132,6 +132,10 @@ impl Command<'_> {
     /// Planned against the epoch that this leader has applied, and checked again when it is applied.
     pub(crate) fn begin_change(&mut self, desk: &Desk<'_>, epoch: u64, change: &Change) -> Result<Begun, Refusal> {
         let state = self.ready_to_change(desk, epoch)?;
+        // A replica that came now would be there when the group is gone, and would ask nobody.
+        if change.add.is_some() && state.table.status == TableStatus::Deleting {
+            return Err(Refusal::TableGone);
+        }
         let core = &*self.core;
         let situation =
             Situation { flaw: core.flaw(), leader: core.id(), caught_up: |id: ReplicaId| core.caught_up(id) };

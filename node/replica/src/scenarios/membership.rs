@@ -1,12 +1,12 @@
 //! Replicas come and go.
 
 use bytes::Bytes;
-use model::{NodeId, ReplicaId, ReplicaKind, ReplicaRole, Zone};
+use model::{NodeId, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableStatus, Zone};
 
 use super::ZONES;
 use crate::cluster::{Cluster, Disk};
 use crate::eraftpb::MessageType;
-use crate::fixture::put;
+use crate::fixture::{put, table};
 use crate::{Answer, Change, Event, Input, Refusal};
 
 fn add_learner(zone: &str) -> Change {
@@ -76,6 +76,22 @@ fn a_learner_that_has_nothing_yet_is_not_promoted() {
     let swapped = cluster.change(1, swap(4, 3));
     cluster.settle();
     impossible(&cluster, swapped, "not caught up");
+}
+
+/// What came now would be there when the group is gone; one that is out of service is kept whole.
+#[test]
+fn nobody_comes_to_a_group_whose_table_is_being_deleted() {
+    for status in [TableStatus::Deleting, TableStatus::Retained] {
+        let mut cluster = Cluster::led(&ZONES);
+        let set = cluster.set_table(1, TableDescriptor { version: table().version + 1, status, ..table() });
+        cluster.settle();
+        let added = cluster.change(1, add_learner("c"));
+        cluster.settle();
+        assert_eq!(cluster.answer(set), &Answer::Done);
+        let refused = Answer::Refused(Refusal::TableGone);
+        let answer = if status == TableStatus::Deleting { refused } else { Answer::Done };
+        assert_eq!(cluster.answer(added), &answer);
+    }
 }
 
 #[test]
