@@ -117,10 +117,11 @@ fn next_step(descriptor: &PartitionDescriptor, wish: Move, target: &Place) -> Ne
     let old: Option<&ReplicaDescriptor> = descriptor.on_node(wish.from);
     let new = descriptor.on_node(target.node);
     match (old, new) {
-        (_, None) => Next::Add(target.clone()),
+        (Some(_), None) => Next::Add(target.clone()),
         (Some(old), Some(new)) if new.role == ReplicaRole::Learner => Next::Swap { promote: new.id, demote: old.id },
         (Some(old), Some(_)) => Next::Remove(old.id),
-        (None, Some(_)) => Next::Done,
+        // It has moved, or its leader had it rebuilt elsewhere meanwhile.
+        (None, _) => Next::Done,
     }
 }
 
@@ -282,6 +283,9 @@ mod tests {
         group.replicas[1].role = ReplicaRole::Learner;
         assert_eq!(next_step(&group, wish, &target), Next::Remove(ReplicaId(2)));
         group.replicas.remove(1);
+        assert_eq!(next_step(&group, wish, &target), Next::Done);
+        // Its leader had it rebuilt elsewhere: another one would be one too many.
+        group.replicas.retain(|replica| replica.id != ReplicaId(4));
         assert_eq!(next_step(&group, wish, &target), Next::Done);
     }
 }
