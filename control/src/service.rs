@@ -36,7 +36,7 @@ pub struct Service<R> {
 #[derive(Clone, Copy, Debug)]
 pub struct Decided<'a> {
     pub name: &'a str,
-    /// As in [`Snapshot::versions`].
+    /// As in [`Snapshot::versions`]: where tables have no versions of their own whatever is decided is void.
     pub version: &'a str,
 }
 
@@ -69,7 +69,7 @@ impl<R: Resources> Service<R> {
                 return Err(Status::already_exists(format!("Table already exists: {}: {owner} has it", wish.name)));
             }
             let (nodes, observed) = observe::nodes_and_groups(&self.cluster).await;
-            refuse_retained(&wish.name, &observed)?;
+            refuse_a_name_that_nodes_know(&wish.name, &observed)?;
             if let Some(table) = self.try_birth(&wished, self.named(wish.clone())?, &nodes).await? {
                 return Ok(table);
             }
@@ -220,15 +220,19 @@ impl<R: Resources> Service<R> {
     }
 }
 
-/// A retained table bears its name as long as nodes have it; whether it returns is not an SDK's to say. Where one may go unseen the name
-/// is given to nobody.
-fn refuse_retained(name: &str, observed: &Observed) -> Result<(), Status> {
-    let is_retained = |table: &TableDescriptor| table.name == name && table.status == TableStatus::Retained;
+/// A table bears its name as long as nodes have it: a retained one, of which an SDK has not to say whether it returns, and one whose resource
+/// went by accident, which is adopted as soon as every node answers. Where one may go unseen the name is given to nobody.
+fn refuse_a_name_that_nodes_know(name: &str, observed: &Observed) -> Result<(), Status> {
     let reports = observed.groups.values().flatten();
-    if reports.filter_map(|report| report.table.as_deref()).any(is_retained) {
-        return Err(Status::already_exists(format!(
-            "Table already exists: {name}, out of service; its items were retained when its resource was deleted"
-        )));
+    let named = reports.filter_map(|report| report.table.as_deref()).filter(|table| table.name == name);
+    match named.map(|table| table.status).find(|status| *status != TableStatus::Deleting) {
+        None => {}
+        Some(TableStatus::Retained) => {
+            return Err(Status::already_exists(format!(
+                "Table already exists: {name}, out of service; its items were retained when its resource was deleted"
+            )));
+        }
+        Some(_) => return Err(Status::already_exists(format!("Table already exists: {name}"))),
     }
     if observed.may_hide_a_table() {
         let silent = observed.silent;
@@ -419,26 +423,36 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_retained_table_is_given_to_nobody() {
+    fn a_name_that_nodes_know_is_given_to_nobody() {
         let reached: std::collections::BTreeSet<_> = [1, 2, 3].map(model::NodeId).into();
         let mut seen = Observed { reached, complete: true, ..Observed::default() };
-        assert!(refuse_retained("music", &seen).is_ok());
+        assert!(refuse_a_name_that_nodes_know("music", &seen).is_ok());
         // However many of one zone are silent: its groups have replicas in two zones more.
         (seen.silent, seen.silent_zones, seen.complete) = (4, 1, false);
-        assert!(refuse_retained("music", &seen).is_ok());
-        let retained = TableDescriptor { status: TableStatus::Retained, ..table("music") };
-        let report = crate::plan::ReplicaReport {
-            node: model::NodeId(1),
-            descriptor: None,
-            table: Some(retained.into()),
-            serving: true,
-            health: None,
-            size: None,
-            consumption: model::units::Consumption::default(),
+        assert!(refuse_a_name_that_nodes_know("music", &seen).is_ok());
+        let mut told = |status| {
+            let known = TableDescriptor { status, ..table("music") };
+            let report = crate::plan::ReplicaReport {
+                node: model::NodeId(1),
+                descriptor: None,
+                table: Some(known.into()),
+                serving: true,
+                health: None,
+                size: None,
+                consumption: model::units::Consumption::default(),
+            };
+            seen.groups.insert(PartitionId(1), vec![report]);
+            let refused = refuse_a_name_that_nodes_know("music", &seen).err();
+            assert!(refuse_a_name_that_nodes_know("songs", &seen).is_ok());
+            refused.map(|refused| (refused.code(), refused.message().to_owned()))
         };
-        seen.groups.insert(PartitionId(1), vec![report]);
-        assert_eq!(refuse_retained("music", &seen).unwrap_err().code(), tonic::Code::AlreadyExists);
-        assert!(refuse_retained("songs", &seen).is_ok());
+        let exists = |message: &str| Some((tonic::Code::AlreadyExists, message.to_owned()));
+        let retained =
+            "Table already exists: music, out of service; its items were retained when its resource was deleted";
+        assert_eq!(told(TableStatus::Retained), exists(retained));
+        // Its object is gone, its groups are there: it is adopted once every node answers.
+        assert_eq!(told(TableStatus::Active), exists("Table already exists: music"));
+        assert_eq!(told(TableStatus::Deleting), None);
     }
 
     /// As its three nodes tell it; the first of them leads.
@@ -483,7 +497,7 @@ mod tests {
     fn where_a_retained_table_may_go_unseen_its_name_is_asked_for_again_later() {
         let silent = Observed { reached: [model::NodeId(1)].into(), silent: 2, silent_zones: 2, ..Observed::default() };
         for seen in [silent, Observed::default()] {
-            assert_eq!(refuse_retained("music", &seen).unwrap_err().code(), tonic::Code::Unavailable);
+            assert_eq!(refuse_a_name_that_nodes_know("music", &seen).unwrap_err().code(), tonic::Code::Unavailable);
         }
     }
 
@@ -541,7 +555,7 @@ mod tests {
 
         // Whoever looked at it earlier has seen that its birth was cut short.
         let early = Decided { name: "music", version: "1" };
-        service.give_birth(early, unborn.clone()).await.unwrap();
+        service.give_birth(early, unborn).await.unwrap();
         service.follow(early, |table| TableDescriptor { deletion_protection: true, ..table.clone() }).await.unwrap();
         service.retain(early).await.unwrap();
         service.delete(early).await.unwrap();
