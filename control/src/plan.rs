@@ -178,9 +178,12 @@ fn plan_creating(name: &str, resource: &TableResource, observed: &Observed, step
     for partition in &resource.partitions {
         let reports = reports_of(observed, partition.id);
         serving += usize::from(reports.iter().any(|report| report.serving));
+        // Its leader may have let one of them go, who stood still too long: such a node is never born into the group again.
+        let newest = reports.iter().filter_map(|report| report.descriptor.as_ref()).max_by_key(|group| group.epoch);
         for replica in &partition.replicas {
             let there = reports.iter().any(|report| report.node == replica.node);
-            if observed.reached.contains(&replica.node) && !there {
+            let is_wanted = newest.is_none_or(|group| group.on_node(replica.node).is_some());
+            if observed.reached.contains(&replica.node) && !there && is_wanted {
                 let (partition, table) = (partition.clone(), resource.table.clone());
                 steps.push(Step::CreateGroup { node: replica.node, partition, table });
             }
@@ -253,6 +256,18 @@ fn plan_set_table(
 
 fn plan_deleting(name: &str, resource: &TableResource, seen: Seen<'_>, steps: &mut Vec<Step>) {
     steps.push(Step::PushTable(resource.table.clone()));
+    // One that has been sent nothing yet knows no table; its partition is one of this table's.
+    let unnamed =
+        |reports: &&[ReplicaReport]| !reports.is_empty() && reports.iter().all(|report| report.table.is_none());
+    let partitions = resource.partitions.iter().map(|partition| partition.id);
+    let strays = partitions.map(|id| (id, reports_of(seen.observed, id))).filter(|(_, reports)| unnamed(reports));
+    let mut left = !seen.groups.is_empty();
+    for (partition, reports) in strays {
+        left = true;
+        for report in reports {
+            steps.push(Step::DestroyGroup { node: report.node, partition, table: resource.table.clone() });
+        }
+    }
     for &(partition, reports) in seen.groups {
         let told = |report: &ReplicaReport| report.table.as_ref().is_some_and(|t| t.status == TableStatus::Deleting);
         // A leader that is destroyed first could never tell its followers; a group without a leader has lost some already.
@@ -268,7 +283,7 @@ fn plan_deleting(name: &str, resource: &TableResource, seen: Seen<'_>, steps: &m
             steps.push(Step::DestroyGroup { node: report.node, partition, table: resource.table.clone() });
         }
     }
-    if seen.groups.is_empty() && seen.observed.complete {
+    if !left && seen.observed.complete {
         steps.push(Step::RemoveTable { name: name.to_owned(), table: resource.table.id });
         steps.push(Step::WriteResource { name: name.to_owned(), resource: None });
     }
@@ -347,7 +362,7 @@ fn plan_return(wished: &Snapshot, mut retained: TableResource, steps: &mut Vec<S
     retained.partitions.sort_by(|a, b| a.range.cmp(&b.range));
     retained.table.status = TableStatus::Updating;
     retained.table.version += 1;
-    steps.push(Step::PushTable(retained.table.clone()));
+    // MemDS hears of it from its groups: whoever has wished for it may have taken that back.
     steps.push(Step::WriteResource { name, resource: Some(retained) });
 }
 
@@ -456,6 +471,17 @@ pub(crate) mod tests {
         seen.complete = false;
         let steps = plan(&wished(TableStatus::Creating, 1), &seen);
         assert_eq!(summary(&steps), ["push v1", "create on 11", "create on 33"]);
+    }
+
+    #[test]
+    fn nobody_is_born_into_a_group_that_has_let_it_go() {
+        let wish = wished(TableStatus::Creating, 1);
+        let mut moved = partition(3, 7);
+        moved.replicas[2].node = NodeId(44);
+        moved.epoch += 2;
+        let mut seen = observed(&[11, 22], TableStatus::Creating, 1);
+        seen.groups.get_mut(&PartitionId(3)).unwrap()[0].descriptor = Some(moved.into());
+        assert_eq!(summary(&plan(&wish, &seen)), ["push v1", "write Active v2"]);
     }
 
     #[test]
@@ -588,6 +614,11 @@ pub(crate) mod tests {
         assert_eq!(summary(&plan(&wish, &told)), destroy);
         let gone = observed(&[], TableStatus::Deleting, 3);
         assert_eq!(summary(&plan(&wish, &gone)), ["push v3", "remove", "write none"]);
+        // A learner that was away when the others went has heard of no table: it goes before the resource does.
+        let mut empty = observed(&[33], TableStatus::Deleting, 3);
+        let learner = &mut empty.groups.get_mut(&PartitionId(3)).unwrap()[0];
+        (learner.table, learner.descriptor, learner.serving) = (None, None, false);
+        assert_eq!(summary(&plan(&wish, &empty)), ["push v3", "destroy on 33"]);
     }
 
     #[test]
@@ -614,7 +645,7 @@ pub(crate) mod tests {
         let told = observed(&[22, 11, 33], TableStatus::Retained, 3);
         let wish = |schema| Snapshot { unborn: BTreeMap::from([("music".to_owned(), schema)]), ..Snapshot::default() };
         let same = wish(table("music").schema);
-        assert_eq!(summary(&plan(&same, &told)), ["push v4", "write Updating v4"]);
+        assert_eq!(summary(&plan(&same, &told)), ["write Updating v4"]);
         assert_eq!(summary(&plan(&wish(KeySchema::simple("song", KeyType::S)), &told)), ["blocked: Retained"]);
         let unsure = Observed { complete: false, silent: 1, ..told };
         assert!(plan(&same, &unsure).is_empty());

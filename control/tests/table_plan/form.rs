@@ -9,7 +9,7 @@
 //! unborn: { music: artist }         # tables that are wished for and have no id yet, and their keys
 //! taken: { music: Cluster other }   # names that others have
 //! groups:                           # by partition: what its replicas hold, and where; the first one leads
-//!   3: { status: Active, version: 2, on: 22 11 33 }
+//!   3: { status: Active, version: 2, on: 22 11 33 }    # members: 22 11 33 44, where one has no replica yet
 //! steps: []
 //! says: []                          # parts of the sentences of what blocks
 //! ```
@@ -77,6 +77,8 @@ struct Group {
     #[serde(default)]
     protected: bool,
     on: String,
+    /// Its members, where some of them have no replica yet.
+    members: Option<String>,
     /// Nobody leads it.
     #[serde(default)]
     leaderless: bool,
@@ -184,7 +186,7 @@ impl Situation {
     }
 
     fn reports(&self, id: u64, group: &Group) -> Vec<ReplicaReport> {
-        let mut descriptor = self.born(id, group.id, &group.on);
+        let mut descriptor = self.born(id, group.id, group.members.as_ref().unwrap_or(&group.on));
         if !(group.from.is_empty() && group.to.is_empty()) {
             let end = (!group.to.is_empty()).then(|| Bytes::from(group.to.clone()));
             descriptor.range = KeyRange { start: Bytes::from(group.from.clone()), end };
