@@ -59,6 +59,12 @@ pub fn next(places: &[Place], observed: &Observed, whole: bool, handed_over: &BT
     // A move that was cut short goes on first, so that no second one begins beside it.
     leavers.sort_by_key(|(place, group)| (begun(group, place).is_none(), &place.zone, place.node));
     let mut next = Next::default();
+    if observed.complete
+        && whole
+        && let Some(removal) = forsaken(places, &groups)
+    {
+        return Next { deed: Some(Deed::Move(removal)), ..next };
+    }
     for (leaver, group) in leavers {
         let deed = match begun(group, leaver).or_else(|| target(places, &load, leaver, group)) {
             Some(to) if handed_over.contains(&leaver.node) || !leads(observed, leaver.node) => {
@@ -159,6 +165,19 @@ fn target(
     let takes = |place: &&Place| place.ready && may_follow(place, leaver) && free(place);
     let count = |place: &&Place| (load.get(&place.node).copied().unwrap_or(0), place.node);
     places.iter().filter(takes).min_by_key(count).map(|place| place.node)
+}
+
+/// A learner whose node was lost before it had caught up: its leader leaves it to whoever has asked for it, and every move of its group would
+/// wait for it for ever. A learner that moves to a voter is removed.
+fn forsaken(places: &[Place], groups: &[&PartitionDescriptor]) -> Option<Move> {
+    let is_lost = |node: NodeId| places.iter().all(|place| place.node != node);
+    groups.iter().find_map(|group| {
+        let with = |role| group.replicas.iter().filter(move |replica| replica.role == role);
+        let learner = with(ReplicaRole::Learner).find(|learner| is_lost(learner.node))?;
+        let same_zone = with(ReplicaRole::Voter).find(|voter| voter.zone == learner.zone);
+        let voter = same_zone.or_else(|| with(ReplicaRole::Voter).next())?;
+        Some(Move { partition: group.id, from: learner.node, to: Some(voter.node) })
+    })
 }
 
 /// A move within a zone that was cut short, whoever began it: its learner would stay beside the voter for ever.
@@ -290,6 +309,22 @@ mod tests {
         let mut seen = observed(&[[1, 2, 3]]);
         add(&mut seen, 1, 4, "a", ReplicaRole::Learner);
         assert_eq!(deed(&next(&places, &seen, true, &handed(&[]))), Some((1, 4, 1)));
+    }
+
+    #[test]
+    fn a_learner_whose_node_is_lost_is_removed_before_anything_else_moves() {
+        let mut places = vec![place(1, "a"), place(2, "b"), place(3, "c"), place(4, "a"), place(5, "a")];
+        leave(&mut places, 0, Why::Drained);
+        let mut seen = observed(&[[1, 2, 3]]);
+        add(&mut seen, 1, 4, "a", ReplicaRole::Learner);
+        places.remove(3);
+        let found = next(&places, &seen, true, &handed(&[1]));
+        assert_eq!((found.acting, deed(&found)), (None, Some((1, 4, 1))));
+        assert_eq!(deed(&next(&places, &seen, false, &handed(&[1]))), None);
+        // Of a zone that goes it was on its way to another one, where no voter is.
+        let mut seen = observed(&[[1, 2, 3]]);
+        add(&mut seen, 1, 4, "d", ReplicaRole::Learner);
+        assert_eq!(deed(&next(&places, &seen, true, &handed(&[1]))), Some((1, 4, 1)));
     }
 
     #[test]
