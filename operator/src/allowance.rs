@@ -13,9 +13,9 @@ pub struct Rate {
 }
 
 /// Who leads, and how whole it is.
-pub const STATES: Rate = Rate { burst: 100.0, per_s: 40.0 };
+const STATES: Rate = Rate { burst: 100.0, per_s: 40.0 };
 /// How much it holds, beside them: it changes everywhere and always, and is to cost little.
-pub const FIGURES: Rate = Rate { burst: 20.0, per_s: 8.0 };
+const FIGURES: Rate = Rate { burst: 20.0, per_s: 8.0 };
 
 /// What may be written now.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,19 @@ pub struct Allowance {
     rate: Rate,
     saved: f64,
     since: Instant,
+}
+
+/// What may be written of one Cluster's Partitions.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowances {
+    pub states: Allowance,
+    pub figures: Allowance,
+}
+
+impl Allowances {
+    pub fn new(now: Instant) -> Allowances {
+        Allowances { states: Allowance::new(STATES, now), figures: Allowance::new(FIGURES, now) }
+    }
 }
 
 impl Allowance {

@@ -66,6 +66,15 @@ where
     Patch::Apply(json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata, "status": status }))
 }
 
+/// What became of the wish that an object goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deletion {
+    Begun,
+    /// It goes already, or is another one than was seen.
+    Awaited,
+    Gone,
+}
+
 impl Hands<'_> {
     fn api<K>(&self) -> Api<K>
     where
@@ -80,39 +89,40 @@ impl Hands<'_> {
             Step::CreateClaim { zone, node } => self.create(&build::node::claim(self.cluster, zone, *node)).await,
             Step::CreatePod { zone, node } => self.create(&build::node::pod(self.cluster, zone, *node)).await,
             Step::DeletePod { name, why } => {
-                self.delete(name, &self.watched.pods).await?;
-                self.tell(EventType::Normal, "PodReplaced", format!("Pod {name}: {why}")).await;
+                if self.delete(name, &self.watched.pods).await? == Deletion::Begun {
+                    self.tell(EventType::Normal, "PodReplaced", name, format!("Pod {name}: {why}")).await;
+                }
                 Ok(())
             }
             Step::RecordStore { node, store } => {
-                self.annotate_claim(*node, STORE, json!(format!("{store:016x}"))).await
+                self.annotate_claim(*node, STORE, json!(format!("{store:016x}"))).await.map(drop)
             }
             Step::Format { address, node, store } => {
                 self.format(address, *node, *store).await?;
-                self.tell(EventType::Normal, "NodeFormatted", format!("disk {store:016x} is node {node} from now on"))
-                    .await;
+                let note = format!("disk {store:016x} is node {node} from now on");
+                self.tell(EventType::Normal, "NodeFormatted", &node.to_string(), note).await;
                 Ok(())
             }
             Step::MarkLost { node, why } => {
-                self.annotate_claim(*node, LOST, json!(why)).await?;
+                if !self.annotate_claim(*node, LOST, json!(why)).await? {
+                    return Ok(());
+                }
                 let note = format!(
                     "node {node} is lost, since {why}: another node takes its place, groups rebuild its replicas"
                 );
-                self.tell(EventType::Warning, "VolumeLost", note).await;
+                self.tell(EventType::Warning, "VolumeLost", &node.to_string(), note).await;
                 Ok(())
             }
             Step::Leave { node } => {
-                self.annotate_claim(*node, SURPLUS, json!("true")).await?;
-                self.tell(
-                    EventType::Normal,
-                    "NodeLeaves",
-                    format!("node {node} is not wished any more: its replicas move first"),
-                )
-                .await;
+                if !self.annotate_claim(*node, SURPLUS, json!("true")).await? {
+                    return Ok(());
+                }
+                let note = format!("node {node} is not wished any more: its replicas move first");
+                self.tell(EventType::Normal, "NodeLeaves", &node.to_string(), note).await;
                 Ok(())
             }
-            Step::Stay { node } => self.annotate_claim(*node, SURPLUS, Value::Null).await,
-            Step::DeleteClaim { node } => self.delete(&self.node_name(*node), &self.watched.claims).await,
+            Step::Stay { node } => self.annotate_claim(*node, SURPLUS, Value::Null).await.map(drop),
+            Step::DeleteClaim { node } => self.delete(&self.node_name(*node), &self.watched.claims).await.map(drop),
             Step::GrowClaim { node, size } => self.grow_claim(*node, size).await,
             Step::RemoveFleet { zone } => self.remove_fleet(zone).await,
             Step::Blocked { .. } => Ok(()),
@@ -154,33 +164,28 @@ impl Hands<'_> {
     }
 
     /// By server-side apply: these fields are the operator's, what it has said before and does not say now is taken back, and what others
-    /// own is left.
-    pub async fn write_status<K>(&self, name: &str, status: serde_json::Value) -> Result<(), ApplyError>
+    /// own is left. False where the object is gone, or is not of the version that `metadata` names: the next look decides anew.
+    pub async fn write_status<K>(&self, metadata: &Value, status: Value) -> Result<bool, ApplyError>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
         K::DynamicType: Default,
     {
-        let applied = applied::<K>(&json!({ "name": name }), &status);
+        let name = metadata["name"].as_str().unwrap_or_default();
+        let applied = applied::<K>(metadata, &status);
         let parameters = PatchParams::apply(OPERATOR_MANAGER).force();
         match self.api::<K>().patch_status(name, &parameters, &applied).await {
-            Ok(_) => Ok(()),
-            // It has been removed meanwhile, and nobody needs to be told.
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(false),
             Err(error) => Err(failed(format!("write the status of {name}"), error)),
         }
     }
 
-    /// Something has happened to the cluster.
-    pub async fn tell(&self, kind: EventType, reason: &str, note: String) {
+    /// Something has happened to the cluster: one event for each `about` ([`Happening::action`]).
+    pub async fn tell(&self, kind: EventType, reason: &str, about: &str, note: String) {
         tracing::info!(cluster = self.cluster.name_any(), reason, note, "event");
-        let event = Event {
-            type_: kind,
-            reason: reason.to_owned(),
-            note: Some(note),
-            action: reason.to_owned(),
-            secondary: None,
-        };
-        publish(self.recorder, &self.cluster.object_ref(&()), &event).await;
+        let action = format!("{reason} {about}");
+        let happening = Happening { kind, reason: reason.to_owned(), note, action };
+        publish(self.recorder, &self.cluster.object_ref(&()), happening).await;
     }
 
     async fn create<K>(&self, object: &K) -> Result<(), ApplyError>
@@ -198,50 +203,68 @@ impl Hands<'_> {
         }
     }
 
-    /// Gracefully: what runs is asked to stop, and is waited for.
-    async fn delete<K>(&self, name: &str, there: &Objects<K>) -> Result<(), ApplyError>
+    /// Gracefully: what runs is asked to stop, and is waited for. By what was last seen: where that has changed, the next look decides anew.
+    async fn delete<K>(&self, name: &str, there: &Objects<K>) -> Result<Deletion, ApplyError>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned + 'static,
         K::DynamicType: Default + Eq + std::hash::Hash + Clone,
     {
-        let uid = there.get(name).and_then(|found| found.uid());
-        let preconditions = Some(Preconditions { uid, resource_version: None });
-        match self.api::<K>().delete(name, &DeleteParams { preconditions, ..DeleteParams::default() }).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        let seen = there.get(name);
+        let is_ending = seen.as_ref().is_some_and(|found| found.meta().deletion_timestamp.is_some());
+        let as_seen = Preconditions {
+            uid: seen.as_ref().and_then(|found| found.uid()),
+            resource_version: seen.as_ref().and_then(|found| found.resource_version()),
+        };
+        match self.api::<K>().delete(name, &DeleteParams::default().preconditions(as_seen)).await {
+            Ok(_) if is_ending => Ok(Deletion::Awaited),
+            Ok(_) => Ok(Deletion::Begun),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Deletion::Gone),
+            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Deletion::Awaited),
             Err(error) => Err(failed(format!("delete {} {name}", K::kind(&K::DynamicType::default())), error)),
         }
     }
 
-    async fn annotate_claim(&self, node: NodeId, key: &str, value: Value) -> Result<(), ApplyError> {
-        let name = self.node_name(node);
-        let seen = self.watched.claims.get(&name);
-        let version = seen.and_then(|found| found.resource_version());
-        // What it says decides whose disk it is: nothing is written over what was not seen.
-        let patch = Patch::Merge(
-            json!({ "metadata": { "resourceVersion": version.unwrap_or_default(), "annotations": { key: value } } }),
-        );
-        let annotated = self.api::<PersistentVolumeClaim>().patch(&name, &parameters(), &patch).await;
-        annotated.map(drop).map_err(|error| failed(format!("annotate claim {name}"), error))
+    /// Whether it said something else before.
+    async fn annotate_claim(&self, node: NodeId, key: &str, value: Value) -> Result<bool, ApplyError> {
+        let seen = self.watched.claims.get(&self.node_name(node));
+        if seen.is_some_and(|found| found.annotations().get(key).map(String::as_str) == value.as_str()) {
+            return Ok(false);
+        }
+        self.patch_claim(node, "annotate", json!({ "metadata": { "annotations": { key: value } } })).await
     }
 
     async fn grow_claim(&self, node: NodeId, size: &str) -> Result<(), ApplyError> {
-        let name = self.node_name(node);
-        let patch = Patch::Merge(json!({ "spec": { "resources": { "requests": { "storage": size } } } }));
-        let grown = self.api::<PersistentVolumeClaim>().patch(&name, &parameters(), &patch).await;
-        grown.map_err(|error| failed(format!("grow claim {name}"), error))?;
-        self.tell(EventType::Normal, "VolumeGrows", format!("the volume of node {node} grows to {size}")).await;
+        let wish = json!({ "spec": { "resources": { "requests": { "storage": size } } } });
+        if !self.patch_claim(node, "grow", wish).await? {
+            return Ok(());
+        }
+        let note = format!("the volume of node {node} grows to {size}");
+        self.tell(EventType::Normal, "VolumeGrows", &format!("{node} {size}"), note).await;
         Ok(())
+    }
+
+    /// What it says decides whose disk it is: nothing is written over what was not seen. False where none is seen.
+    async fn patch_claim(&self, node: NodeId, act: &str, mut patch: Value) -> Result<bool, ApplyError> {
+        let name = self.node_name(node);
+        let Some(seen) = self.watched.claims.get(&name) else { return Ok(false) };
+        patch["metadata"]["resourceVersion"] = json!(seen.resource_version());
+        let patched = self.api::<PersistentVolumeClaim>().patch(&name, &parameters(), &Patch::Merge(patch)).await;
+        patched.map(|_| true).map_err(|error| failed(format!("{act} claim {name}"), error))
     }
 
     /// Whoever serves there is asked to stop; the name goes last, so that what is left half done is found again.
     async fn remove_fleet(&self, zone: &str) -> Result<(), ApplyError> {
         for part in [build::ROUTERS, build::MEMDS] {
-            self.delete(&build::zone_name(self.cluster, part, zone), &self.watched.deployments).await?;
+            let name = build::zone_name(self.cluster, part, zone);
+            if self.delete(&name, &self.watched.deployments).await? == Deletion::Awaited {
+                return Ok(());
+            }
         }
-        self.delete(&build::zone_name(self.cluster, build::MEMDS, zone), &self.watched.services).await?;
-        self.tell(EventType::Normal, "ZoneRemoved", format!("zone {zone} has no nodes, routers or MemDS any more"))
-            .await;
+        let name = build::zone_name(self.cluster, build::MEMDS, zone);
+        if self.delete(&name, &self.watched.services).await? == Deletion::Begun {
+            let note = format!("zone {zone} has no nodes, routers or MemDS any more");
+            self.tell(EventType::Normal, "ZoneRemoved", zone, note).await;
+        }
         Ok(())
     }
 
@@ -260,17 +283,18 @@ impl Hands<'_> {
 /// Whatever has happened to the Table when `next` took the place of its status.
 pub async fn tell_of_table(recorder: &Recorder, table: &Table, next: &TableStatus) {
     let before = table.status.clone().unwrap_or_default();
-    for Happening { kind, reason, mut note, action } in happened(&before, next) {
-        tracing::info!(table = table.name_any(), reason, note, "event");
-        note.truncate(note.floor_char_boundary(LONGEST_NOTE));
-        let event = Event { type_: kind, reason, note: Some(note), action, secondary: None };
-        publish(recorder, &table.object_ref(&()), &event).await;
+    for happening in happened(&before, next) {
+        tracing::info!(table = table.name_any(), reason = happening.reason, note = happening.note, "event");
+        publish(recorder, &table.object_ref(&()), happening).await;
     }
 }
 
 /// An event that is not written is no reason to stop.
-async fn publish(recorder: &Recorder, about: &ObjectReference, event: &Event) {
-    if let Err(error) = recorder.publish(event, about).await {
+async fn publish(recorder: &Recorder, about: &ObjectReference, happening: Happening) {
+    let Happening { kind, reason, mut note, action } = happening;
+    note.truncate(note.floor_char_boundary(LONGEST_NOTE));
+    let event = Event { type_: kind, reason, note: Some(note), action, secondary: None };
+    if let Err(error) = recorder.publish(&event, about).await {
         tracing::debug!(%error, "an event was not written");
     }
 }

@@ -23,7 +23,7 @@ pub struct Happening {
     pub reason: String,
     /// One sentence for people.
     pub note: String,
-    /// What was done. Of two with the same reason and action Kubernetes keeps the first one's note, and counts.
+    /// What was done. Of two with the same reason and action within six minutes kube's recorder keeps the first one's note, and counts.
     pub action: String,
 }
 

@@ -88,6 +88,9 @@ impl Tenure {
     }
 }
 
+/// Less than a Pod that ends is given (`terminationGracePeriodSeconds` of the chart).
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(5);
+
 /// What a look at the Lease asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
@@ -166,7 +169,7 @@ impl Keeper {
     /// Others need not wait. Only when everything that this process does has ended.
     pub async fn release(&mut self) {
         self.tenure.end();
-        match tokio::time::timeout(self.terms.pace, self.give_back()).await {
+        match tokio::time::timeout(GIVEN_BACK_WITHIN, self.give_back()).await {
             Ok(Ok(true)) => tracing::info!("the lease is given back"),
             Ok(Ok(false)) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the lease is not given back: others wait for its end"),

@@ -45,6 +45,7 @@ pub mod status;
 pub mod strays;
 pub mod tables;
 pub mod teardown;
+pub mod unborn;
 pub mod unseen;
 pub mod watch;
 pub mod wish;

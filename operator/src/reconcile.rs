@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use crate::allowance::{self, Allowance};
+use crate::allowance::Allowances;
 use crate::apply::{Hands, tell_of_table};
 use crate::build;
 use crate::crd::{Cluster, Partition, PartitionStatus, Removal, Table, TableStatus};
@@ -40,6 +40,7 @@ use crate::seal::sealing::Sealing;
 use crate::served::{name_everybody, resources, settings};
 use crate::status::{ClusterTold, Held, Told, Worth};
 use crate::tables::{self, Deed, Hindrance};
+use crate::unborn::Unborn;
 use crate::unseen::Unseen;
 use crate::watch::Watched;
 use crate::{observe, orphans, plan, status, wish};
@@ -79,6 +80,7 @@ pub struct Running {
     /// After trouble.
     rest: Rest,
     unseen: Unseen,
+    unborn: Unborn,
 }
 
 impl Drop for Running {
@@ -104,13 +106,6 @@ struct Look<'a> {
     metrics: &'a Metrics,
     /// Of statuses of Partitions.
     allowance: Allowances,
-}
-
-/// What may be written of Partitions.
-#[derive(Clone, Copy)]
-struct Allowances {
-    states: Allowance,
-    figures: Allowance,
 }
 
 /// What is planned for a cluster's nodes.
@@ -147,6 +142,7 @@ impl Running {
             allowance: Allowances::new(Instant::now()),
             rest: Rest::default(),
             unseen: Unseen::default(),
+            unborn: Unborn::default(),
         }
     }
 
@@ -198,6 +194,7 @@ impl Running {
             }
         }
         self.tend_tables(&mut look).await;
+        self.unborn.are_forgotten(&self.nodes).await;
         if !cluster.spec.paused {
             self.remove_orphans(&mut look).await;
         }
@@ -237,7 +234,7 @@ impl Running {
         self.around.metrics.certified(&look.cluster.name_any(), &kept.days_left(now));
         if let Some(step) = kept.turned {
             let note = format!("the CA is being replaced: {step}");
-            look.hands.tell(EventType::Normal, "AuthorityReplaced", note).await;
+            look.hands.tell(EventType::Normal, "AuthorityReplaced", step, note).await;
         }
         steps.extend(kept.blocked(now).map(|(reason, message)| Step::Blocked { reason, message }));
     }
@@ -262,7 +259,11 @@ impl Running {
         let decided = tables::decide(table, given.as_ref(), seen);
         let hindrance = match decided {
             Err(hindrance) => Some(hindrance),
-            Ok(Some(deed)) if !look.cluster.spec.paused => self.carry_out(look, table, deed).await.err(),
+            Ok(Some(deed)) if !look.cluster.spec.paused => match self.carry_out(look, table, deed).await {
+                // It is not any more what was seen: the next look tells of it.
+                Ok(()) => return,
+                Err(hindrance) => Some(hindrance),
+            },
             Ok(_) => self.driver_is_blocked(&table.spec.table_name),
         };
         self.tell_table(look, table, given.as_ref(), hindrance.as_ref()).await;
@@ -303,7 +304,14 @@ impl Running {
                 let retained = self.service.retain(on).await;
                 retained.map_err(|status| failed("Failed", status.message().to_owned()))
             }
-            Deed::Release => self.release(table).await,
+            Deed::Release => {
+                self.release(table).await?;
+                // Of a birth that was cut short MemDS may know, and no group.
+                if let Ok(Some(given)) = descriptor(table) {
+                    self.unborn.add(given.id);
+                }
+                Ok(())
+            }
             Deed::ForgetConfirmation => {
                 let forgotten = self.service.resources.forget_confirmation(table).await;
                 forgotten.map_err(|error| failed("Failed", error.to_string()))
@@ -350,8 +358,9 @@ impl Running {
         // What the table's resource is read from has its own writer, and is left out here.
         let figures = ["items", "sizeBytes", "readUnits", "writeUnits", "sizedAt"];
         let fields = [&["observedGeneration", "tableStatus", "partitions", "conditions"][..], &figures].concat();
-        let done = look.hands.write_status::<Table>(&table.name_any(), only(next, &fields)).await;
-        if done.is_ok() {
+        let metadata = json!({ "name": table.name_any(), "resourceVersion": table.resource_version() });
+        let done = look.hands.write_status::<Table>(&metadata, only(next, &fields)).await;
+        if matches!(done, Ok(true)) {
             tell_of_table(&self.around.recorder, table, next).await;
         }
         look.note(done);
@@ -390,7 +399,8 @@ impl Running {
         let due = look.allowance.figures.take(figures.len(), now);
         for (_, partition) in states.into_iter().chain(figures.into_iter().take(due)) {
             let object = partition.object();
-            let done = look.hands.write_status::<Partition>(&object.name_any(), json!(next(look, &object))).await;
+            let metadata = json!({ "name": object.name_any() });
+            let done = look.hands.write_status::<Partition>(&metadata, json!(next(look, &object))).await;
             look.note(done);
         }
     }
@@ -428,7 +438,7 @@ impl Running {
         };
         let next = status::cluster(look.cluster, &told);
         if look.cluster.status.as_ref() != Some(&next) {
-            let done = look.hands.write_status::<Cluster>(&name, json!(next)).await;
+            let done = look.hands.write_status::<Cluster>(&json!({ "name": name }), json!(next)).await;
             look.note(done);
         }
     }
@@ -441,12 +451,6 @@ impl Look<'_> {
             self.metrics.failed();
             self.failure.get_or_insert_with(|| error.to_string());
         }
-    }
-}
-
-impl Allowances {
-    fn new(now: Instant) -> Allowances {
-        Allowances { states: Allowance::new(allowance::STATES, now), figures: Allowance::new(allowance::FIGURES, now) }
     }
 }
 

@@ -62,8 +62,10 @@ impl Resources for KubeResources {
             return Err(ResourceError::Unavailable("not everything is listed yet".to_owned()));
         }
         let mut snapshot = Snapshot::default();
+        // An object under another's name is nobody's resource: what it says must not pass for what the right one says.
+        let tables = self.watched.tables.state_filter(|table| table.name_any() == names::table(&table.spec.table_name));
         let (tables, others): (Vec<_>, Vec<_>) =
-            self.watched.tables.state().into_iter().partition(|table| table.spec.cluster_ref == self.cluster);
+            tables.into_iter().partition(|table| table.spec.cluster_ref == self.cluster);
         let owner = |table: &Table| format!("Cluster {} of the same namespace", table.spec.cluster_ref);
         snapshot.taken = others.iter().map(|table| (table.spec.table_name.clone(), owner(table))).collect();
         // After the tables: a table that is placed has its Partitions.
@@ -264,8 +266,13 @@ impl KubeResources {
         }
         self.release(table).await?;
         if table.metadata.deletion_timestamp.is_none() {
-            let deleted = self.tables().delete(&name, &DeleteParams::default()).await;
-            deleted.map_err(|error| failed(&name, error))?;
+            let as_read = Preconditions { uid: table.uid(), resource_version: None };
+            match self.tables().delete(&name, &DeleteParams::default().preconditions(as_read)).await {
+                Ok(_) => {}
+                // Somebody else was faster.
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                Err(error) => return Err(failed(&name, error)),
+            }
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ pub enum Deed {
     Delete,
     /// The table goes out of service; its items stay.
     Retain,
-    /// The object goes. What groups there are stay, and are adopted.
+    /// The object goes. What groups there are stay, and are adopted; MemDS forgets a table whose birth was cut short.
     Release,
     /// What a person has confirmed is done, or was said of nothing: it is not to decide the next divergence.
     ForgetConfirmation,
@@ -83,7 +83,7 @@ pub fn decide(table: &Table, given: Option<&TableDescriptor>, seen: Seen<'_>) ->
     }
     let held = is_held(table);
     if table.metadata.deletion_timestamp.is_some() {
-        return if held { decide_deletion(table, given) } else { Ok(None) };
+        return if held { decide_deletion(table, given, seen) } else { Ok(None) };
     }
     if !held {
         return Ok(Some(Deed::Hold));
@@ -156,8 +156,13 @@ fn decide_change(table: &Table, given: &TableDescriptor) -> Result<Option<Deed>,
     Ok((behind && given.status == Status::Active).then_some(Deed::Follow))
 }
 
-fn decide_deletion(table: &Table, given: Option<&TableDescriptor>) -> Result<Option<Deed>, Hindrance> {
+fn decide_deletion(table: &Table, given: Option<&TableDescriptor>, seen: Seen<'_>) -> Result<Option<Deed>, Hindrance> {
     let Some(given) = given else { return Ok(Some(Deed::Release)) };
+    if !is_placed(table) {
+        // Groups are born of what is placed, and of nothing else; but the object may come from an older etcd.
+        let has_no_group = seen.newest.is_none() && !seen.observed.may_hide_a_table();
+        return Ok(has_no_group.then_some(Deed::Release));
+    }
     // Taken off in the spec it has to be taken off the table first: somebody deleted the object too early.
     if given.deletion_protection && !table.spec.deletion_protection_enabled {
         return Ok((given.status == Status::Active).then_some(Deed::Follow));
@@ -380,6 +385,11 @@ mod tests {
         assert_eq!(decide(&table, Some(&descriptor(Status::Retained)), nodes(&observed())), Ok(None));
         // Nothing was born of it.
         assert_eq!(decide(&table, None, nodes(&observed())), Ok(Some(Deed::Release)));
+        let unborn = Table { status: object(Birth::Placing).status, ..table.clone() };
+        let begun = descriptor(Status::Creating);
+        assert_eq!(decide(&unborn, Some(&begun), nodes(&observed())), Ok(Some(Deed::Release)));
+        let silent = Observed { silent: 2, silent_zones: 2, complete: false, ..observed() };
+        assert_eq!(decide(&unborn, Some(&begun), nodes(&silent)), Ok(None));
         let protected = TableDescriptor { deletion_protection: true, ..given.clone() };
         table.spec.deletion_protection_enabled = true;
         assert_eq!(reason(decide(&table, Some(&protected), nodes(&observed()))), "DeletionProtected");

@@ -79,6 +79,7 @@ fn groups(world: &World, partitions: u32, tables: u32) -> Vec<Group> {
                 table: table.clone(),
                 held: places.iter().map(|(node, _)| *node).collect(),
                 leader,
+                former: None,
             });
         }
     }

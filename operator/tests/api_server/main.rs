@@ -30,6 +30,8 @@ async fn what_the_api_server_makes_of_our_resources() {
     tables::the_slower_of_two_writers_is_refused(&server.client).await;
     tables::an_edit_of_the_spec_outlives_a_change_of_status(&server.client).await;
     tables::each_field_of_a_status_has_one_owner(&server.client).await;
+    tables::a_status_is_of_the_object_that_was_seen(&server.client).await;
+    tables::an_object_under_anothers_name_hinders_nobody(&server.client).await;
     tables::what_a_person_confirms_is_done_once(&server.client).await;
     tables::a_name_that_another_cluster_has_is_refused_at_once(&server.client).await;
     tables::an_orphaned_partition_is_removed(&server.client).await;

@@ -9,7 +9,7 @@ use control::config::Settings;
 use control::diverged::Confirmed;
 use control::resources::{ResourceError, Resources, Snapshot, TableResource};
 use control::service::Service;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::events::Recorder;
 use kube::{Api, Client, ResourceExt as _};
 use model::{
@@ -149,6 +149,15 @@ fn managers(table: &Table) -> BTreeMap<String, Vec<String>> {
     owners
 }
 
+fn versioned(table: &Table) -> Value {
+    json!({ "name": table.name_any(), "resourceVersion": table.resource_version() })
+}
+
+fn told(items: u64) -> Value {
+    let condition = json!({ "type": "Ready", "status": "True", "reason": "Active", "message": "so", "lastTransitionTime": "2026-01-02T03:04:05Z" });
+    json!({ "tableStatus": "ACTIVE", "partitions": 2, "observedGeneration": 1, "items": items, "conditions": [condition] })
+}
+
 /// The driver owns what groups are to hold, the looks what is told: neither holds the other up, and neither writes over the other.
 pub async fn each_field_of_a_status_has_one_owner(client: &Client) {
     let (resources, _watches) = resources(client).await;
@@ -161,11 +170,9 @@ pub async fn each_field_of_a_status_has_one_owner(client: &Client) {
     let nodes = Nodes::nobody();
     let watched = &resources.watched;
     let hands = Hands { client, recorder: &recorder, cluster: &cluster, nodes: &nodes, watched };
-    let told = |items: u64| {
-        let condition = json!({ "type": "Ready", "status": "True", "reason": "Active", "message": "so", "lastTransitionTime": "2026-01-02T03:04:05Z" });
-        json!({ "tableStatus": "ACTIVE", "partitions": 2, "observedGeneration": 1, "items": items, "conditions": [condition] })
-    };
-    hands.write_status::<Table>("owned", told(7)).await.unwrap();
+    let tables: Api<Table> = Api::default_namespaced(client.clone());
+    let seen = versioned(&tables.get("owned").await.unwrap());
+    assert!(hands.write_status::<Table>(&seen, told(7)).await.unwrap());
 
     // It was read before that, and is written nevertheless.
     let mut active = read.tables["owned"].clone();
@@ -173,10 +180,12 @@ pub async fn each_field_of_a_status_has_one_owner(client: &Client) {
     resources.write(&read, "owned", Some(active.clone())).await.unwrap();
     let refused = resources.write(&read, "owned", Some(active.clone())).await;
     assert!(matches!(refused, Err(ResourceError::Conflict(_))), "{refused:?}");
-    hands.write_status::<Table>("owned", told(8)).await.unwrap();
+    assert!(!hands.write_status::<Table>(&seen, told(8)).await.unwrap());
+    let seen = versioned(&tables.get("owned").await.unwrap());
+    assert!(hands.write_status::<Table>(&seen, told(8)).await.unwrap());
     let now = eventually(&resources, "the change is there", |read| read.tables["owned"].table == active.table).await;
 
-    let table = Api::<Table>::default_namespaced(client.clone()).get("owned").await.unwrap();
+    let table = tables.get("owned").await.unwrap();
     let status = table.status.as_ref().unwrap();
     assert_eq!((status.items, status.table_status.as_str(), status.conditions.len()), (8, "ACTIVE", 1));
     let owners = managers(&table);
@@ -189,6 +198,51 @@ pub async fn each_field_of_a_status_has_one_owner(client: &Client) {
     let told = ["f:conditions", "f:items", "f:observedGeneration", "f:partitions", "f:tableStatus"];
     assert_eq!(of(OPERATOR_MANAGER), told);
     resources.write(&now, "owned", None).await.unwrap();
+}
+
+/// What is told of a table is not told of its successor, however slow the look was.
+pub async fn a_status_is_of_the_object_that_was_seen(client: &Client) {
+    let (resources, _watches) = resources(client).await;
+    let tables: Api<Table> = Api::default_namespaced(client.clone());
+    let read = resources.read().await.unwrap();
+    resources.write(&read, "again", Some(resource("again", 15))).await.unwrap();
+    let first = versioned(&tables.get("again").await.unwrap());
+    let read = eventually(&resources, "it is there", |read| read.tables.contains_key("again")).await;
+    resources.write(&read, "again", None).await.unwrap();
+    let read = eventually(&resources, "it is gone", |read| !read.versions.contains_key("again")).await;
+    let cluster: Cluster = serde_json::from_value(crate::refusals::cluster()).unwrap();
+    let recorder = Recorder::new(client.clone(), "test".into());
+    let nodes = Nodes::nobody();
+    let hands = Hands { client, recorder: &recorder, cluster: &cluster, nodes: &nodes, watched: &resources.watched };
+    assert!(!hands.write_status::<Table>(&first, told(7)).await.unwrap());
+
+    resources.write(&read, "again", Some(resource("again", 16))).await.unwrap();
+    assert!(!hands.write_status::<Table>(&first, told(7)).await.unwrap());
+    let second = tables.get("again").await.unwrap();
+    assert_eq!(second.status.as_ref().unwrap().items, 0);
+    assert!(hands.write_status::<Table>(&versioned(&second), told(7)).await.unwrap());
+    let read = eventually(&resources, "it is there anew", |read| read.tables.contains_key("again")).await;
+    resources.write(&read, "again", None).await.unwrap();
+}
+
+/// The API server cannot tell whether a name with a hash in it is the right one.
+pub async fn an_object_under_anothers_name_hinders_nobody(client: &Client) {
+    let (resources, _watches) = resources(client).await;
+    let tables: Api<Table> = Api::default_namespaced(client.clone());
+    let read = resources.read().await.unwrap();
+    resources.write(&read, "right", Some(resource("right", 17))).await.unwrap();
+    let before = eventually(&resources, "it is there", |read| read.tables.contains_key("right")).await;
+    let right = tables.get("right").await.unwrap();
+    let wrong = Table::new("right-0badcafe", right.spec.clone());
+    tables.create(&PostParams::default(), &wrong).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while resources.watched.tables.get("right-0badcafe").is_none() {
+        assert!(Instant::now() < deadline, "the other object is never seen");
+        tokio::time::sleep(PAUSE).await;
+    }
+    assert_eq!(resources.read().await.unwrap(), before);
+    tables.delete("right-0badcafe", &DeleteParams::default()).await.unwrap();
+    resources.write(&before, "right", None).await.unwrap();
 }
 
 /// Nodes have something newer than an etcd that was set back: a person says so, and also the spec is theirs afterwards.

@@ -176,7 +176,7 @@ async fn a_table_without_a_cluster_is_told_so(house: &House) {
     house.create::<Cluster>(cluster()).await;
     house.until("its Cluster is there", |tables: &[Table]| !is_stray(tables)).await;
     // Its nodes have yet to come.
-    house.events("music", &["NoSuchCluster", "Unblocked", "NodesSilent"]).await;
+    house.events("music", &["NoSuchCluster", "NodesSilent"]).await;
     let events = events(&house.client, NAMESPACE, "music").await;
     assert_eq!((events[0].type_.as_deref(), events[0].note.as_ref()), (Some("Warning"), Some(&said)));
     assert_eq!(events[1].note.as_deref(), Some("NoSuchCluster hinders it no more"));

@@ -19,7 +19,7 @@ pub fn change_leaders(world: &mut World, first: usize, count: usize) {
     for group in world.groups.values_mut().skip(first).take(count) {
         let others = group.descriptor.replicas.iter().filter(|replica| Some(replica.id) != group.leader);
         let heir = others.filter(|replica| running.contains(&replica.node)).map(|replica| replica.id).next();
-        group.transfer(heir.unwrap()).unwrap();
+        group.hand_on(heir.unwrap(), &running).unwrap();
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use k8s_openapi::api::events::v1::Event;
 use kube::Client;
-use kube::api::ListParams;
 use model::Size;
 
 use crate::changes;
@@ -12,12 +10,8 @@ use crate::luck::Luck;
 use crate::picture::Picture;
 use crate::process::Operator;
 use crate::scenarios;
-use crate::stage::Stage;
+use crate::stage::{LOOKS, NODES, Stage};
 use crate::toll::is_act;
-
-/// In a minute: one every two seconds.
-const LOOKS: usize = 30;
-const NODES: usize = 3;
 
 /// How much it is in a minute is counted where the intervals are (`operator::outside`).
 pub async fn looks_cost_no_calls(client: &Client, server: &kube::Config) {
@@ -55,39 +49,6 @@ pub async fn a_change_costs_one_write(client: &Client, server: &kube::Config) {
     let acts: Vec<_> = calls.iter().filter(|call| is_act(call)).collect();
     assert!(acts.iter().all(|call| call.contains("/partitions/") && call.ends_with("/status")), "{acts:#?}");
     assert_eq!(acts.len(), ROUNDS * PARTITIONS, "{acts:#?}");
-    drop(operator);
-}
-
-/// Of Tables, in the order in which they were written.
-async fn events(stage: &Stage) -> Vec<Event> {
-    let mut events = stage.api::<Event>().list(&ListParams::default()).await.unwrap().items;
-    events.retain(|event| event.regarding.as_ref().is_some_and(|about| about.kind.as_deref() == Some("Table")));
-    events.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
-    events
-}
-
-/// Without what hindered it, while nodes were on their way.
-fn course(events: &[Event]) -> Vec<&str> {
-    let course = events.iter().filter(|event| event.type_.as_deref() == Some("Normal"));
-    course.filter_map(|event| event.reason.as_deref()).filter(|reason| *reason != "Unblocked").collect()
-}
-
-/// Also by an operator that begins anew, and sees it for the first time.
-pub async fn what_happened_to_a_table_is_told_once(client: &Client, server: &kube::Config) {
-    let stage = Stage::new(client, server).await;
-    let operator = Operator::start(&stage.told, None);
-    scenarios::has_one_table(&stage).await;
-    let told = events(&stage).await;
-    assert_eq!(course(&told), ["Placed", "Active"], "{told:#?}");
-    drop(operator);
-    let asked = stage.fleet.world().asked;
-    let operator = Operator::start(&stage.told, None);
-    stage.eventually("a minute's looks", || stage.fleet.world().asked > asked + LOOKS * NODES).await;
-    assert_eq!(events(&stage).await, told);
-    stage.delete_table("music").await;
-    let is_gone = |picture: &Picture| !picture.has(&["Table "]) && !picture.has(&["group "]);
-    stage.settled("the table is gone", is_gone).await;
-    assert_eq!(course(&events(&stage).await), ["Placed", "Active", "Deleting"]);
     drop(operator);
 }
 
@@ -172,18 +133,26 @@ pub async fn nothing_is_done_before_everything_is_listed(client: &Client, server
     stage.until("something is done", |picture| picture.has(&["Claim "])).await;
     let (calls, heard) = (operator.calls(), operator.heard());
     let first = calls.iter().position(|call| is_act(call)).unwrap();
-    let listed = |resource: &str| heard.iter().any(|(calls, path)| *calls <= first && path.ends_with(resource));
-    for resource in [
-        "/clusters",
-        "/tables",
-        "/partitions",
-        "/pods",
-        "/persistentvolumeclaims",
-        "/deployments",
-        "/services",
-        "/poddisruptionbudgets",
+    let is_of = |path: &str, kind: &str| path.split('?').next().is_some_and(|path| path.ends_with(kind));
+    let listed = |(kind, field): (&str, &str)| {
+        heard.iter().any(|(calls, path)| *calls <= first && is_of(path, kind) && path.contains(field))
+    };
+    for kind in [
+        ("/clusters", ""),
+        ("/tables", ""),
+        ("/partitions", ""),
+        ("/pods", ""),
+        ("/persistentvolumeclaims", ""),
+        ("/deployments", ""),
+        ("/services", ""),
+        ("/poddisruptionbudgets", ""),
+        ("/nodes", ""),
+        ("/persistentvolumes", ""),
+        ("/storageclasses", ""),
+        ("/events", "FailedMount"),
+        ("/events", "FailedAttachVolume"),
     ] {
-        assert!(listed(resource), "{resource} was not listed before {}: {calls:#?}", calls[first]);
+        assert!(listed(kind), "{kind:?} was not listed before {}: {heard:#?}", calls[first]);
     }
     drop(operator);
 }

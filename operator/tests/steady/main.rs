@@ -5,6 +5,7 @@
 
 mod back;
 mod changes;
+mod events;
 mod fleet;
 mod idle;
 mod kills;
@@ -18,6 +19,7 @@ mod scenarios;
 mod server;
 mod stage;
 mod toll;
+mod two;
 
 use kills::Share;
 use server::ApiServer;
@@ -49,11 +51,13 @@ async fn one_operator_acts_and_bad_luck_stops_none() {
     leases::one_that_waits_makes_tables(&server.client, &server.config).await;
     idle::looks_cost_no_calls(&server.client, &server.config).await;
     idle::a_change_costs_one_write(&server.client, &server.config).await;
-    idle::what_happened_to_a_table_is_told_once(&server.client, &server.config).await;
+    events::what_happened_to_a_table_is_told_once(&server.client, &server.config).await;
+    events::what_happened_to_a_cluster_is_told_once(&server.client, &server.config).await;
     idle::a_paused_cluster_is_left_alone(&server.client, &server.config).await;
     idle::how_much_there_is_is_told_seldom(&server.client, &server.config).await;
     idle::bad_luck_changes_nothing(&server.client, &server.config).await;
     idle::nothing_is_done_before_everything_is_listed(&server.client, &server.config).await;
+    two::two_clusters_of_a_namespace_leave_each_other_alone(&server.client, &server.config).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -20,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::fleet::World;
-use crate::stage::Stage;
+use crate::stage::{PATIENCE, Stage};
 
 /// What another run writes otherwise though nothing differs.
 const CHANCE: [&str; 21] = [
@@ -108,10 +109,12 @@ where
     K::DynamicType: Default,
 {
     // The API server may be away for a while.
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match stage.api::<K>().list(&ListParams::default()).await {
             Ok(list) => return list.items,
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            Err(error) if Instant::now() > deadline => panic!("{}: {error}", stage.namespace),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::kills::Scenario;
 use crate::picture::Picture;
-use crate::stage::Stage;
+use crate::stage::{CLUSTER, Stage};
 
 /// A Table by kubectl, one by an SDK.
-const BY_KUBECTL: &str = "music";
+pub const BY_KUBECTL: &str = "music";
 pub const BY_SDK: &str = "songs";
 
 pub fn is_active(picture: &Picture, table: &str) -> bool {
@@ -14,12 +14,15 @@ pub fn is_active(picture: &Picture, table: &str) -> bool {
 }
 
 fn is_ready(picture: &Picture, nodes: usize) -> bool {
-    let ready = ["Cluster trv.status.conditions", "\"type\":\"Ready\"", "\"status\":\"True\""];
     let running = picture.count(&["disk ", " runs=true"]);
-    picture.has(&ready)
-        && running == nodes
-        && picture.count(&["disk "]) == nodes
-        && picture.has(&[&format!("Cluster trv.status.nodes = \"{nodes}/{nodes}\"")])
+    running == nodes && picture.count(&["disk "]) == nodes && has_nodes(picture, CLUSTER, nodes)
+}
+
+/// The Cluster is ready, with so many.
+pub fn has_nodes(picture: &Picture, cluster: &str, nodes: usize) -> bool {
+    let conditions = format!("Cluster {cluster}.status.conditions");
+    picture.has(&[&conditions, "\"type\":\"Ready\"", "\"status\":\"True\""])
+        && picture.has(&[&format!("Cluster {cluster}.status.nodes = \"{nodes}/{nodes}\"")])
 }
 
 pub async fn installs(stage: &Stage) {
@@ -82,7 +85,7 @@ async fn loses_a_disk(stage: &Stage) {
 }
 
 /// Three nodes as before; the lost one's claim is gone with its groups' last word of it.
-fn is_replaced(picture: &Picture) -> bool {
+pub fn is_replaced(picture: &Picture) -> bool {
     is_served(picture) && !picture.has(&["Claim ", "trivet.dev/lost"])
 }
 

@@ -1,5 +1,7 @@
 //! One namespace with its machines and its nodes, and what people and SDKs do there.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,10 +23,15 @@ use crate::process::Told;
 pub const CLUSTER: &str = "trv";
 const ZONES: [&str; 3] = ["a", "b", "c"];
 /// How long a busy machine may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(15);
 /// A picture is many lists.
 const PICTURE_PAUSE: Duration = Duration::from_millis(80);
+
+/// In a minute: one every two seconds.
+pub const LOOKS: usize = 30;
+/// Of a Cluster as it is applied.
+pub const NODES: usize = 3;
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
@@ -47,7 +54,15 @@ pub struct Stage {
     pub namespace: String,
     pub fleet: Fleet,
     pub told: Told,
-    machines: Machines,
+    pub cluster: &'static str,
+    /// None where the stage that this one is beside has them.
+    machines: Option<Machines>,
+}
+
+/// What an operator reaches for one Cluster's MemDS.
+fn memds_of(cluster: &str, server: SocketAddr) -> BTreeMap<String, SocketAddr> {
+    let named = |zone: &str| (format!("{cluster}-memds-{zone}:{}", operator::build::MEMDS_PORT), server);
+    ZONES.map(named).into()
 }
 
 impl Stage {
@@ -58,7 +73,6 @@ impl Stage {
         machines_of_all_zones(client).await;
         let fleet = Fleet::new();
         let memds = fleet.start_memds().await;
-        let named = |zone: &str| (format!("{CLUSTER}-memds-{zone}:{}", operator::build::MEMDS_PORT), memds);
         let told = Told {
             server: server.clone(),
             namespace: namespace.clone(),
@@ -66,11 +80,18 @@ impl Stage {
             luck: None,
             listen: free_address().await,
             metrics: None,
-            memds: ZONES.map(named).into(),
+            memds: memds_of(CLUSTER, memds),
             fleet: fleet.clone(),
         };
-        let machines = Machines::start(client, &namespace, &fleet);
-        Stage { client: client.clone(), namespace, fleet, told, machines }
+        let machines = Some(Machines::start(client, &namespace, &fleet));
+        Stage { client: client.clone(), namespace, fleet, told, cluster: CLUSTER, machines }
+    }
+
+    /// What people do with another Cluster of the same namespace, which has MemDS of its own. The operators that start later serve it, too.
+    pub async fn beside(&mut self, cluster: &'static str) -> Stage {
+        self.told.memds.extend(memds_of(cluster, Fleet::new().start_memds().await));
+        let (client, namespace, fleet) = (self.client.clone(), self.namespace.clone(), self.fleet.clone());
+        Stage { client, namespace, fleet, told: self.told.clone(), cluster, machines: None }
     }
 
     pub fn api<K>(&self) -> Api<K>
@@ -84,7 +105,7 @@ impl Stage {
     pub async fn apply_cluster(&self) {
         let zones: Vec<_> = ZONES.iter().map(|zone| json!({ "name": zone, "nodes": 1 })).collect();
         let object = json!({
-            "apiVersion": "trivet.dev/v1alpha1", "kind": "Cluster", "metadata": { "name": CLUSTER },
+            "apiVersion": "trivet.dev/v1alpha1", "kind": "Cluster", "metadata": { "name": self.cluster },
             "spec": {
                 "image": "trivet:1", "zones": zones, "storage": { "size": "10Gi" }, "defaultPartitions": 3,
                 // Certificates have tests of their own; the fleet here speaks plainly.
@@ -98,19 +119,19 @@ impl Stage {
     pub async fn scale(&self, nodes: u32) {
         let zones: Vec<_> = ZONES.iter().map(|zone| json!({ "name": zone, "nodes": nodes })).collect();
         let patch = Patch::Merge(json!({ "spec": { "zones": zones } }));
-        self.api::<Cluster>().patch(CLUSTER, &PatchParams::default(), &patch).await.unwrap();
+        self.api::<Cluster>().patch(self.cluster, &PatchParams::default(), &patch).await.unwrap();
     }
 
     pub async fn pause(&self, paused: bool) {
         let patch = Patch::Merge(json!({ "spec": { "paused": paused } }));
-        self.api::<Cluster>().patch(CLUSTER, &PatchParams::default(), &patch).await.unwrap();
+        self.api::<Cluster>().patch(self.cluster, &PatchParams::default(), &patch).await.unwrap();
     }
 
     pub async fn apply_table(&self, name: &str) {
         let object = json!({
             "apiVersion": "trivet.dev/v1alpha1", "kind": "Table", "metadata": { "name": name },
             "spec": {
-                "tableName": name, "clusterRef": CLUSTER, "initialPartitions": 3,
+                "tableName": name, "clusterRef": self.cluster, "initialPartitions": 3,
                 "attributeDefinitions": [{ "attributeName": "artist", "attributeType": "S" }],
                 "keySchema": [{ "attributeName": "artist", "keyType": "HASH" }],
             },
@@ -119,9 +140,9 @@ impl Stage {
         self.api::<Table>().create(&PostParams::default(), &object).await.unwrap();
     }
 
-    async fn control(&self) -> Option<ControlClient<tonic::transport::Channel>> {
+    pub async fn control(&self) -> Option<ControlClient<tonic::transport::Channel>> {
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", self.told.listen)).unwrap();
-        let endpoint = endpoint.origin(format!("http://{CLUSTER}-control:7200").parse().unwrap());
+        let endpoint = endpoint.origin(format!("http://{}-control:7200", self.cluster).parse().unwrap());
         Some(ControlClient::new(endpoint.timeout(PATIENCE).connect().await.ok()?))
     }
 
@@ -170,7 +191,7 @@ impl Stage {
 
     /// The rest of Kubernetes begins to watch anew.
     pub fn restart_machines(&mut self) {
-        self.machines = Machines::start(&self.client, &self.namespace, &self.fleet);
+        self.machines = Some(Machines::start(&self.client, &self.namespace, &self.fleet));
     }
 
     pub async fn eventually(&self, what: &str, is: impl Fn() -> bool) {

@@ -155,7 +155,7 @@ pub fn tolled(client: Client, toll: &Arc<Toll>) -> Client {
             if fate == Fate::Lost {
                 return std::future::pending().await;
             }
-            let (reads, path) = (request.method() == Method::GET, request.uri().path().to_owned());
+            let (reads, path) = (request.method() == Method::GET, request.uri().to_string());
             let answer = client.send(request).await;
             if reads && answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
                 toll.hear(path);

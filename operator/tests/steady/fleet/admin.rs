@@ -69,7 +69,7 @@ fn create(
     if !world.groups.contains_key(&descriptor.id) {
         world.overlaps(&descriptor);
     }
-    let born = Group { descriptor: descriptor.clone(), table, held: [node].into(), leader: None };
+    let born = Group { descriptor: descriptor.clone(), table, held: [node].into(), leader: None, former: None };
     let group = world.groups.entry(descriptor.id).or_insert(born);
     // Done already where it has one; where the group has moved on without this node, it is not born there again.
     if group.held.contains(&node) {
@@ -123,7 +123,9 @@ impl Admin for Node {
                 let size = world.counted.filter(|_| status.serving);
                 GroupStatus { items: size.map(|size| size.items), bytes: size.map(|size| size.bytes), ..status }
             };
-            Ok(ListGroupsAnswer { groups: ours.map(told).collect() })
+            let groups = ours.map(told).collect();
+            world.groups.values_mut().for_each(|group| group.was_told_by(node));
+            Ok(ListGroupsAnswer { groups })
         };
         self.fleet.look(look).await
     }

@@ -1,6 +1,6 @@
 //! Groups: who is in them, who leads, what changes them, and what their leaders do by themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
     NodeId, PartitionDescriptor, ReplicaDescriptor, ReplicaId, ReplicaKind, ReplicaRole, TableDescriptor, TableStatus,
@@ -23,6 +23,16 @@ pub struct Group {
     /// Nodes whose disks have a replica.
     pub held: BTreeSet<NodeId>,
     pub leader: Option<ReplicaId>,
+    pub former: Option<Former>,
+}
+
+/// A leader that has handed on, and serves until every node has told of its heir: a look that has asked the one before and asks the other
+/// afterwards would hear of no leader.
+#[derive(Clone, Debug)]
+pub struct Former {
+    replica: ReplicaId,
+    /// How often each node has yet to tell: two look at once, each at its own pace.
+    untold: BTreeMap<NodeId, usize>,
 }
 
 impl World {
@@ -39,6 +49,7 @@ impl World {
         for group in self.groups.values_mut() {
             group.held.retain(|node| there.contains(node));
             group.elect(&running);
+            group.forget_former(&running);
             if group.leader.is_some() {
                 group.repair(&there, &zones);
             }
@@ -160,10 +171,43 @@ impl Group {
         Ok(())
     }
 
+    /// As leaders do it by themselves.
+    pub fn hand_on(&mut self, heir: ReplicaId, running: &BTreeSet<NodeId>) -> Result<(), Status> {
+        // More than any other looker can ask while one of them waits for an answer.
+        const ROUNDS: usize = 8;
+        let former = self.leader;
+        self.transfer(heir)?;
+        let untold = running.iter().map(|node| (*node, ROUNDS)).collect();
+        self.former = former.map(|replica| Former { replica, untold });
+        Ok(())
+    }
+
+    pub fn was_told_by(&mut self, node: NodeId) {
+        let Some(former) = &mut self.former else { return };
+        if let Some(rounds) = former.untold.get_mut(&node) {
+            *rounds = rounds.saturating_sub(1);
+        }
+        if former.untold.values().all(|rounds| *rounds == 0) {
+            self.former = None;
+        }
+    }
+
+    /// Nobody waits for a node that does not run.
+    fn forget_former(&mut self, running: &BTreeSet<NodeId>) {
+        if self.former.as_ref().is_some_and(|former| former.untold.keys().any(|node| !running.contains(node))) {
+            self.former = None;
+        }
+    }
+
+    fn serves(&self, node: NodeId) -> bool {
+        let former = self.former.as_ref().and_then(|former| self.descriptor.replica(former.replica));
+        self.leads(node).is_ok() || former.is_some_and(|former| former.node == node)
+    }
+
     /// As the replica on that node reports it.
     pub fn status(&self, node: NodeId, running: &BTreeSet<NodeId>) -> GroupStatus {
         let replica = self.descriptor.on_node(node).map_or(0, |replica| replica.id.0);
-        let serving = self.leads(node).is_ok();
+        let serving = self.serves(node);
         let heard = self.voters().iter().filter(|v| running.contains(&v.node) && self.held.contains(&v.node)).count();
         let state = if heard >= VOTERS { State::Whole } else { State::Missing };
         GroupStatus {
