@@ -5,10 +5,11 @@ import threading
 from machine import HOUSE
 from planned import planned
 from tools import eventually, expect, run
-from trivet import DATA_PLANE, ZONES, table
+from trivet import DATA_PLANE, ZONES, condition, create_table, table
 
 NEXT_IMAGE = "trivet:e2e-next"
 WIDE = "wide"
+BY_THE_OTHER = "by-the-other"
 # What no chart asks for by itself.
 OTHER_CPU = "130m"
 
@@ -72,6 +73,28 @@ def every_node_pod_is_replaced(story):
     after = trivet.pods_of_data_plane()
     expect(all(after[component] == before[component] for component in others), "Pods of other components were replaced, too")
     story.under_load()
+
+
+def one_of_two_operators_is_killed(story):
+    """Tables are made meanwhile by the other one, which acts as soon as the dead one's lease has ended."""
+    trivet = story.trivet
+    trivet.upgrade({"operator.replicas": 2})
+    eventually("two operators are ready", lambda: sum(condition(pod, "Ready") == "True" for pod in trivet.pods("operator")) == 2)
+    dead = eventually("one of them acts", lambda: acts(trivet))
+    trivet.kubectl("delete", "pod", dead, "--grace-period=0", "--force")
+    create_table(trivet.client(), BY_THE_OTHER)
+    heir = eventually("another one acts", lambda: acts(trivet) not in ("", dead) and acts(trivet))
+    expect(heir in [pod["metadata"]["name"] for pod in trivet.pods("operator")], f"{heir} is no operator's Pod")
+    trivet.until_ready(f"tables.trivet.dev/{BY_THE_OTHER}")
+    trivet.upgrade()
+    eventually("one operator is left", lambda: len(trivet.pods("operator")) == 1)
+    trivet.until_whole()
+    story.under_load()
+
+
+def acts(trivet):
+    """The Pod that holds the lease."""
+    return trivet.get("lease", "trivet-operator")["spec"].get("holderIdentity", "")
 
 
 def images(trivet):

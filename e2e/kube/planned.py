@@ -5,7 +5,6 @@ import functools
 import threading
 
 from tools import Failed, expect
-from trivet import NAMESPACE
 
 FAMILY = "trivet_router_answers_total{"
 FAILURE = 'outcome="service_error"'
@@ -55,8 +54,7 @@ class Answers:
         for pod in self.trivet.pods("router"):
             name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
             with contextlib.suppress(Failed):
-                path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}:9600/proxy/metrics"
-                self.counts[uid] = failures(self.trivet.kubectl("get", "--raw", path))
+                self.counts[uid] = failures(self.trivet.metrics(name))
 
 
 def failures(metrics):

@@ -10,6 +10,8 @@ from trivet import DATA_PLANE, FOLDER, RELEASE, condition
 # kubelet takes up to two minutes to bring a changed Secret, and a rotation waits for it three times.
 ROTATION_S = 900
 AUTHORITY = f"{RELEASE}-ca"
+# As in the chart's PrometheusRule.
+ALERT_BELOW_DAYS = 30
 
 
 def everybody_has_a_certificate_of_his_own(story):
@@ -22,6 +24,16 @@ def everybody_has_a_certificate_of_his_own(story):
             who = f"node-{pod['metadata']['labels']['trivet.dev/node']}" if component == "node" else component
             expect(secrets_of(pod) >= {f"{RELEASE}-tls-{who}"}, f"{name} mounts {secrets_of(pod)}")
             expect(AUTHORITY not in secrets_of(pod), f"{name} could sign certificates")
+    for component in (*DATA_PLANE, "operator"):
+        for pod in trivet.pods(component):
+            name = pod["metadata"]["name"]
+            days = days_left(trivet.metrics(name))
+            expect(days and min(days) >= ALERT_BELOW_DAYS, f"the chart's alert hears from {name}: {days}")
+
+
+def days_left(metrics):
+    lines = [line for line in metrics.splitlines() if line.startswith("trivet_certificate_days_left")]
+    return [float(line.rsplit(" ", 1)[1]) for line in lines]
 
 
 def secrets_of(pod):

@@ -48,6 +48,7 @@ CHAPTERS = (
     changes.every_pod_gets_another_image,
     changes.every_node_pod_is_replaced,
     changes.two_kubernetes_nodes_are_drained_at_once,
+    changes.one_of_two_operators_is_killed,
     faults.a_claim_of_a_live_node_is_deleted,
     leaving.a_kubernetes_node_comes_back_without_volumes,
     leaving.a_kubernetes_node_is_gone_for_good,

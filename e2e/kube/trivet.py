@@ -118,7 +118,11 @@ class Trivet:
             return newest and condition(thing, "Ready") == "True" and thing
         return eventually(f"{what} is ready", ready, seconds)
 
-    # What nodes say themselves.
+    # What Pods say themselves.
+
+    def metrics(self, pod):
+        """As Prometheus reads them."""
+        return self.kubectl("get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:9600/proxy/metrics")
 
     def until_whole(self, seconds=300):
         """Every partition has its leader and, in three zones, three replicas that are level; Kubernetes' objects say so, too."""
