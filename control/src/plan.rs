@@ -54,6 +54,14 @@ impl Observed {
         self.reached.is_empty() || self.silent_zones > 1
     }
 
+    /// Why one may, for people.
+    pub fn silence(&self) -> String {
+        match self.reached.is_empty() {
+            true => "no node answers yet".to_owned(),
+            false => format!("{} nodes of more than one zone do not answer", self.silent),
+        }
+    }
+
     /// Each table's groups: asked for once, whoever goes through all tables.
     pub fn by_table(&self) -> ByTable<'_> {
         let mut groups = ByTable::new();

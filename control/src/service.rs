@@ -235,10 +235,8 @@ fn refuse_a_name_that_nodes_know(name: &str, observed: &Observed) -> Result<(), 
         Some(_) => return Err(Status::already_exists(format!("Table already exists: {name}"))),
     }
     if observed.may_hide_a_table() {
-        let silent = observed.silent;
-        return Err(Status::unavailable(format!(
-            "{silent} nodes of more than one zone do not answer: whether one of them retains a table {name} is not known"
-        )));
+        let silence = observed.silence();
+        return Err(Status::unavailable(format!("{silence}: whether one of them has a table {name} is not known")));
     }
     Ok(())
 }
@@ -256,10 +254,8 @@ fn refuse_diverged(resource: &TableResource, observed: &Observed) -> Result<(), 
         reports.is_some_and(|reports| reports.iter().any(|report| report.serving))
     };
     if observed.may_hide_a_table() && !partitions.iter().all(is_led) {
-        return Err(Status::unavailable(format!(
-            "{} nodes of more than one zone do not answer: what groups of table {} hold is not known",
-            observed.silent, table.name
-        )));
+        let (silence, name) = (observed.silence(), &table.name);
+        return Err(Status::unavailable(format!("{silence}: what groups of table {name} hold is not known")));
     }
     Ok(())
 }

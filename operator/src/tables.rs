@@ -131,11 +131,8 @@ fn decide_birth(
         );
     }
     if observed.may_hide_a_table() {
-        let message = format!(
-            "{} nodes of more than one zone do not answer: whether one of them has table {name} is not known",
-            observed.silent
-        );
-        return hindered("NodesSilent", message);
+        let silence = observed.silence();
+        return hindered("NodesSilent", format!("{silence}: whether one of them has table {name} is not known"));
     }
     match wish {
         Some(wish) => Ok(Some(Deed::GiveBirth(Box::new(wish)))),
