@@ -118,6 +118,10 @@ class Trivet:
             return newest and condition(thing, "Ready") == "True" and thing
         return eventually(f"{what} is ready", ready, seconds)
 
+    def until_at_rest(self, seconds=180):
+        """Nothing is left to be done for the nodes."""
+        eventually("nothing goes on", lambda: condition(self.until_ready(), "Progressing") == "False", seconds)
+
     # What Pods say themselves.
 
     def metrics(self, pod):
