@@ -20,6 +20,10 @@ use wire::seal::connect::{self, Line, Whom};
 
 /// How long one administrative call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Less than any client of the control service has.
+const PUT_PATIENCE: Duration = Duration::from_secs(1);
+/// Between two signs of life of a line.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Descriptors of many groups in one answer.
 const ANSWER_BYTES: usize = 64 << 20;
 
@@ -237,11 +241,15 @@ impl Cluster {
         self.members().memds.values().map(|line| MemDsClient::new(line.channel.clone())).collect()
     }
 
-    /// Told to every MemDS server; one that is down hears it from the nodes later.
+    /// Told to every MemDS server; one that is down hears it from the nodes later. Whoever asks for the table waits for it, and is not to
+    /// wait for one that is silent: its own patience would end, and what was done would be called unknown.
     pub async fn put_table(&self, table: &TableDescriptor) {
         let puts = self.all_memds().into_iter().map(|mut client| {
             let table = table.encode();
-            async move { client.put_table(PutTableRequest { table }).await }
+            async move {
+                let put = tokio::time::timeout(PUT_PATIENCE, client.put_table(PutTableRequest { table })).await;
+                put.unwrap_or_else(|_silent| Err(tonic::Status::deadline_exceeded("it is silent")))
+            }
         });
         for answer in futures::future::join_all(puts).await {
             if let Err(status) = answer {
@@ -286,5 +294,26 @@ fn connect(address: &str, seal: Option<&Seal>, whom: Whom) -> Result<Line, Clust
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| ClusterError::Address(address.to_owned(), error))?;
     let endpoint = endpoint.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).tcp_nodelay(true);
+    // Whoever is gone without a word is asked for anew by its name: its Service may have another address by then.
+    let endpoint =
+        endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(CALL_TIMEOUT).keep_alive_while_idle(true);
     Ok(connect::connect_lazy(&endpoint, seal, whom))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_waits_long_for_a_memds_that_is_silent() {
+        // It takes connections, and says nothing.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let cluster = Cluster::new(&[], &[silent.local_addr().unwrap().to_string()]).unwrap();
+        let table = crate::plan::tests::table("music");
+        tokio::select! {
+            biased;
+            () = cluster.put_table(&table) => {}
+            () = tokio::time::sleep(CALL_TIMEOUT) => panic!("it waits as long as for a node"),
+        }
+    }
 }
