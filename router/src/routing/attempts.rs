@@ -37,7 +37,7 @@ pub(super) enum Purpose {
 pub(super) struct Attempts {
     purpose: Purpose,
     /// Pauses so far.
-    pauses: u32,
+    pub pauses: u32,
     hops: u32,
     overloaded: u32,
     /// How many replicas further down the list to ask.
@@ -203,13 +203,6 @@ impl Attempts {
             Purpose::Write => Verdict::Failed(Failure::Unknown),
             Purpose::Read | Purpose::NearRead => self.elsewhere(node, why),
         }
-    }
-
-    /// How long to pause; `random` is any number.
-    pub fn pause(&mut self, random: u64) -> Duration {
-        let pause = pause(self.pauses, random);
-        self.pauses = self.pauses.saturating_add(1);
-        pause
     }
 }
 

@@ -23,9 +23,6 @@ const READ_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the map is waited for where an old answer is at hand.
 const FRESH_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A try that cannot be answered before the deadline only turns "surely not applied" into "unknown": so long an answer may take.
-const LAST_TRY: Duration = Duration::from_millis(20);
-
 /// Sorts after every encoded key: those begin with a hash of eight bytes and a tag of at most 3.
 const BEYOND_ALL_KEYS: Bytes = Bytes::from_static(&[0xff; 16]);
 
@@ -195,23 +192,14 @@ impl Inner {
                 Verdict::Failed(failure) => return Err(failure),
                 Verdict::Gone => return Err(self.gone(table, deadline).await),
                 Verdict::AtOnce => {}
-                Verdict::PausedAlone => self.wait(&mut attempts, deadline).await?,
+                Verdict::PausedAlone => self.pause(deadline, &mut attempts.pauses, attempts.last).await?,
                 Verdict::Paused | Verdict::Stale(_) => {
                     self.lookups.refresh(&table.name, Some(probe(spot)), Found::default());
-                    self.wait(&mut attempts, deadline).await?;
+                    self.pause(deadline, &mut attempts.pauses, attempts.last).await?;
                 }
             }
             located = self.located_again(table, spot, deadline).await?;
         }
-    }
-
-    async fn wait(&self, attempts: &mut Attempts, deadline: Instant) -> Result<(), Failure> {
-        let pause = attempts.pause(self.random());
-        if Instant::now() + pause + LAST_TRY >= deadline {
-            return Err(Failure::Unavailable(attempts.last.to_owned()));
-        }
-        tokio::time::sleep(pause).await;
-        Ok(())
     }
 
     /// From the cache, without another look-up, if it is there.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::{NodeId, Zone};
 use tokio::runtime;
@@ -16,6 +16,9 @@ use super::lookups::Lookups;
 use super::node::{Node, NodeTraffic};
 use super::pipe::Pipe;
 use super::{Failure, Settings};
+
+/// A try that cannot be answered before the deadline only turns "surely not applied" into "unknown": so long an answer may take.
+const LAST_TRY: Duration = Duration::from_millis(20);
 
 pub(super) struct Inner {
     pub zone: Zone,
@@ -62,11 +65,11 @@ impl Inner {
         nodes.entry(id).or_insert_with(|| Pipe::new(traffic(), self.runtime.clone())).clone()
     }
 
-    /// Pauses before the next try, unless the deadline passes meanwhile.
+    /// Pauses before the next try, unless it could not be answered before the deadline.
     pub async fn pause(&self, deadline: Instant, pauses: &mut u32, why: &'static str) -> Result<(), Failure> {
         let pause = attempts::pause(*pauses, self.random());
         *pauses += 1;
-        if Instant::now() + pause >= deadline {
+        if Instant::now() + pause + LAST_TRY >= deadline {
             return Err(Failure::Unavailable(why.to_owned()));
         }
         tokio::time::sleep(pause).await;
