@@ -22,7 +22,11 @@ impl Unborn {
         for table in tables.clone() {
             match nodes.remove_table(table).await {
                 Ok(()) => drop(tables.remove(&table)),
-                Err(error) => tracing::warn!(%table, %error, "MemDS is told again of a table that was never born"),
+                Err(error) => {
+                    // The look goes on: whoever is silent now would be waited for with every table.
+                    tracing::warn!(%table, %error, "MemDS is told again of a table that was never born");
+                    return;
+                }
             }
         }
     }

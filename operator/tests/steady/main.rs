@@ -20,6 +20,7 @@ mod server;
 mod stage;
 mod toll;
 mod two;
+mod unborn;
 
 use kills::Share;
 use server::ApiServer;
@@ -57,6 +58,7 @@ async fn one_operator_acts_and_bad_luck_stops_none() {
     idle::how_much_there_is_is_told_seldom(&server.client, &server.config).await;
     idle::bad_luck_changes_nothing(&server.client, &server.config).await;
     idle::nothing_is_done_before_everything_is_listed(&server.client, &server.config).await;
+    unborn::nothing_is_left_of_a_table_that_was_never_placed(&server.client, &server.config).await;
     two::two_clusters_of_a_namespace_leave_each_other_alone(&server.client, &server.config).await;
 }
 
