@@ -187,7 +187,7 @@ fn plan_creating(name: &str, resource: &TableResource, observed: &Observed, step
         let reports = reports_of(observed, partition.id);
         serving += usize::from(reports.iter().any(|report| report.serving));
         // Its leader may have let one of them go, who stood still too long: such a node is never born into the group again.
-        let newest = reports.iter().filter_map(|report| report.descriptor.as_ref()).max_by_key(|group| group.epoch);
+        let newest = newest_descriptor(reports);
         for replica in &partition.replicas {
             let there = reports.iter().any(|report| report.node == replica.node);
             let is_wanted = newest.is_none_or(|group| group.on_node(replica.node).is_some());
@@ -229,8 +229,7 @@ fn plan_partitions(
 ) {
     let mut next = resource.clone();
     for (_, reports) in groups {
-        let newest = reports.iter().filter_map(|report| report.descriptor.as_ref()).max_by_key(|d| d.epoch);
-        let Some(newest) = newest else { continue };
+        let Some(newest) = newest_descriptor(reports) else { continue };
         match next.partitions.iter_mut().find(|known| known.id == newest.id) {
             Some(known) if known.epoch < newest.epoch && known.range != newest.range => {
                 *known = PartitionDescriptor::clone(newest);
@@ -379,6 +378,11 @@ fn advance(name: &str, resource: &TableResource, status: TableStatus) -> Step {
     next.table.status = status;
     next.table.version += 1;
     Step::WriteResource { name: name.to_owned(), resource: Some(next) }
+}
+
+/// As the replica tells it that has heard most; none where none has heard anything.
+pub fn newest_descriptor(reports: &[ReplicaReport]) -> Option<&PartitionDescriptor> {
+    reports.iter().filter_map(|report| report.descriptor.as_deref()).max_by_key(|descriptor| descriptor.epoch)
 }
 
 fn reports_of(observed: &Observed, partition: PartitionId) -> &[ReplicaReport] {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use control::moves::Move;
-use control::plan::Observed;
+use control::plan::{Observed, newest_descriptor};
 use model::{NodeId, PartitionDescriptor, ReplicaDescriptor, ReplicaRole};
 
 use crate::plan::Why;
@@ -137,11 +137,7 @@ fn stuck(leaver: &Place) -> Stuck {
 }
 
 fn newest(observed: &Observed) -> Vec<&PartitionDescriptor> {
-    let groups = observed.groups.values();
-    let newest = groups.filter_map(|reports| {
-        reports.iter().filter_map(|report| report.descriptor.as_deref()).max_by_key(|descriptor| descriptor.epoch)
-    });
-    newest.collect()
+    observed.groups.values().filter_map(|reports| newest_descriptor(reports)).collect()
 }
 
 /// Replicas of each node.

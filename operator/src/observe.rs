@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use control::cluster::Reached;
-use control::plan::{Observed, ReplicaReport};
+use control::plan::{Observed, ReplicaReport, newest_descriptor};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
@@ -151,7 +151,7 @@ fn replicas(observed: &Observed) -> BTreeMap<NodeId, usize> {
 pub fn needed(observed: &Observed) -> BTreeMap<NodeId, PartitionId> {
     let mut needed = BTreeMap::new();
     for (partition, reports) in &observed.groups {
-        let newest = reports.iter().filter_map(|report| report.descriptor.as_ref()).max_by_key(|found| found.epoch);
+        let newest = newest_descriptor(reports);
         let members: Vec<NodeId> =
             newest.iter().flat_map(|descriptor| descriptor.replicas.iter().map(|replica| replica.node)).collect();
         let led = reports.iter().any(|report| report.serving);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use control::plan::{Observed, ReplicaReport};
+use control::plan::{Observed, ReplicaReport, newest_descriptor};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use model::{PartitionDescriptor, PartitionId, ReplicaDescriptor, ReplicaKind, ReplicaRole};
 use wire::admin::Health;
@@ -24,7 +24,7 @@ pub fn partition(object: &Partition, observed: &Observed, mode: ZoneMode, now: &
     let Some(reports) = observed.groups.get(&id) else {
         return Some(unseen(before, generation, mode, now));
     };
-    let newest = reports.iter().filter_map(|report| report.descriptor.as_ref()).max_by_key(|found| found.epoch)?;
+    let newest = newest_descriptor(reports)?;
     let leader = reports.iter().find(|report| report.serving);
     let health = leader.and_then(|leader| leader.health.as_ref());
     let standing = standing(reports, newest);
