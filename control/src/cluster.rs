@@ -313,7 +313,7 @@ mod tests {
         tokio::select! {
             biased;
             () = cluster.put_table(&table) => {}
-            () = tokio::time::sleep(CALL_TIMEOUT) => panic!("it waits as long as for a node"),
+            () = tokio::time::sleep(CALL_TIMEOUT / 2) => panic!("it waits as long as for a node"),
         }
     }
 }

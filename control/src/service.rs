@@ -426,20 +426,10 @@ mod tests {
         // However many of one zone are silent: its groups have replicas in two zones more.
         (seen.silent, seen.silent_zones, seen.complete) = (4, 1, false);
         assert!(refuse_a_name_that_nodes_know("music", &seen).is_ok());
-        let mut told = |status| {
-            let known = TableDescriptor { status, ..table("music") };
-            let report = crate::plan::ReplicaReport {
-                node: model::NodeId(1),
-                descriptor: None,
-                table: Some(known.into()),
-                serving: true,
-                health: None,
-                size: None,
-                consumption: model::units::Consumption::default(),
-            };
-            seen.groups.insert(PartitionId(1), vec![report]);
-            let refused = refuse_a_name_that_nodes_know("music", &seen).err();
+        let told = |status| {
+            let seen = held(&TableDescriptor { status, ..table("music") });
             assert!(refuse_a_name_that_nodes_know("songs", &seen).is_ok());
+            let refused = refuse_a_name_that_nodes_know("music", &seen).err();
             refused.map(|refused| (refused.code(), refused.message().to_owned()))
         };
         let exists = |message: &str| Some((tonic::Code::AlreadyExists, message.to_owned()));

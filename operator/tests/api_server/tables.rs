@@ -153,9 +153,15 @@ fn versioned(table: &Table) -> Value {
     json!({ "name": table.name_any(), "resourceVersion": table.resource_version() })
 }
 
-fn told(items: u64) -> Value {
+/// As a look does it; whether it was written.
+async fn tell(resources: &KubeResources, metadata: &Value, items: u64) -> bool {
+    let KubeResources { client, recorder, watched, .. } = resources;
+    let cluster: Cluster = serde_json::from_value(crate::refusals::cluster()).unwrap();
+    let nodes = Nodes::nobody();
+    let hands = Hands { client, recorder, cluster: &cluster, nodes: &nodes, watched };
     let condition = json!({ "type": "Ready", "status": "True", "reason": "Active", "message": "so", "lastTransitionTime": "2026-01-02T03:04:05Z" });
-    json!({ "tableStatus": "ACTIVE", "partitions": 2, "observedGeneration": 1, "items": items, "conditions": [condition] })
+    let told = json!({ "tableStatus": "ACTIVE", "partitions": 2, "observedGeneration": 1, "items": items, "conditions": [condition] });
+    hands.write_status::<Table>(metadata, told).await.unwrap()
 }
 
 /// The driver owns what groups are to hold, the looks what is told: neither holds the other up, and neither writes over the other.
@@ -165,14 +171,9 @@ pub async fn each_field_of_a_status_has_one_owner(client: &Client) {
     resources.write(&read, "owned", Some(resource("owned", 12))).await.unwrap();
     let read = eventually(&resources, "it is there", |read| read.tables.contains_key("owned")).await;
 
-    let cluster: Cluster = serde_json::from_value(crate::refusals::cluster()).unwrap();
-    let recorder = Recorder::new(client.clone(), "test".into());
-    let nodes = Nodes::nobody();
-    let watched = &resources.watched;
-    let hands = Hands { client, recorder: &recorder, cluster: &cluster, nodes: &nodes, watched };
     let tables: Api<Table> = Api::default_namespaced(client.clone());
     let seen = versioned(&tables.get("owned").await.unwrap());
-    assert!(hands.write_status::<Table>(&seen, told(7)).await.unwrap());
+    assert!(tell(&resources, &seen, 7).await);
 
     // It was read before that, and is written nevertheless.
     let mut active = read.tables["owned"].clone();
@@ -180,9 +181,9 @@ pub async fn each_field_of_a_status_has_one_owner(client: &Client) {
     resources.write(&read, "owned", Some(active.clone())).await.unwrap();
     let refused = resources.write(&read, "owned", Some(active.clone())).await;
     assert!(matches!(refused, Err(ResourceError::Conflict(_))), "{refused:?}");
-    assert!(!hands.write_status::<Table>(&seen, told(8)).await.unwrap());
+    assert!(!tell(&resources, &seen, 8).await);
     let seen = versioned(&tables.get("owned").await.unwrap());
-    assert!(hands.write_status::<Table>(&seen, told(8)).await.unwrap());
+    assert!(tell(&resources, &seen, 8).await);
     let now = eventually(&resources, "the change is there", |read| read.tables["owned"].table == active.table).await;
 
     let table = tables.get("owned").await.unwrap();
@@ -210,17 +211,13 @@ pub async fn a_status_is_of_the_object_that_was_seen(client: &Client) {
     let read = eventually(&resources, "it is there", |read| read.tables.contains_key("again")).await;
     resources.write(&read, "again", None).await.unwrap();
     let read = eventually(&resources, "it is gone", |read| !read.versions.contains_key("again")).await;
-    let cluster: Cluster = serde_json::from_value(crate::refusals::cluster()).unwrap();
-    let recorder = Recorder::new(client.clone(), "test".into());
-    let nodes = Nodes::nobody();
-    let hands = Hands { client, recorder: &recorder, cluster: &cluster, nodes: &nodes, watched: &resources.watched };
-    assert!(!hands.write_status::<Table>(&first, told(7)).await.unwrap());
+    assert!(!tell(&resources, &first, 7).await);
 
     resources.write(&read, "again", Some(resource("again", 16))).await.unwrap();
-    assert!(!hands.write_status::<Table>(&first, told(7)).await.unwrap());
+    assert!(!tell(&resources, &first, 7).await);
     let second = tables.get("again").await.unwrap();
     assert_eq!(second.status.as_ref().unwrap().items, 0);
-    assert!(hands.write_status::<Table>(&versioned(&second), told(7)).await.unwrap());
+    assert!(tell(&resources, &versioned(&second), 7).await);
     let read = eventually(&resources, "it is there anew", |read| read.tables.contains_key("again")).await;
     resources.write(&read, "again", None).await.unwrap();
 }
