@@ -12,6 +12,8 @@ use tokio::process::{Child, Command};
 
 /// How long a start may take before it counts as failed.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// What is told of the log of one that did not start.
+const LAST_LINES: usize = 40;
 
 /// What a child process does, from its first argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,8 +87,15 @@ impl Local {
             .with_context(|| format!("start {}", self.binary.display()))?;
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let ready = tokio::time::timeout(READY_WITHIN, wait_for_ready(lines)).await;
-        ready.context("not ready in time")??;
+        let ready = ready.context("not ready in time").flatten();
+        ready.with_context(|| format!("what it logged last:\n{}", self.last_logged()))?;
         Ok(Running { child })
+    }
+
+    fn last_logged(&self) -> String {
+        let log = fs::read(self.log()).unwrap_or_default();
+        let lines: Vec<_> = String::from_utf8_lossy(&log).lines().map(str::to_owned).collect();
+        lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
     }
 }
 
