@@ -5,9 +5,12 @@
 //! ```
 //! Descriptors are in `model`'s encoding; the names beside them are for people. Who has put an older file in the place of a newer one adds
 //! `"confirm": "nodes"` or `"confirm": "resource"` to a table of which the log says that it is diverged (`diverged`), and starts again.
+//!
+//! Beside it stands a spare file, given up where the disk has no room for the next one: what makes room again, DeleteTable among
+//! it, is written here first.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,6 +22,8 @@ use super::{ResourceError, Resources, Snapshot, TableResource};
 use crate::diverged::Confirmed;
 
 const FORMAT: u64 = 1;
+/// Kept back at least.
+const SPARE_BYTES: usize = 64 << 10;
 
 /// One process owns the file (the folder's lock sees to that), so revisions are compared under a mutex.
 pub struct FileResources {
@@ -45,12 +50,14 @@ struct TableEntry {
 impl FileResources {
     /// A missing file is an empty one.
     pub fn open(path: &Path) -> Result<FileResources, ResourceError> {
-        let current = match fs::read(path) {
-            Ok(bytes) => parse(&bytes)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Snapshot::default(),
+        let (current, bytes) = match fs::read(path) {
+            Ok(bytes) => (parse(&bytes)?, bytes.len()),
+            Err(error) if error.kind() == ErrorKind::NotFound => (Snapshot::default(), 0),
             Err(error) => return Err(error.into()),
         };
-        Ok(FileResources { path: path.to_owned(), current: Mutex::new(current) })
+        let resources = FileResources { path: path.to_owned(), current: Mutex::new(current) };
+        resources.keep_spare(bytes);
+        Ok(resources)
     }
 
     fn current(&self) -> MutexGuard<'_, Snapshot> {
@@ -58,13 +65,41 @@ impl FileResources {
     }
 
     fn replace(&self, snapshot: &Snapshot) -> Result<(), ResourceError> {
+        let bytes = render(snapshot);
+        match self.put(&bytes) {
+            Err(error) if error.kind() == ErrorKind::StorageFull && fs::remove_file(self.spare()).is_ok() => {
+                self.put(&bytes)?;
+            }
+            put => put?,
+        }
+        self.keep_spare(bytes.len());
+        Ok(())
+    }
+
+    fn put(&self, bytes: &[u8]) -> std::io::Result<()> {
         let beside = self.path.with_extension("new");
         let mut file = File::create(&beside)?;
-        file.write_all(&render(snapshot))?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, &self.path)?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        Ok(File::open(folder)?.sync_all()?)
+        File::open(folder)?.sync_all()
+    }
+
+    fn spare(&self) -> PathBuf {
+        self.path.with_extension("spare")
+    }
+
+    /// For a file of so many bytes. Where there is no room for it the next change makes it again.
+    fn keep_spare(&self, bytes: usize) {
+        let (spare, bytes) = (self.spare(), SPARE_BYTES.max(bytes * 2));
+        let kept = fs::metadata(&spare).map_or(0, |metadata| metadata.len());
+        if u64::try_from(bytes).is_ok_and(|wanted| kept >= wanted) {
+            return;
+        }
+        if let Err(error) = fs::write(&spare, vec![0; bytes]) {
+            tracing::warn!(%error, "no room is kept back for the next change of the resources");
+        }
     }
 }
 
