@@ -41,6 +41,8 @@ pub struct Context {
     pub stand_ins: StandIns,
     /// Places for snapshots sent at once.
     pub sending: Semaphore,
+    /// One flush at a time that nobody waits for: where RocksDB makes it wait, somebody is left to clear what takes room.
+    pub flushing: Semaphore,
     /// What snapshots may take of the disk.
     pub budget: Arc<Budget>,
     pub replica_options: Options,

@@ -119,7 +119,7 @@ impl Disk {
         let known = check_format(root)?;
         let lock = take_lock(root)?;
         if space_of(root)?.free_bytes < RESERVE_STEP_BYTES {
-            shrink_reserve(root, reserve_bytes(root)?.saturating_sub(RESERVE_STEP_BYTES))?;
+            give_up_step(root)?;
         }
         if !known {
             write_synced(&root.join("format"), format!("{FORMAT}\n").as_bytes())?;
@@ -305,6 +305,11 @@ impl Disk {
             .map_err(failed("reserve room in", &path))
     }
 
+    /// For a start that finds no room: false where nothing was kept back any more.
+    pub fn give_up_step(&self) -> Result<bool, DiskError> {
+        give_up_step(&self.root)
+    }
+
     /// Keeps no more than so many bytes back: the rest is free for whoever writes first.
     pub fn shrink_reserve(&self, to: u64) -> Result<(), DiskError> {
         shrink_reserve(&self.root, to)
@@ -326,6 +331,12 @@ fn reserve_bytes(root: &Path) -> Result<u64, DiskError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(failed("look at", &path)(error)),
     }
+}
+
+fn give_up_step(root: &Path) -> Result<bool, DiskError> {
+    let kept = reserve_bytes(root)?;
+    shrink_reserve(root, kept.saturating_sub(RESERVE_STEP_BYTES))?;
+    Ok(kept > 0)
 }
 
 fn shrink_reserve(root: &Path, to: u64) -> Result<(), DiskError> {

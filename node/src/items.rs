@@ -1,7 +1,8 @@
 //! The node's items: one RocksDB for all groups, without a log of its own (the Raft log is it).
 //!
 //! What a group applied and how far it is travel in one write batch, so what RocksDB recovers is a prefix of what was
-//! written. Ingest and file deletion break that: a flush precedes each. Must not know Raft, nor evaluate anything but
+//! written. Ingest and file deletion break that: a flush precedes each, but for the files of a replica that the log has
+//! retired. Must not know Raft, nor evaluate anything but
 //! filters and projections.
 
 mod count;
@@ -187,7 +188,9 @@ impl ItemsError {
 }
 
 fn is_no_room(error: &rocksdb::Error) -> bool {
-    error.kind() == ErrorKind::IOError && error.as_ref().contains(NO_ROOM)
+    // Who has waited for room until there was no time left hears that the engine shuts down.
+    error.kind() == ErrorKind::ShutdownInProgress
+        || error.kind() == ErrorKind::IOError && error.as_ref().contains(NO_ROOM)
 }
 
 /// The records of one group.
@@ -338,6 +341,11 @@ impl Items {
     /// Makes everything written so far durable; waits.
     pub fn flush(&self) -> Result<(), ItemsError> {
         self.inner.db.flush().map_err(failed("flush"))
+    }
+
+    /// Who waits for the engine waits no longer, and hears that there is no room. Nothing is flushed from then on.
+    pub fn give_up_waiting(&self) {
+        self.inner.db.cancel_all_background_work(false);
     }
 
     /// Changes with every flush, and with other things that are as rare; none where RocksDB does not say.

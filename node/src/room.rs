@@ -100,10 +100,7 @@ pub struct Room {
 
 impl Room {
     pub fn new(disk: Arc<Disk>, options: RoomOptions, metrics: Arc<Metrics>) -> Room {
-        let kept = disk.reserve_bytes().unwrap_or_else(|error| {
-            tracing::warn!(error = describe(&error), "failed to look at the reserve");
-            0
-        });
+        let kept = kept_by(&disk);
         Room {
             options,
             metrics,
@@ -118,9 +115,13 @@ impl Room {
         }
     }
 
-    /// From now on what is on its way to these counts.
+    /// From now on what is on its way to these counts. Opening them may have taken from the reserve.
     pub fn watch(&self, log: Log, items: Items) {
-        self.lock().claimants = Some(Claimants { log, items });
+        let mut inner = self.lock();
+        inner.claimants = Some(Claimants { log, items });
+        if let Some(disk) = &inner.disk {
+            inner.kept = kept_by(disk);
+        }
     }
 
     pub fn get(&self) -> RoomState {
@@ -243,6 +244,13 @@ impl Room {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn kept_by(disk: &Disk) -> u64 {
+    disk.reserve_bytes().unwrap_or_else(|error| {
+        tracing::warn!(error = describe(&error), "failed to look at the reserve");
+        0
+    })
 }
 
 impl Claimants {

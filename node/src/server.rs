@@ -11,6 +11,7 @@ pub mod seeds;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ const RESIGN_AT_ONCE: usize = 256;
 const STOP_HEARD_WITHIN: Duration = Duration::from_millis(500);
 /// How long it waits until routers have taken their answers. Writes whose leader has just changed hear of it within an election.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
+/// How long its last flushes may take: the log has what they would write, and on a full disk RocksDB waits for room for ever.
+const FLUSHED_WITHIN: Duration = Duration::from_secs(5);
 /// Turns of a worker's tasks after its own last one: what they have to write leaves.
 const LAST_TURNS: usize = 64;
 /// How long a worker's runtime may take to end its tasks.
@@ -81,7 +84,7 @@ pub struct Node {
 /// A worker's thread before it begins.
 struct Thread {
     handle: Handle,
-    begin: std::sync::mpsc::Sender<Beginning>,
+    begin: Sender<Beginning>,
     join: JoinHandle<()>,
 }
 
@@ -187,11 +190,14 @@ impl Node {
         neighbours.stop(links, registry, STOP_HEARD_WITHIN).await;
         self.hand_over().await;
         self.services.data.stop(ANSWERED_WITHIN).await;
+        let (flushed_in_time, bound) = self.bound_flushes()?;
         self.end_threads();
         if let Err(error) = directory::file::save(&self.context.disk, self.context.links.directory()) {
             tracing::warn!(error = describe(&error), "failed to keep the directory");
         }
         let flushed = self.context.items.flush();
+        drop(flushed_in_time);
+        join(bound);
         self.context.log.close();
         match flushed {
             // The log has it.
@@ -237,6 +243,20 @@ impl Node {
         }
     }
 
+    /// Until the sender is dropped the items have so long to flush, and give up then.
+    fn bound_flushes(&self) -> anyhow::Result<(Sender<()>, JoinHandle<()>)> {
+        let items = self.context.items.clone();
+        let (flushed, receiver) = mpsc::channel();
+        let wait = move || {
+            if receiver.recv_timeout(FLUSHED_WITHIN) == Err(RecvTimeoutError::Timeout) {
+                tracing::warn!("the items have waited for room for too long");
+                items.give_up_waiting();
+            }
+        };
+        let thread = std::thread::Builder::new().name("last-flush".to_owned()).spawn(wait);
+        Ok((flushed, thread.context("start the thread that bounds the last flushes")?))
+    }
+
     /// Nothing is received, stepped or answered after this.
     fn end_threads(&mut self) {
         if let Connector::Memory(memory) = &self.connector {
@@ -246,11 +266,7 @@ impl Node {
         self.context.budget.cancel();
         self.context.room.close();
         self.context.inboxes.exit();
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a worker's thread panicked");
-            }
-        }
+        self.threads.drain(..).for_each(join);
         self.context.reads.close();
         self.context.background.close();
         self.context.births.close();
@@ -267,12 +283,19 @@ impl Drop for Node {
     }
 }
 
+fn join(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or_default().to_owned();
+    if thread.join().is_err() {
+        tracing::error!(name, "a thread panicked");
+    }
+}
+
 /// A thread with its runtime, which waits to be told what to begin with.
 fn thread(number: usize) -> anyhow::Result<Thread> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("build a worker's runtime")?;
     let handle = runtime.handle().clone();
-    let (begin, beginning) = std::sync::mpsc::channel::<Beginning>();
+    let (begin, beginning) = mpsc::channel::<Beginning>();
     let run = move || {
         if let Ok(beginning) = beginning.recv() {
             runtime.block_on(async move {
@@ -293,9 +316,7 @@ fn thread(number: usize) -> anyhow::Result<Thread> {
 fn end(threads: Vec<Thread>) {
     for Thread { begin, join, handle: _ } in threads {
         drop(begin);
-        if join.join().is_err() {
-            tracing::error!("a worker's thread panicked");
-        }
+        self::join(join);
     }
 }
 

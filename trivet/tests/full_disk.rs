@@ -2,18 +2,28 @@
 #![expect(clippy::unwrap_used, reason = "a test says by panicking")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use control::resources::file::FileResources;
+use control::resources::{ResourceError, Resources, TableResource};
 use e2e::client::{self, Retries, create_table};
 use e2e::port::Port;
 use e2e::process::{Local, Mode};
 use e2e::random::Random;
 use e2e::small_disk::SmallDisk;
 use futures::future::join_all;
+use model::{KeyRange, KeySchema, KeyType, NodeId, PartitionId, TableDescriptor, TableId, Zone};
+use node::disk::{Disk, Identity, RESERVE_STEP_BYTES};
+use node::items::{Items, ItemsOptions, TurnBatch, WriteOutcome};
+use node::log::{Done, Log, LogListener, LogOptions};
+use node::server::salvage;
+use replica::entry::WriteKind;
+use replica::{AppliedMark, AppliedWrite, ApplyBatch};
 
 const DISK_MEGABYTES: u64 = 400;
 /// Writes are refused when half of it is left.
@@ -30,6 +40,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// What the disk is to take before it is full, at least.
 const LEAST_ITEMS: usize = 20;
 const WITHIN: Duration = Duration::from_secs(60);
+const PARTITION: PartitionId = PartitionId(7);
+const TABLE: TableId = TableId(8);
 
 struct House {
     local: Local,
@@ -141,6 +153,7 @@ async fn create_when_there_is_room(client: &Client, table: &str) {
     let deadline = Instant::now() + WITHIN;
     while let Err(error) = create_table(client, table, 1, WITHIN).await {
         assert!(Instant::now() < deadline, "{error:#}");
+        tokio::time::sleep(AGAIN_AFTER).await;
     }
 }
 
@@ -183,4 +196,109 @@ async fn a_disk_that_fills_at_once_is_survived() {
         full = next;
     }
     running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_table_is_deleted_with_no_byte_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(folder.path(), 1).unwrap();
+    let file = FileResources::open(&folder.path().join("resources.json")).unwrap();
+    let table = TableDescriptor::wish("blobs", KeySchema::simple("key", KeyType::S));
+    let blobs = TableResource { table, partitions: Vec::new() };
+    let write = async |resource| file.write(&file.read().await.unwrap(), "blobs", resource).await;
+    write(Some(blobs.clone())).await.unwrap();
+    // What a change gives up is taken back at once, as far as there is room for it.
+    disk.fill("taken").unwrap();
+    for _ in 0..20 {
+        write(None).await.unwrap();
+        write(Some(blobs.clone())).await.unwrap();
+    }
+    std::fs::remove_file(folder.path().join("resources.spare")).unwrap();
+    disk.fill("the-rest").unwrap();
+    let refused = write(None).await;
+    assert!(matches!(refused, Err(ResourceError::Io(_))), "{refused:?}");
+    assert!(file.read().await.unwrap().tables.contains_key("blobs"));
+}
+
+/// Nobody waits for this log.
+struct Nobody;
+
+impl LogListener for Nobody {
+    fn durable(&self, _worker: usize, _done: Vec<Done>) {}
+
+    fn holds_old_files(&self, _groups: Vec<PartitionId>) {}
+
+    fn await_room(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn items_open_though_another_has_taken_what_was_given_up_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = SmallDisk::mount(folder.path(), 24).unwrap();
+    let open = || {
+        let disk = Disk::open(&folder.path().join("node")).unwrap();
+        disk.take_identity(Identity { node: NodeId(1), zone: Zone("a".to_owned()) }).unwrap();
+        let log = Log::open(LogOptions::for_disk(disk.log_dir(), 24 << 20), Arc::new(Nobody)).unwrap();
+        (disk, log)
+    };
+    let items = |(disk, log): (Disk, Log)| {
+        let options = ItemsOptions::new(disk.items_dir(), 0);
+        salvage::open_items(&disk, &log, options).map(drop).map(|()| disk.reserve_bytes().unwrap())
+    };
+    let started = open();
+    started.0.fill_reserve(2 * RESERVE_STEP_BYTES).unwrap();
+    assert_eq!(items(started).unwrap(), 2 * RESERVE_STEP_BYTES);
+
+    small.fill("others").unwrap();
+    let started = open();
+    small.fill("another").unwrap();
+    assert_eq!(items(started).unwrap(), 0);
+    let started = open();
+    small.fill("a-third").unwrap();
+    let refused = items(started).unwrap_err();
+    assert!(format!("{refused:#}").contains("No space left"), "{refused:#}");
+}
+
+fn big_item(number: u64) -> TurnBatch {
+    let write = AppliedWrite {
+        index: number,
+        space: 0,
+        key: format!("blob-{number}").into_bytes().into(),
+        kind: WriteKind::Put,
+        attributes: blob(number).into_inner().into(),
+        version_timestamp_us: 1,
+    };
+    let mark = AppliedMark { index: number, term: 5, commit_time_us: 1 }.encode();
+    let mut turn = TurnBatch::default();
+    turn.add(
+        PARTITION,
+        TABLE,
+        ApplyBatch { index: number, writes: vec![write], mark, state: None, children: Vec::new() },
+    );
+    turn
+}
+
+#[test]
+fn a_range_is_cleared_with_no_byte_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = SmallDisk::mount(folder.path(), 160).unwrap();
+    let options = ItemsOptions { disk_bytes: 64 << 20, ..ItemsOptions::new(folder.path().join("items"), 8 << 20) };
+    let items = Items::open(options).unwrap();
+    let deadline = Instant::now() + WITHIN;
+    // More files than level 0 may have: some are below.
+    for number in 1..=120 {
+        while items.write(&big_item(number)).unwrap() == WriteOutcome::Stalled {
+            assert!(Instant::now() < deadline, "the items stall for ever");
+            std::thread::yield_now();
+        }
+    }
+    items.flush().unwrap();
+    small.fill("others").unwrap();
+    items.clear(PARTITION, TABLE, &KeyRange::ALL).unwrap();
+    small.fill("what-is-free").unwrap();
+    let freed = std::fs::metadata(folder.path().join("what-is-free")).unwrap().len();
+    assert!(freed >= 8 << 20, "{freed} bytes came back");
+    assert!(items.groups().unwrap().is_empty());
 }

@@ -13,17 +13,24 @@ const MEMTABLE_BYTES: usize = 64 << 20;
 const MEMTABLES: usize = 4;
 /// Least memory for memtables to be worth a file.
 const LEAST_MEMTABLE_BYTES: usize = 1 << 20;
-/// A disk holds at least so many memtables.
-const MEMTABLES_PER_DISK: u64 = 16;
+/// A disk holds at least so many files.
+const FILES_PER_DISK: u64 = 64;
+/// Level 0 is compacted when it has so many files, each of a memtable, into a level of about the same size.
+const LEVEL_0_FILES: u64 = 4;
 const BLOCK_BYTES: usize = 4 << 10;
 const BYTES_PER_SYNC: u64 = 512 << 10;
 const BLOOM_BITS: f64 = 10.0;
+/// A node that stops flushes by itself, and on a full disk it would wait for ever. There is no call for this one.
+const NO_LAST_FLUSH: &str = "avoid_flush_during_shutdown=true";
 /// How often the rate limiter gives out its budget.
 const REFILL_US: i64 = 100_000;
 
 /// Files of a snapshot are read by RocksDB as its own: the same blocks, filters and compression.
 pub fn file_options(table: &BlockBasedOptions) -> Options {
-    let mut options = Options::default();
+    with_files(Options::default(), table)
+}
+
+fn with_files(mut options: Options, table: &BlockBasedOptions) -> Options {
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_block_based_table_factory(table);
     options.set_bytes_per_sync(BYTES_PER_SYNC);
@@ -44,10 +51,15 @@ pub fn flush_bytes(options: &ItemsOptions) -> u64 {
     u64::try_from(memtable_bytes(options)).unwrap_or(u64::MAX)
 }
 
-/// A memtable's size: a quarter of what memtables may have, a small part of the disk, and up to 12 % off by node.
+/// A file's size: a small part of the disk.
+fn file_bytes(options: &ItemsOptions) -> usize {
+    let most = usize::try_from(options.disk_bytes / FILES_PER_DISK).unwrap_or(usize::MAX);
+    most.clamp(LEAST_MEMTABLE_BYTES, MEMTABLE_BYTES)
+}
+
+/// A memtable's size: a file's, if a quarter of what memtables may have is as much, and up to 12 % off by node.
 fn memtable_bytes(options: &ItemsOptions) -> usize {
-    let most = usize::try_from(options.disk_bytes / MEMTABLES_PER_DISK).unwrap_or(usize::MAX);
-    let bytes = (options.memory_bytes / 2 / MEMTABLES).min(most).clamp(LEAST_MEMTABLE_BYTES, MEMTABLE_BYTES);
+    let bytes = (options.memory_bytes / 2 / MEMTABLES).clamp(LEAST_MEMTABLE_BYTES, file_bytes(options));
     // 0..=24, by the id's upper bits: ids are random.
     let off = usize::try_from((options.seed >> 32) % 25).expect("below 25");
     bytes / 100 * (88 + off)
@@ -68,7 +80,8 @@ pub fn open(options: &ItemsOptions, background: Background) -> Result<DB, ItemsE
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
 
-    let mut db = file_options(&table);
+    let opened = |source| ItemsError::Open { dir: options.dir.clone(), source };
+    let mut db = with_files(Options::default().get_options_from_string(NO_LAST_FLUSH).map_err(opened)?, &table);
     db.create_if_missing(true);
     let memtable = memtable_bytes(options);
     db.set_write_buffer_size(memtable);
@@ -82,10 +95,15 @@ pub fn open(options: &ItemsOptions, background: Background) -> Result<DB, ItemsE
     db.set_allow_concurrent_memtable_write(options.concurrent_writers);
     db.set_enable_pipelined_write(false);
     db.set_level_compaction_dynamic_level_bytes(true);
+    // A compaction takes as much room as what it reads, for a while: on a small disk levels and files are small, too.
+    let file = u64::try_from(file_bytes(options)).unwrap_or(u64::MAX);
+    db.set_level_zero_file_num_compaction_trigger(i32::try_from(LEVEL_0_FILES).expect("four"));
+    db.set_max_bytes_for_level_base(file * LEVEL_0_FILES);
+    db.set_target_file_size_base(file);
     db.set_max_background_jobs(2);
     db.set_keep_log_file_num(2);
     db.set_disable_auto_compactions(background == Background::Rests);
-    DB::open(&db, &options.dir).map_err(|source| ItemsError::Open { dir: options.dir.clone(), source })
+    DB::open(&db, &options.dir).map_err(opened)
 }
 
 /// No log of its own, and never a wait: a stall becomes back-pressure.

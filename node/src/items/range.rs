@@ -14,30 +14,35 @@ pub(super) struct Ends {
 }
 
 impl Items {
-    /// Deletes a group's records, durably, then its range in every space. The log must say before that the replica is
-    /// retired (`Work::AcceptFrom`): a crash halfway leaves items without records, which a snapshot or another clear removes.
+    /// Deletes a group's range in every space, then its records. The log must say before that the replica is retired
+    /// (`Work::AcceptFrom`), and that it was born durably: a crash brings back what memtables held, the next start finds the records and
+    /// clears again. So nothing is flushed: on a full disk a flush may wait for the very room that is given back here.
     pub fn clear(&self, partition: PartitionId, table: TableId, range: &KeyRange) -> Result<(), ItemsError> {
         let mut batch = WriteBatch::default();
         batch.delete(record_key(partition, RecordKind::Mark));
         batch.delete(record_key(partition, RecordKind::State));
-        self.inner.db.write_opt(batch, &self.inner.patient).map_err(failed("clear"))?;
-        self.clear_range(table, range)
+        self.empty(batch, table, range)
     }
 
-    /// The same for items of which no group has the records.
+    /// For items of which no group has the records; durable when it returns.
     pub fn clear_range(&self, table: TableId, range: &KeyRange) -> Result<(), ItemsError> {
-        // Files are deleted at once and for ever, memtables may still be lost: what is in them goes first.
+        // Files are deleted at once and for ever, memtables may still be lost: what is in them, a split perhaps that makes the range
+        // nobody's, goes first.
         self.flush()?;
+        self.empty(WriteBatch::default(), table, range)?;
+        self.flush()
+    }
+
+    /// Files first: where nothing can be written they are given back all the same, and another attempt finds what is left.
+    fn empty(&self, mut batch: WriteBatch, table: TableId, range: &KeyRange) -> Result<(), ItemsError> {
         for space in SPACES {
             let Some(Ends { first, last }) = self.ends(table, space, range)? else { continue };
             // The end of this call is inclusive: the last key that is ours.
             self.inner.db.delete_file_in_range(&first, &last).map_err(failed("clear"))?;
             let (start, end) = bounds(table, space, range);
-            let mut batch = WriteBatch::default();
             batch.delete_range(start, end);
-            self.inner.db.write_opt(batch, &self.inner.patient).map_err(failed("clear"))?;
         }
-        self.flush()
+        self.inner.db.write_opt(batch, &self.inner.patient).map_err(failed("clear"))
     }
 
     /// Where the range cannot be read its bounds, as if it were full.

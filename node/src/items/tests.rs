@@ -195,6 +195,7 @@ fn clearing_takes_one_range_of_every_space_and_nothing_of_the_neighbours() {
     items.flush().unwrap();
     items.inner.db.compact_range(None::<&[u8]>, None::<&[u8]>);
     items.clear(PARTITION, TABLE, &range(b"a", b"d")).unwrap();
+    items.flush().unwrap();
     let copy = dir.path().join("copy");
     crash(&live, &copy);
     for items in [items, open(&copy)] {

@@ -147,6 +147,7 @@ pub fn open(opening: &Opening<'_>) -> anyhow::Result<Opened> {
         births: Pool::start(births).context("start the thread for births")?,
         stand_ins: StandIns::default(),
         sending: Semaphore::new(SENDING_AT_ONCE),
+        flushing: Semaphore::new(1),
         budget: Arc::new(Budget::new(config.snapshot_budget.0)),
         replica_options: replica_options(config, log_bytes),
         room,

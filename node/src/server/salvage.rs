@@ -90,7 +90,7 @@ fn keep_all_out(log: &Log, made_out: &[LogGroup], items: &ItemsOptions) -> anyho
 pub fn open_items(disk: &Disk, log: &Log, options: ItemsOptions) -> anyhow::Result<Items> {
     let damage = match disk.damage().context("read what is damaged")? {
         Some(damage) => damage,
-        None => match open_sound(&options) {
+        None => match open_with_room(disk, &options) {
             Err(error) if error.is_corrupt() => {
                 let damage = describe(&error);
                 disk.note_damage(&damage).context("note what is damaged")?;
@@ -104,6 +104,28 @@ pub fn open_items(disk: &Disk, log: &Log, options: ItemsOptions) -> anyhow::Resu
     salvage.items(&damage)?;
     disk.forget_damage().context("forget what was damaged")?;
     Items::open(options).context("open the items")
+}
+
+/// What is given up for a start is free for everybody: another node of this disk may be the first to take it.
+fn open_with_room(disk: &Disk, options: &ItemsOptions) -> Result<Items, ItemsError> {
+    loop {
+        match open_sound(options) {
+            Err(error) if error.is_no_room() && gives_up_step(disk) => {
+                tracing::warn!(
+                    error = describe(&error),
+                    "no room to open the items; a part of the reserve was given up"
+                );
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn gives_up_step(disk: &Disk) -> bool {
+    disk.give_up_step().unwrap_or_else(|error| {
+        tracing::warn!(error = describe(&error), "failed to give up a part of the reserve");
+        false
+    })
 }
 
 /// Every group's records can be read.

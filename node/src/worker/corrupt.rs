@@ -96,7 +96,8 @@ fn discard(context: &Context, partition: PartitionId, lowest: ReplicaId) -> bool
     let claim = context.registry.claim(&descriptor);
     let nothing = KeyRange { start: descriptor.range.start.clone(), end: Some(descriptor.range.start.clone()) };
     let range = if claim.is_ok() { &descriptor.range } else { &nothing };
-    match context.items.clear(partition, descriptor.table, range) {
+    // Its birth may stand in a memtable still, with the split that made its range another's.
+    match context.items.flush().and_then(|()| context.items.clear(partition, descriptor.table, range)) {
         Ok(()) => true,
         Err(error) if error.is_no_room() => {
             tracing::warn!(%partition, error = describe(&error), "no room to clear a corrupt replica; tries again");

@@ -165,14 +165,17 @@ fn ask_membership(desk: &mut Desk, group: &mut Group) {
 pub fn flush(context: &Arc<Context>) {
     let pool = context.background.clone();
     let context = Arc::clone(context);
-    let work = move || match context.items.flush() {
-        Ok(()) => (),
-        // RocksDB tries it again by itself.
-        Err(error) if error.is_no_room() => {
-            tracing::warn!(error = describe(&error), "no room to flush the items");
-            context.room.refused();
+    let work = move || {
+        let Ok(_turn) = context.flushing.try_acquire() else { return };
+        match context.items.flush() {
+            Ok(()) => (),
+            // RocksDB tries it again by itself.
+            Err(error) if error.is_no_room() => {
+                tracing::warn!(error = describe(&error), "no room to flush the items");
+                context.room.refused();
+            }
+            Err(error) => context.give_up("flush the items", &error),
         }
-        Err(error) => context.give_up("flush the items", &error),
     };
     // A full pool is busy with work that flushes.
     pool.submit_unless_busy(work);

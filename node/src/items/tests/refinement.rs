@@ -146,6 +146,7 @@ impl World {
             Operation::Clear(group) => {
                 let (partition, table, ..) = GROUPS[group];
                 self.items().clear(partition, table, &range_of(group)).unwrap();
+                self.items().flush().unwrap();
                 self.model.clear(group);
                 self.model.flush(self.model.unflushed());
             }
@@ -270,13 +271,12 @@ impl World {
         }
         fs::remove_dir_all(old).unwrap();
         fs::remove_dir_all(after).unwrap();
-        self.survive(crash, before, persisted);
-        if let Operation::Clear(group) = operation
-            && self.model.current[group].mark.is_some()
-        {
+        if let Some((partition, table, range)) = retired(operation) {
             // As a start does with a replica that the log has retired.
-            self.carry_out(operation);
+            self.items().clear(partition, table, &range).unwrap();
+            self.items().flush().unwrap();
         }
+        self.survive(operation, crash, before, persisted);
     }
 
     fn crash(&mut self, operation: Operation, before: &Path, after: &Path) -> Crash {
@@ -294,13 +294,17 @@ impl World {
     }
 
     /// What was found is one of the states that the model may be left with: that is its state from now on.
-    fn survive(&mut self, crash: Crash, before: Engine, persisted: [Option<u64>; 3]) {
+    fn survive(&mut self, operation: Operation, crash: Crash, before: Engine, persisted: [Option<u64>; 3]) {
         let mut candidates = Vec::new();
         let engines = if crash == Crash::Before { vec![before] } else { vec![before, self.model.clone()] };
         for engine in engines {
             for kept in 0..=engine.unflushed() {
                 let mut left = engine.clone();
                 left.crash(kept);
+                if let Operation::Clear(group) = operation {
+                    left.clear(group);
+                    left.flush(left.unflushed());
+                }
                 candidates.push(left);
             }
         }
@@ -353,6 +357,12 @@ impl World {
     fn dir(&self) -> PathBuf {
         self.root.path().join(format!("life-{}", self.life))
     }
+}
+
+fn retired(operation: Operation) -> Option<(PartitionId, TableId, KeyRange)> {
+    let Operation::Clear(group) = operation else { return None };
+    let (partition, table, ..) = GROUPS[group];
+    Some((partition, table, range_of(group)))
 }
 
 fn range_of(group: usize) -> KeyRange {
