@@ -2,13 +2,14 @@
 //!
 //! Each can be done twice: an object that is there already, or gone already, is as good as made or removed. What is deleted or marked is what
 //! was seen: another of that name, or one that has changed since, is left alone.
+#![expect(clippy::disallowed_types, reason = "it writes")]
 
 use std::fmt::Debug;
 
 use control::cluster::{Cluster as Nodes, ClusterError};
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 use model::NodeId;
 use serde::Serialize;
@@ -46,10 +47,42 @@ pub enum ApplyError {
     },
 }
 
+/// Writes what is planned, and tells what has happened.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    recorder: Recorder,
+}
+
+impl Writer {
+    pub fn new(client: Client) -> Writer {
+        let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR_MANAGER.to_owned()));
+        Writer { client, recorder }
+    }
+
+    /// Whatever has happened to the Table when `next` took the place of its status.
+    pub async fn tell_of_table(&self, table: &Table, next: &TableStatus) {
+        let before = table.status.clone().unwrap_or_default();
+        for happening in happened(&before, next) {
+            tracing::info!(table = table.name_any(), reason = happening.reason, note = happening.note, "event");
+            self.publish(&table.object_ref(&()), happening).await;
+        }
+    }
+
+    /// An event that is not written is no reason to stop.
+    async fn publish(&self, about: &ObjectReference, happening: Happening) {
+        let Happening { kind, reason, mut note, action } = happening;
+        note.truncate(note.floor_char_boundary(LONGEST_NOTE));
+        let event = Event { type_: kind, reason, note: Some(note), action, secondary: None };
+        if let Err(error) = self.recorder.publish(&event, about).await {
+            tracing::debug!(%error, "an event was not written");
+        }
+    }
+}
+
 /// The hands of one cluster's operator.
 pub struct Hands<'a> {
-    pub client: &'a Client,
-    pub recorder: &'a Recorder,
+    pub writer: &'a Writer,
     pub cluster: &'a Cluster,
     pub nodes: &'a Nodes,
     pub watched: &'a Watched,
@@ -81,7 +114,7 @@ impl Hands<'_> {
         K: Resource<Scope = kube::core::NamespaceResourceScope>,
         K::DynamicType: Default,
     {
-        Api::namespaced(self.client.clone(), &self.cluster.namespace().unwrap_or_default())
+        Api::namespaced(self.writer.client.clone(), &self.cluster.namespace().unwrap_or_default())
     }
 
     pub async fn step(&self, step: &Step) -> Result<(), ApplyError> {
@@ -185,7 +218,7 @@ impl Hands<'_> {
         tracing::info!(cluster = self.cluster.name_any(), reason, note, "event");
         let action = format!("{reason} {about}");
         let happening = Happening { kind, reason: reason.to_owned(), note, action };
-        publish(self.recorder, &self.cluster.object_ref(&()), happening).await;
+        self.writer.publish(&self.cluster.object_ref(&()), happening).await;
     }
 
     async fn create<K>(&self, object: &K) -> Result<(), ApplyError>
@@ -277,25 +310,6 @@ impl Hands<'_> {
 
     fn node_name(&self, node: NodeId) -> String {
         names::node(&self.cluster.name_any(), node)
-    }
-}
-
-/// Whatever has happened to the Table when `next` took the place of its status.
-pub async fn tell_of_table(recorder: &Recorder, table: &Table, next: &TableStatus) {
-    let before = table.status.clone().unwrap_or_default();
-    for happening in happened(&before, next) {
-        tracing::info!(table = table.name_any(), reason = happening.reason, note = happening.note, "event");
-        publish(recorder, &table.object_ref(&()), happening).await;
-    }
-}
-
-/// An event that is not written is no reason to stop.
-async fn publish(recorder: &Recorder, about: &ObjectReference, happening: Happening) {
-    let Happening { kind, reason, mut note, action } = happening;
-    note.truncate(note.floor_char_boundary(LONGEST_NOTE));
-    let event = Event { type_: kind, reason, note: Some(note), action, secondary: None };
-    if let Err(error) = recorder.publish(&event, about).await {
-        tracing::debug!(%error, "an event was not written");
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Objects, events, logs and metrics; never a Secret, never an item. What cannot be read is named in `missing.txt`, and is no reason to stop:
 //! a bundle is asked for when something is broken.
+#![expect(clippy::disallowed_types, reason = "a command of its own")]
 
 use std::fmt::Debug;
 use std::io::Write;

@@ -1,4 +1,5 @@
 //! What every call of the API server has in common: it is counted, it ends, and one that changes something is made by who may.
+#![expect(clippy::disallowed_types, reason = "it wraps the client")]
 
 use std::time::Duration;
 

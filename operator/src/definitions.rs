@@ -1,5 +1,6 @@
 //! `trivet operator crds`: the resource definitions, printed or brought to the API server. Helm installs definitions once and never
 //! upgrades them, so that this is their way.
+#![expect(clippy::disallowed_types, reason = "it brings the definitions, and asks how old they are")]
 
 use std::convert::Infallible;
 use std::path::PathBuf;

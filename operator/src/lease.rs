@@ -10,6 +10,7 @@
 //! shorter than `term`, a holder has stopped before another may begin, and its last call has ended in the time between
 //! ([`crate::calls::PATIENCE`]). It asks itself
 //! before every call that changes something ([`Tenure::is_held`]): a process that was asleep past its time wakes up and does nothing.
+#![expect(clippy::disallowed_types, reason = "it holds the lease")]
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};

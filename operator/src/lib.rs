@@ -2,16 +2,18 @@
 //! nodes have.
 //!
 //! ```text
-//!             ┌─ watch ──► observe ─► plan ──► apply ──► status ─┐         one look at one Cluster (`reconcile`)
-//!  API server ┤              ▲                   │               ├─► API server
-//!             └─ resources ─ driver (control) ◄──┼── front ◄── routers: CreateTable, UpdateTable, DeleteTable
-//!                              │                 ▼
-//!                              └────────────► nodes: birth, table descriptors, identities of blank disks
+//!             ┌─ watch ──► observe ─► validate ─► plan ──► apply ──► status ─┐   one look at one Cluster (`reconcile`)
+//!  API server ┤              ▲                               │               ├─► API server
+//!             └─ resources ─ driver (control) ◄──────────────┼── front ◄── routers: CreateTable, UpdateTable, DeleteTable
+//!                              │                             ▼
+//!                              └────────────────────────► nodes: birth, table descriptors, identities of blank disks
 //! ```
-//! `plan`, `tables`, `orphans`, `allowance`, `figures`, `happened`, `rest`, `unseen`, `status`, `build`, `wish`, `known` and `names` are pure. Only `watch`, `apply`, `resources`, `lease`,
-//! `definitions`, `strays`, `teardown` and `bundle` hold a client; of several processes one acts (`lease`), and each serves the control service
-//! (`served`). It is never in the way of a read or a write: the data plane does not know that there is an API server.
+//! `validate`, `plan`, `tables`, `orphans`, `allowance`, `figures`, `happened`, `rest`, `unseen`, `status`, `build`, `wish`, `known` and `names`
+//! are pure. Only `watch`, `apply`, `resources`, `lease`, `definitions`, `strays`, `seal::store`, and the commands `teardown` and `bundle` hold
+//! a client, and none gives it away (`access`). Of several processes one acts (`lease`), and each serves the control service (`served`). It is
+//! never in the way of a read or a write: the data plane does not know that there is an API server.
 
+pub mod access;
 pub mod allowance;
 pub mod apply;
 pub mod build;
@@ -47,5 +49,6 @@ pub mod tables;
 pub mod teardown;
 pub mod unborn;
 pub mod unseen;
+pub mod validate;
 pub mod watch;
 pub mod wish;

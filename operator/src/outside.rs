@@ -1,4 +1,5 @@
 //! What the operator meets outside of its process, and how fast it goes there: in one place, so that tests can stand in for it.
+#![expect(clippy::disallowed_types, reason = "it makes the client")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What is to be done next with a cluster's nodes: a pure function of its spec, of what Kubernetes has and of what nodes answer.
+//! What is to be done next with a cluster's nodes: a pure function of its spec, of what Kubernetes has and of what nodes answer, all of it
+//! validated.
 //!
 //! A node's identity is its claim's. A blank disk is given it once: the number that the disk has drawn is written down on the claim
 //! first, so that a disk that is blank once more is known to have lost what it had. Such a node is never the old one again: it is
@@ -6,11 +7,13 @@
 
 use model::NodeId;
 
+use crate::validate::{Objection, ValidNodes};
+
 mod classes;
+mod fleets;
 pub mod growth;
 mod hanging;
 mod loss;
-mod places;
 mod replacement;
 mod seen;
 #[cfg(test)]
@@ -76,10 +79,17 @@ pub enum Step {
     },
 }
 
+impl From<Objection> for Step {
+    fn from(Objection { reason, message }: Objection) -> Step {
+        Step::Blocked { reason, message }
+    }
+}
+
 /// All next steps. `draw` gives ids that no node has.
-pub fn plan(seen: &Seen, mut draw: impl FnMut() -> NodeId) -> Vec<Step> {
-    // What places say comes first: the first thing that blocks is what people are told.
-    let mut steps = places::plan(seen);
+pub fn plan(valid: &ValidNodes<'_>, mut draw: impl FnMut() -> NodeId) -> Vec<Step> {
+    let seen = valid.seen();
+    let mut steps: Vec<Step> = valid.objections().iter().cloned().map(Step::from).collect();
+    steps.extend(fleets::old(seen));
     for zone in &seen.zones {
         steps.extend(plan_zone(zone, seen, &mut draw));
     }
@@ -220,6 +230,7 @@ pub mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::validate;
 
     const ZONES: [&str; 3] = ["a", "b", "c"];
 
@@ -301,7 +312,7 @@ pub mod tests {
 
     pub fn steps(seen: &Seen) -> Vec<Step> {
         let mut next = 100;
-        plan(seen, || {
+        plan(&validate::nodes(seen), || {
             next += 1;
             NodeId(next)
         })

@@ -1,4 +1,4 @@
-//! One cluster: observe → plan → apply → status, again and again. Level-based: what was missed is seen at the next look.
+//! One cluster: observe → validate → plan → apply → status, again and again. Level-based: what was missed is seen at the next look.
 //!
 //! The Cluster's nodes are planned here; its tables and partitions are the driver's (`control`), which runs beside it on the same
 //! resources. Neither acts before everything has been listed whole.
@@ -14,16 +14,17 @@ use control::plan::Observed;
 use control::service::{Decided, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::events::{EventType, Recorder};
-use kube::{Client, ResourceExt as _};
+use kube::ResourceExt as _;
+use kube::runtime::events::EventType;
 use model::{NodeId, TableDescriptor, TableId};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use crate::access::Access;
 use crate::allowance::Allowances;
-use crate::apply::{Hands, tell_of_table};
+use crate::apply::Hands;
 use crate::build;
 use crate::crd::{Cluster, Partition, PartitionStatus, Removal, Table, TableStatus};
 use crate::definitions::Age;
@@ -37,20 +38,19 @@ use crate::plan::{Seen, Step};
 use crate::resources::{KubeResources, descriptor, version};
 use crate::rest::Rest;
 use crate::seal::sealing::Sealing;
-use crate::served::{name_everybody, resources, settings};
+use crate::served::{name_everybody, settings};
 use crate::status::{ClusterTold, Held, Told, Worth};
 use crate::tables::{self, Deed, Hindrance};
 use crate::unborn::Unborn;
 use crate::unseen::Unseen;
 use crate::watch::Watched;
-use crate::{observe, orphans, plan, status, wish};
+use crate::{observe, orphans, plan, status, validate, wish};
 
 /// What all clusters share.
 #[derive(Clone)]
 pub struct Surroundings {
     /// It writes only while this process is the one that acts.
-    pub client: Client,
-    pub recorder: Recorder,
+    pub access: Access,
     pub namespace: String,
     pub watched: Watched,
     pub metrics: Metrics,
@@ -121,7 +121,7 @@ impl Running {
         let nodes = Arc::new(Nodes::nobody().only_while(Arc::new(move || tenure.is_held())));
         let wake = Arc::new(Notify::new());
         let settings = settings(around, cluster);
-        let resources = Arc::new(resources(around, &around.client, cluster));
+        let resources = Arc::new(around.access.shelf.of(&cluster.name_any()));
         let service = Service {
             settings: settings.clone(),
             resources: Arc::clone(&resources),
@@ -137,7 +137,7 @@ impl Running {
             wake,
             blocked: blocked_now,
             driver: tokio::spawn(driver.run()),
-            sealing: Sealing::new(around.client.clone(), cluster),
+            sealing: Sealing::new(around.access.store.clone(), cluster),
             leaving: Leaving::default(),
             allowance: Allowances::new(Instant::now()),
             rest: Rest::default(),
@@ -166,10 +166,14 @@ impl Running {
         let address_failure = name_everybody(&self.nodes, &self.around, own, cluster, &seen).err();
         let (reached, observed) = control::observe::everything(&self.nodes).await;
         let seen = observe::complete(seen, &reached, &observed);
-        let (client, recorder) = (&self.around.client, &self.around.recorder);
         let mut look = Look {
             cluster,
-            hands: Hands { client, recorder, cluster, nodes: &self.nodes, watched: &self.around.watched },
+            hands: Hands {
+                writer: &self.around.access.writer,
+                cluster,
+                nodes: &self.nodes,
+                watched: &self.around.watched,
+            },
             held: status::held(&observed),
             newest: diverged::newest(&observed),
             observed,
@@ -180,7 +184,8 @@ impl Running {
             metrics: &self.around.metrics,
             allowance: self.allowance,
         };
-        let mut steps = self.unseen.hold_back(&seen, plan::plan(&seen, draw), Instant::now());
+        let valid = validate::nodes(&seen);
+        let mut steps = self.unseen.hold_back(&seen, plan::plan(&valid, draw), Instant::now());
         let next = self.leaving.next(&seen, &look.observed);
         steps.extend(next.stuck.iter().map(|stuck| Step::Blocked { reason: "NoRoom", message: stuck.message.clone() }));
         let removals = self.leaving.told(cluster, &seen, &next, &look.now);
@@ -247,16 +252,12 @@ impl Running {
     }
 
     async fn tend(&self, look: &mut Look<'_>, table: &Arc<Table>) {
-        let given = match descriptor(table) {
-            Ok(given) => given,
-            Err(error) => {
-                let hindrance = Hindrance { reason: "Malformed", message: error.to_string() };
-                return self.tell_table(look, table, None, Some(&hindrance)).await;
-            }
+        let valid = match validate::table(table) {
+            Ok(valid) => valid,
+            Err(hindrance) => return self.tell_table(look, table, None, Some(&hindrance)).await,
         };
-        let newest = given.as_ref().and_then(|given| look.newest.get(&given.id));
-        let seen = tables::Seen { observed: &look.observed, newest };
-        let decided = tables::decide(table, given.as_ref(), seen);
+        let newest = valid.given().and_then(|given| look.newest.get(&given.id));
+        let decided = tables::decide(&valid, tables::Seen { observed: &look.observed, newest });
         let hindrance = match decided {
             Err(hindrance) => Some(hindrance),
             Ok(Some(deed)) if !look.cluster.spec.paused => match self.carry_out(look, table, deed).await {
@@ -266,7 +267,7 @@ impl Running {
             },
             Ok(_) => self.driver_is_blocked(&table.spec.table_name),
         };
-        self.tell_table(look, table, given.as_ref(), hindrance.as_ref()).await;
+        self.tell_table(look, table, valid.given(), hindrance.as_ref()).await;
     }
 
     fn driver_is_blocked(&self, name: &str) -> Option<Hindrance> {
@@ -361,7 +362,7 @@ impl Running {
         let metadata = json!({ "name": table.name_any(), "resourceVersion": table.resource_version() });
         let done = look.hands.write_status::<Table>(&metadata, only(next, &fields)).await;
         if matches!(done, Ok(true)) {
-            tell_of_table(&self.around.recorder, table, next).await;
+            look.hands.writer.tell_of_table(table, next).await;
         }
         look.note(done);
     }

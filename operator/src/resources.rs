@@ -11,6 +11,7 @@
 //! Whoever finds a birth half done goes on with it, also while another still is at it: an SDK's Table has its id from the start (an
 //! annotation), and the ids of its partitions follow from that, so that both make the same.
 //! Must not touch nodes. Nothing here removes a group because an object is missing.
+#![expect(clippy::disallowed_types, reason = "it reads and writes what control wishes")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,14 +23,13 @@ use control::diverged::Confirmed;
 use control::resources::{ResourceError, Resources, Snapshot, TableResource};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
-use kube::runtime::events::Recorder;
 use kube::{Api, Client, CustomResourceExt as _, Resource as _, ResourceExt};
 use model::{
     KeyRange, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus as Status, Zone,
 };
 use serde_json::json;
 
-use crate::apply::{applied, sentence, tell_of_table};
+use crate::apply::{Writer, applied, sentence};
 use crate::crd::partition::{Range, ReplicaWish};
 use crate::crd::table::Birth;
 use crate::crd::{Partition, PartitionSpec, Table};
@@ -47,29 +47,47 @@ pub const GIVEN: &str = "trivet.dev/given";
 /// How often a table is written that somebody else tells something of at the same moment.
 const ATTEMPTS: u32 = 10;
 
+/// The resources of every Cluster of a namespace.
+#[derive(Clone)]
+pub struct Shelf {
+    client: Client,
+    writer: Writer,
+    namespace: String,
+    watched: Watched,
+}
+
+impl Shelf {
+    pub fn new(client: Client, namespace: &str, watched: &Watched) -> Shelf {
+        let writer = Writer::new(client.clone());
+        Shelf { client, writer, namespace: namespace.to_owned(), watched: watched.clone() }
+    }
+
+    pub fn of(&self, cluster: &str) -> KubeResources {
+        KubeResources { shelf: self.clone(), cluster: cluster.to_owned() }
+    }
+}
+
 /// The resources of one Cluster.
 pub struct KubeResources {
-    pub client: Client,
-    pub recorder: Recorder,
-    pub namespace: String,
-    pub cluster: String,
-    pub watched: Watched,
+    shelf: Shelf,
+    cluster: String,
 }
 
 impl Resources for KubeResources {
     async fn read(&self) -> Result<Snapshot, ResourceError> {
-        if !self.watched.is_whole() {
+        if !self.shelf.watched.is_whole() {
             return Err(ResourceError::Unavailable("not everything is listed yet".to_owned()));
         }
         let mut snapshot = Snapshot::default();
         // An object under another's name is nobody's resource: what it says must not pass for what the right one says.
-        let tables = self.watched.tables.state_filter(|table| table.name_any() == names::table(&table.spec.table_name));
+        let tables =
+            self.shelf.watched.tables.state_filter(|table| table.name_any() == names::table(&table.spec.table_name));
         let (tables, others): (Vec<_>, Vec<_>) =
             tables.into_iter().partition(|table| table.spec.cluster_ref == self.cluster);
         let owner = |table: &Table| format!("Cluster {} of the same namespace", table.spec.cluster_ref);
         snapshot.taken = others.iter().map(|table| (table.spec.table_name.clone(), owner(table))).collect();
         // After the tables: a table that is placed has its Partitions.
-        let objects = self.watched.partitions.state();
+        let objects = self.shelf.watched.partitions.state();
         let mut of_table: BTreeMap<&str, Vec<&Known>> = BTreeMap::new();
         for object in &objects {
             of_table.entry(object.table_id()).or_default().push(object);
@@ -103,7 +121,7 @@ impl Resources for KubeResources {
 
     async fn write(&self, read: &Snapshot, name: &str, resource: Option<TableResource>) -> Result<(), ResourceError> {
         let object = names::table(name);
-        let mut known = self.watched.tables.get(&object);
+        let mut known = self.shelf.watched.tables.get(&object);
         for _ in 0..ATTEMPTS {
             if known.as_deref().map(version).as_ref() != read.versions.get(name) {
                 break;
@@ -120,12 +138,17 @@ impl Resources for KubeResources {
 }
 
 impl KubeResources {
+    /// What it reads from.
+    pub fn watched(&self) -> &Watched {
+        &self.shelf.watched
+    }
+
     fn tables(&self) -> Api<Table> {
-        Api::namespaced(self.client.clone(), &self.namespace)
+        Api::namespaced(self.shelf.client.clone(), &self.shelf.namespace)
     }
 
     fn partition_objects(&self) -> Api<Partition> {
-        Api::namespaced(self.client.clone(), &self.namespace)
+        Api::namespaced(self.shelf.client.clone(), &self.shelf.namespace)
     }
 
     async fn write_over(
@@ -199,7 +222,7 @@ impl KubeResources {
         let written = patched.map_err(|error| failed(&name, error))?;
         // Of two who write over the same version one succeeds, and it alone tells.
         if let Some(next) = &written.status {
-            tell_of_table(&self.recorder, &table, next).await;
+            self.shelf.writer.tell_of_table(&table, next).await;
         }
         Ok(written)
     }
@@ -211,7 +234,7 @@ impl KubeResources {
             let object = self.partition_object(table, partition);
             let name = object.name_any();
             // What is there costs no call, and who is tried again goes on where it ended.
-            let known = self.watched.partitions.get(&name);
+            let known = self.shelf.watched.partitions.get(&name);
             if known.is_some_and(|known| partition.epoch <= known.epoch().max(1)) {
                 continue;
             }
@@ -297,7 +320,7 @@ impl KubeResources {
 
     /// Whether Table objects go because their definition does, and not because somebody wishes for one table less.
     pub async fn definition_goes(&self) -> Result<bool, ResourceError> {
-        definition_goes(&self.client).await.map_err(|error| failed(&Table::crd().name_any(), error))
+        definition_goes(&self.shelf.client).await.map_err(|error| failed(&Table::crd().name_any(), error))
     }
 
     /// What a person has confirmed is done.

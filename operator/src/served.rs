@@ -7,12 +7,11 @@ use control::cluster::{Cluster as Nodes, ClusterError};
 use control::config::Settings;
 use control::service::Service;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::events::{Recorder, Reporter};
-use kube::{Client, ResourceExt as _};
+use kube::ResourceExt as _;
 use model::Zone;
 
+use crate::access::Access;
 use crate::crd::Cluster;
-use crate::names::OPERATOR_MANAGER;
 use crate::observe::Troubles;
 use crate::outside::Pace;
 use crate::plan::Seen;
@@ -31,17 +30,17 @@ pub struct Served {
 }
 
 impl Served {
-    /// `client` may write whether this process acts or not: two who write at once are told apart by the versions of what they write.
-    pub fn start(around: &Surroundings, client: &Client, cluster: &Cluster) -> Served {
+    /// `access` is one that may write whether this process acts or not: two who write at once are told apart by the versions of what they
+    /// write.
+    pub fn start(around: &Surroundings, access: &Access, cluster: &Cluster) -> Served {
         let nodes = Arc::new(Nodes::nobody());
         let service = Service {
             settings: settings(around, cluster),
-            resources: Arc::new(resources(around, client, cluster)),
+            resources: Arc::new(access.shelf.of(&cluster.name_any())),
             cluster: Arc::clone(&nodes),
             wake: Arc::clone(&around.changed),
         };
-        let store = Store::new(client.clone(), &around.namespace);
-        Served { nodes, store, own: Own::new(cluster), service: Arc::new(service) }
+        Served { nodes, store: access.store.clone(), own: Own::new(cluster), service: Arc::new(service) }
     }
 
     /// The certificate, the nodes and the MemDS servers of the moment.
@@ -59,16 +58,6 @@ impl Served {
 pub fn settings(around: &Surroundings, cluster: &Cluster) -> Settings {
     let Pace { busy, idle, .. } = around.pace;
     Settings { default_partitions: cluster.spec.default_partitions, busy_interval: busy, idle_interval: idle }
-}
-
-pub fn resources(around: &Surroundings, client: &Client, cluster: &Cluster) -> KubeResources {
-    KubeResources {
-        client: client.clone(),
-        recorder: Recorder::new(client.clone(), Reporter::from(OPERATOR_MANAGER.to_owned())),
-        namespace: around.namespace.clone(),
-        cluster: cluster.name_any(),
-        watched: around.watched.clone(),
-    }
 }
 
 /// The driver and the control service reach the same nodes that Kubernetes has.

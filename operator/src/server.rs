@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use kube::runtime::events::{Recorder, Reporter};
-use kube::{Client, ResourceExt as _};
+use kube::ResourceExt as _;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -18,18 +17,18 @@ use wire::control::control_server::ControlServer;
 use wire::door::Manner;
 use wire::health::{Answering, Health};
 
+use crate::access::Access;
+use crate::calls;
 use crate::config::Config;
 use crate::crd::Cluster;
 use crate::definitions::Age;
 use crate::front::{Front, remember_host};
 use crate::lease::{Keeper, Tenure};
 use crate::metrics::Metrics;
-use crate::names::OPERATOR_MANAGER;
 use crate::outside::Outside;
 use crate::reconcile::{Running, Surroundings};
 use crate::served::Served;
 use crate::watch as watches;
-use crate::{calls, strays};
 
 /// What probes and Prometheus are told.
 struct Told {
@@ -81,14 +80,14 @@ pub async fn run_in(outside: Outside, config: Config, shutdown: impl Future<Outp
         .serve_with_incoming(wire::door::guests(listener, Manner::ByName(front.seals())));
     let identity = config.identity.map_or_else(drawn_identity, Ok)?;
     let mut keeper = Keeper::new(open.clone(), &config.namespace, identity, pace.lease, tenure.clone());
-    let client = calls::held(&open, &tenure);
-    let recorder = Recorder::new(client.clone(), Reporter::from(OPERATOR_MANAGER.to_owned()));
+    let access = Access::new(&calls::held(&open, &tenure), &config.namespace, &watched);
+    let open_access = Access::new(&open, &config.namespace, &watched);
     let (namespace, definitions) = (config.namespace, Age::default());
     let (age, asks, woken) = (definitions.clone(), open.clone(), Arc::clone(&changed));
-    let around =
-        Surroundings { client, recorder, namespace, watched, metrics, changed, locate, pace, tenure, definitions };
+    let around = Surroundings { access, namespace, watched, metrics, changed, locate, pace, tenure, definitions };
     tracing::info!(namespace = around.namespace, "the operator has started");
-    let mut looked_after = LookedAfter { around, open, front, served: BTreeMap::new(), running: BTreeMap::new() };
+    let mut looked_after =
+        LookedAfter { around, open: open_access, front, served: BTreeMap::new(), running: BTreeMap::new() };
     let ended = tokio::select! {
         biased;
         () = shutdown => Ok(()),
@@ -113,7 +112,7 @@ fn drawn_identity() -> anyhow::Result<String> {
 struct LookedAfter {
     around: Surroundings,
     /// For the control service, which every process has.
-    open: Client,
+    open: Access,
     front: Front,
     served: BTreeMap<String, Served>,
     /// Only while this process acts.
@@ -179,7 +178,8 @@ impl LookedAfter {
             let one = self.running.entry(cluster.name_any()).or_insert_with(|| Running::start(around, cluster));
             one.look(cluster).await;
         }
-        strays::tend(&self.around, clusters).await;
+        let Surroundings { access, watched, metrics, .. } = &self.around;
+        access.strays.tend(watched.tables.state(), clusters, metrics).await;
     }
 
     async fn stop_acting(&mut self) {

@@ -3,6 +3,7 @@
 //! They are told so here. One that a person deletes waits until its Cluster is back, since its groups are to be told. Where their definition
 //! is deleted, all of them would wait, the definition with them, and it would go as soon as the Cluster is back: just after it was applied
 //! again. So they are let go at once. Nothing is told to any group, and what nodes have is adopted later.
+#![expect(clippy::disallowed_types, reason = "it tells whom nobody else tells")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,36 +11,78 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
-use crate::apply::tell_of_table;
+use crate::apply::Writer;
 use crate::crd::condition::conditions;
 use crate::crd::{Cluster, Condition, Table, TableStatus};
-use crate::reconcile::Surroundings;
+use crate::metrics::Metrics;
 use crate::resources::{definition_goes, is_held, letting_go};
 use crate::tables::{Hindrance, Led, statements};
 
 /// Most that are told in one look; the others are told in the next ones.
 const MOST: usize = 50;
 
-/// What cannot be done now is done at the next look.
-pub async fn tend(around: &Surroundings, clusters: &[Arc<Cluster>]) {
-    let clusters: BTreeSet<String> = clusters.iter().map(|cluster| cluster.name_any()).collect();
-    let strays = strays(around.watched.tables.state(), &clusters);
-    let tables: Api<Table> = Api::namespaced(around.client.clone(), &around.namespace);
-    if let Err(error) = tell(around, &tables, &strays, &clusters).await {
-        tracing::warn!(%error, "a Table without a Cluster was not told so");
-        around.metrics.failed();
+/// Tells them, and lets them go.
+#[derive(Clone)]
+pub struct Strays {
+    client: Client,
+    namespace: String,
+    tables: Api<Table>,
+    writer: Writer,
+}
+
+impl Strays {
+    pub fn new(client: Client, namespace: &str, writer: Writer) -> Strays {
+        let tables = Api::namespaced(client.clone(), namespace);
+        Strays { client, namespace: namespace.to_owned(), tables, writer }
     }
-    let held: Vec<&Table> = strays.iter().map(Arc::as_ref).filter(|table| waits(table)).collect();
-    if held.is_empty() {
-        return;
+
+    /// What cannot be done now is done at the next look.
+    pub async fn tend(&self, tables: Vec<Arc<Table>>, clusters: &[Arc<Cluster>], metrics: &Metrics) {
+        let clusters: BTreeSet<String> = clusters.iter().map(|cluster| cluster.name_any()).collect();
+        let strays = strays(tables, &clusters);
+        if let Err(error) = self.tell(&strays, &clusters).await {
+            tracing::warn!(%error, "a Table without a Cluster was not told so");
+            metrics.failed();
+        }
+        let held: Vec<&Table> = strays.iter().map(Arc::as_ref).filter(|table| waits(table)).collect();
+        if held.is_empty() {
+            return;
+        }
+        match definition_goes(&self.client).await {
+            Ok(true) => self.let_go(&held).await,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "whether the definition of tables goes is not known"),
+        }
     }
-    match definition_goes(&around.client).await {
-        Ok(true) => let_go(&tables, &held).await,
-        Ok(false) => {}
-        Err(error) => tracing::warn!(%error, "whether the definition of tables goes is not known"),
+
+    async fn let_go(&self, held: &[&Table]) {
+        for table in held {
+            let name = table.name_any();
+            match self.tables.patch(&name, &PatchParams::default(), &letting_go(table)).await {
+                Ok(_) => tracing::info!(table = name, "an object goes with its definition; its cluster has none"),
+                Err(error) => tracing::warn!(table = name, %error, "an object does not go with its definition"),
+            }
+        }
+    }
+
+    /// Until the API server refuses one: the next look tells the rest.
+    async fn tell(&self, strays: &[Arc<Table>], clusters: &BTreeSet<String>) -> Result<(), kube::Error> {
+        let now = Time(Timestamp::now());
+        let untold = strays.iter().filter_map(|table| Some((table, untold(table, &self.namespace, clusters, &now)?)));
+        for (table, conditions) in untold.take(MOST) {
+            let said =
+                json!({ "status": { "observedGeneration": table.metadata.generation, "conditions": conditions } });
+            match self.tables.patch_status(&table.name_any(), &PatchParams::default(), &Patch::Merge(said)).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => continue,
+                done => drop(done?),
+            }
+            let next = TableStatus { conditions, ..table.status.clone().unwrap_or_default() };
+            self.writer.tell_of_table(table, &next).await;
+        }
+        Ok(())
     }
 }
 
@@ -51,37 +94,6 @@ fn strays(tables: Vec<Arc<Table>>, clusters: &BTreeSet<String>) -> Vec<Arc<Table
 /// It is to go, and is held.
 fn waits(table: &Table) -> bool {
     table.metadata.deletion_timestamp.is_some() && is_held(table)
-}
-
-async fn let_go(tables: &Api<Table>, held: &[&Table]) {
-    for table in held {
-        let name = table.name_any();
-        match tables.patch(&name, &PatchParams::default(), &letting_go(table)).await {
-            Ok(_) => tracing::info!(table = name, "an object goes with its definition; its cluster has none"),
-            Err(error) => tracing::warn!(table = name, %error, "an object does not go with its definition"),
-        }
-    }
-}
-
-/// Until the API server refuses one: the next look tells the rest.
-async fn tell(
-    around: &Surroundings,
-    tables: &Api<Table>,
-    strays: &[Arc<Table>],
-    clusters: &BTreeSet<String>,
-) -> Result<(), kube::Error> {
-    let now = Time(Timestamp::now());
-    let untold = strays.iter().filter_map(|table| Some((table, untold(table, &around.namespace, clusters, &now)?)));
-    for (table, conditions) in untold.take(MOST) {
-        let said = json!({ "status": { "observedGeneration": table.metadata.generation, "conditions": conditions } });
-        match tables.patch_status(&table.name_any(), &PatchParams::default(), &Patch::Merge(said)).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => continue,
-            done => drop(done?),
-        }
-        let next = TableStatus { conditions, ..table.status.clone().unwrap_or_default() };
-        tell_of_table(&around.recorder, table, &next).await;
-    }
-    Ok(())
 }
 
 /// What it is to be told, if it has not been. Everything else in its status is of its Cluster, and stays as it was last seen.

@@ -8,8 +8,9 @@ use model::{TableDescriptor, TableStatus as Status};
 use crate::crd::Table;
 use crate::crd::condition::{BLOCKED, DEGRADED, PROGRESSING, READY, Statement};
 use crate::crd::table::DeletionPolicy;
-use crate::names::{self, CONFIRM};
+use crate::names::CONFIRM;
 use crate::resources::{is_held, is_placed};
+use crate::validate::ValidTable;
 use crate::wish;
 
 /// What is done with the object before the driver takes over, or after it has nothing to do any more.
@@ -61,18 +62,10 @@ pub struct Seen<'a> {
     pub newest: Option<&'a Newest>,
 }
 
-/// `given`: the descriptor in the object's status.
-pub fn decide(table: &Table, given: Option<&TableDescriptor>, seen: Seen<'_>) -> Result<Option<Deed>, Hindrance> {
+pub fn decide(valid: &ValidTable<'_>, seen: Seen<'_>) -> Result<Option<Deed>, Hindrance> {
     let Seen { observed, newest } = seen;
-    let spec = &table.spec;
-    let wanted = names::table(&spec.table_name);
-    if table.name_any() != wanted {
-        return hindered(
-            "WrongName",
-            format!("the object of table {} is called {wanted}: create it by that name", spec.table_name),
-        );
-    }
-    if spec.paused {
+    let (table, given) = (valid.table(), valid.given());
+    if table.spec.paused {
         return Ok(None);
     }
     if let Some(divergence) = given.and_then(|given| diverged::divergence(given, newest)) {
@@ -278,6 +271,10 @@ mod tests {
         Seen { observed, newest: None }
     }
 
+    fn decide(table: &Table, given: Option<&TableDescriptor>, seen: Seen<'_>) -> Result<Option<Deed>, Hindrance> {
+        super::decide(&ValidTable::of(table, given.cloned()), seen)
+    }
+
     fn reason(decided: Result<Option<Deed>, Hindrance>) -> &'static str {
         decided.expect_err("it is hindered").reason
     }
@@ -290,8 +287,6 @@ mod tests {
         table.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
         let born = decide(&table, None, nodes(&observed()));
         assert!(matches!(born, Ok(Some(Deed::GiveBirth(wish))) if wish.name == "music" && wish.version == 0));
-        table.metadata.name = Some("other".to_owned());
-        assert_eq!(reason(decide(&table, None, nodes(&observed()))), "WrongName");
     }
 
     #[test]

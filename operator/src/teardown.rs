@@ -3,6 +3,7 @@
 //! Uninstalling the chart removes the operator, deleting a Table keeps its items, claims have no owner: whoever wants everything gone says
 //! so here, twice. First the Cluster object goes, so that no operator makes anew what is removed; then all that carries its name, until a
 //! look finds nothing. Cut short, it goes on where it was when it is asked again.
+#![expect(clippy::disallowed_types, reason = "a command of its own")]
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};

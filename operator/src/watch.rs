@@ -3,6 +3,7 @@
 //! A watch that is cut goes on from the version that it has seen. Where etcd was set back to an older state, that version lies in the
 //! future, and the API server says nothing before it comes: so it is asked which version there is (`Horizon`), and everything is
 //! listed anew where that is an older one.
+#![expect(clippy::disallowed_types, reason = "it observes")]
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

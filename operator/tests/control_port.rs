@@ -1,4 +1,5 @@
 //! The port of the control service, by which several Clusters are called: each by its own certificates, and one without any plainly.
+#![expect(clippy::disallowed_types, reason = "what stands beside the operator has a client of its own")]
 #![expect(clippy::unwrap_used, reason = "a test says by panicking")]
 
 use std::net::SocketAddr;
@@ -10,10 +11,9 @@ use control::service::Service;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
-use kube::runtime::events::Recorder;
 use operator::front::{Admits, Front, remember_host};
 use operator::metrics::Metrics;
-use operator::resources::KubeResources;
+use operator::resources::{KubeResources, Shelf};
 use operator::seal::bearer::{Bearer, Place};
 use operator::seal::mint::{self, Pair};
 use operator::watch::{self, Watches};
@@ -52,9 +52,7 @@ async fn nothing(cluster: &str) -> (Arc<Service<KubeResources>>, Watches) {
     let client = Client::new(tower::service_fn(answer), "shop");
     let (watched, watches) = watch::start(&client, "shop", &Arc::default());
     watched.ready().await;
-    let (namespace, cluster) = ("shop".to_owned(), cluster.to_owned());
-    let recorder = Recorder::new(client.clone(), "test".into());
-    let resources = KubeResources { client, recorder, namespace, cluster, watched };
+    let resources = Shelf::new(client, "shop", &watched).of(cluster);
     let service = Service {
         settings: Settings::new(1),
         resources: Arc::new(resources),

@@ -7,6 +7,7 @@
 //!                                                         └──► report ◄─────────────┘
 //! ```
 //! Calls are counted twice, by the operator and by the API server: each checks the other.
+#![expect(clippy::disallowed_types, reason = "what stands beside the operator has a client of its own")]
 #![expect(clippy::unwrap_used, reason = "a bench says by panicking, as a test does")]
 #![expect(clippy::print_stdout, reason = "it is started by people, who wait for it")]
 #![expect(dead_code, reason = "what stands in for the rest of the world is shared with the tests, which use all of it")]

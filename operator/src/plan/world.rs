@@ -10,6 +10,7 @@ use model::{KeyRange, NodeId, PartitionDescriptor, PartitionId, TableId};
 use super::{Answer, Claim, Machine, Missing, Pod, Seen, Step, Storage, Trouble, Why, Zone, plan, stops};
 use crate::moves::{self, Deed, Next};
 use crate::observe::{Troubles, needed, places};
+use crate::validate;
 
 mod events;
 mod tests;
@@ -248,7 +249,7 @@ impl World {
         let (seen, observed) = self.seen();
         self.count(&seen);
         let mut next_id = self.next_id;
-        let steps = plan(&seen, || {
+        let steps = plan(&validate::nodes(&seen), || {
             next_id += 1;
             NodeId(next_id)
         });
@@ -428,7 +429,7 @@ impl World {
     fn told(&mut self) -> String {
         let (seen, observed) = self.seen();
         let next = moves::next(&places(&seen), &observed, seen.whole, &self.handed_over);
-        let steps = plan(&seen, || NodeId(u64::MAX));
+        let steps = plan(&validate::nodes(&seen), || NodeId(u64::MAX));
         format!("silent {:?}, replicas {:?}, steps {steps:?}, next {next:?}", seen.silent, seen.replicas)
     }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{Client, ResourceExt as _};
+use kube::ResourceExt as _;
 use model::NodeId;
 use serde_json::{Value, json};
 
@@ -93,10 +93,10 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    pub fn new(client: Client, cluster: &Cluster) -> Keeper {
+    pub fn new(store: Store, cluster: &Cluster) -> Keeper {
         let place = Place { namespace: cluster.namespace().unwrap_or_default(), cluster: cluster.name_any() };
         Keeper {
-            store: Store::new(client, &place.namespace),
+            store,
             place,
             authority: None,
             leaves: BTreeMap::new(),

@@ -2,11 +2,12 @@
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Client, ResourceExt as _};
+use kube::ResourceExt as _;
 
 use super::bearer::Bearer;
 use super::keeper::{Keeper, Look, Resident};
 use super::own::Own;
+use super::store::Store;
 use super::told::Kept;
 use super::trust;
 use crate::crd::Cluster;
@@ -25,9 +26,9 @@ pub struct Sealing {
 }
 
 impl Sealing {
-    pub fn new(client: Client, cluster: &Cluster) -> Sealing {
+    pub fn new(store: Store, cluster: &Cluster) -> Sealing {
         Sealing {
-            keeper: Keeper::new(client, cluster),
+            keeper: Keeper::new(store, cluster),
             mode: cluster.spec.tls.mode,
             own: Own::new(cluster),
             kept: Kept::default(),

@@ -1,4 +1,5 @@
 //! Secrets and cert-manager's Certificates at the API server, one by one and by name.
+#![expect(clippy::disallowed_types, reason = "it reads and writes Secrets")]
 
 use std::collections::BTreeMap;
 
@@ -37,6 +38,7 @@ pub struct Found {
     pub data: BTreeMap<String, ByteString>,
 }
 
+#[derive(Clone)]
 pub struct Store {
     secrets: Api<Secret>,
     certificates: Api<DynamicObject>,

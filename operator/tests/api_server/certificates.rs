@@ -16,6 +16,7 @@ use operator::crd::Cluster;
 use operator::seal::bearer::{Bearer, Place, ROLES, authority_secret};
 use operator::seal::keeper::{Keeper, Look, ROTATE, Resident};
 use operator::seal::leaf::Leaf;
+use operator::seal::store::Store;
 use operator::seal::told::Kept;
 use operator::seal::trust::{self, Process};
 use operator::seal::{managed, mint, secret};
@@ -47,6 +48,10 @@ struct World {
     bundles: BTreeSet<String>,
     turn: usize,
     serving: JoinSet<()>,
+}
+
+fn store(client: Client) -> Store {
+    Store::new(client, "default")
 }
 
 impl World {
@@ -160,7 +165,7 @@ impl World {
 
     fn keeper(&self, fuse: Option<&Arc<Fuse>>) -> Keeper {
         let client = fuse.map_or_else(|| self.client.clone(), |fuse| mortal::client(&self.client, fuse));
-        Keeper::new(client, &self.cluster)
+        Keeper::new(store(client), &self.cluster)
     }
 
     async fn data(&self, name: &str) -> BTreeMap<String, String> {
@@ -252,7 +257,7 @@ pub async fn a_process_that_does_not_tell_stops_a_rotation_and_is_named(client: 
     let silent = world.processes.iter_mut().find(|process| process.name == "Pod memds").unwrap();
     silent.address = None;
     world.wish("today");
-    let mut keeper = Keeper::new(client.clone(), &world.cluster);
+    let mut keeper = Keeper::new(store(client.clone()), &world.cluster);
     let mut last = Kept::default();
     for _ in 0..15 {
         world.now += BETWEEN_LOOKS_S;
@@ -278,7 +283,7 @@ pub async fn what_somebody_deletes_or_spoils_is_made_again(client: &Client) {
     secrets.delete(&Bearer::Router.secret("spoilt"), &DeleteParams::default()).await.unwrap();
     let scrap = Patch::Merge(json!({ "stringData": { "tls.crt": "scrap" } }));
     secrets.patch(&Bearer::MemDs.secret("spoilt"), &PatchParams::default(), &scrap).await.unwrap();
-    let mut keeper = Keeper::new(client.clone(), &world.cluster);
+    let mut keeper = Keeper::new(store(client.clone()), &world.cluster);
     for _ in 0..=everybody().count() {
         world.now += BETWEEN_LOOKS_S;
         assert_eq!(world.look(&mut keeper).await.failure, None);
@@ -312,7 +317,7 @@ pub async fn a_lost_authority_is_replaced_as_by_a_rotation(client: &Client) {
 pub async fn a_paused_cluster_gets_nothing(client: &Client) {
     let mut world = World::new(client, "paused", own()).await;
     world.cluster.spec.paused = true;
-    let mut keeper = Keeper::new(client.clone(), &world.cluster);
+    let mut keeper = Keeper::new(store(client.clone()), &world.cluster);
     let kept = world.look(&mut keeper).await;
     assert_eq!((kept.failure, kept.leaves.len()), (None, 0));
     assert!(world.secrets().get_opt(&authority_secret("paused")).await.unwrap().is_none());
@@ -322,7 +327,7 @@ pub async fn a_paused_cluster_gets_nothing(client: &Client) {
 pub async fn cert_manager_is_asked_for_the_same_certificates(client: &Client) {
     let tls = json!({ "mode": "CertManager", "issuerRef": { "name": "house", "kind": "ClusterIssuer" } });
     let mut world = World::new(client, "managed", tls).await;
-    let mut keeper = Keeper::new(client.clone(), &world.cluster);
+    let mut keeper = Keeper::new(store(client.clone()), &world.cluster);
     let failure = world.look(&mut keeper).await.failure.unwrap();
     assert!(failure.contains("install cert-manager"), "{failure}");
     define_certificates(client).await;
@@ -355,7 +360,7 @@ pub async fn cert_manager_is_asked_for_the_same_certificates(client: &Client) {
     let foreign = world.data(&Bearer::Router.secret("managed")).await;
     let patch = Patch::Merge(json!({ "stringData": foreign }));
     world.secrets().patch(&Bearer::MemDs.secret("managed"), &PatchParams::default(), &patch).await.unwrap();
-    let kept = world.look(&mut Keeper::new(client.clone(), &world.cluster)).await;
+    let kept = world.look(&mut Keeper::new(store(client.clone()), &world.cluster)).await;
     assert!(kept.failure.unwrap().contains("managed-tls-memds"));
 }
 

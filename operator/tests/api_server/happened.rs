@@ -36,8 +36,7 @@ async fn written(resources: &KubeResources, read: &Snapshot, next: &TableResourc
 
 pub async fn what_happens_to_a_table_is_told_once(client: &Client) {
     let (resources, _watches) = resources_of(client, "trv").await;
-    let namespace = &resources.namespace;
-    let told = || async { events(client, namespace, NAME).await };
+    let told = || async { events(client, "default", NAME).await };
     let mut table = resource(NAME, 21);
     let mut read = written(&resources, &resources.read().await.unwrap(), &table).await;
     assert_eq!(reasons(&told().await), ["Placed"]);

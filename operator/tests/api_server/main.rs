@@ -1,4 +1,5 @@
 //! What a real API server makes of our resources: what it refuses, with which sentence, and what it fills in.
+#![expect(clippy::disallowed_types, reason = "what stands beside the operator has a client of its own")]
 #![expect(clippy::unwrap_used, reason = "a test says by panicking")]
 
 mod certificates;

@@ -10,15 +10,14 @@ use control::diverged::Confirmed;
 use control::resources::{ResourceError, Resources, Snapshot, TableResource};
 use control::service::Service;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::runtime::events::Recorder;
 use kube::{Api, Client, ResourceExt as _};
 use model::{
     KeyRange, KeySchema, KeyType, NodeId, PartitionDescriptor, PartitionId, TableDescriptor, TableId, TableStatus, Zone,
 };
-use operator::apply::Hands;
+use operator::apply::{Hands, Writer};
 use operator::crd::{Cluster, Partition, Table};
 use operator::names::{CONFIRM, DRIVER_MANAGER, OPERATOR_MANAGER};
-use operator::resources::KubeResources;
+use operator::resources::{KubeResources, Shelf};
 use operator::watch::{self, Watches};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -37,9 +36,7 @@ async fn resources(client: &Client) -> (KubeResources, Watches) {
 pub async fn resources_of(client: &Client, cluster: &str) -> (KubeResources, Watches) {
     let (watched, watches) = watch::start(client, "default", &Arc::new(Notify::new()));
     watched.ready().await;
-    let (namespace, cluster) = ("default".to_owned(), cluster.to_owned());
-    let recorder = Recorder::new(client.clone(), "test".into());
-    (KubeResources { client: client.clone(), recorder, namespace, cluster, watched }, watches)
+    (Shelf::new(client.clone(), "default", &watched).of(cluster), watches)
 }
 
 pub fn resource(name: &str, id: u64) -> TableResource {
@@ -129,7 +126,7 @@ pub async fn an_edit_of_the_spec_outlives_a_change_of_status(client: &Client) {
     tables.patch("edited", &PatchParams::default(), &edit).await.unwrap();
     let unedited = eventually(&resources, "the edit is seen", |read| {
         read.versions.get("edited").is_some_and(|version| Some(version) != born.versions.get("edited"))
-            && resources.watched.tables.get("edited").is_some_and(|table| table.spec.deletion_protection_enabled)
+            && resources.watched().tables.get("edited").is_some_and(|table| table.spec.deletion_protection_enabled)
     });
     let seen = unedited.await;
     let mut raised = seen.tables["edited"].clone();
@@ -154,11 +151,11 @@ fn versioned(table: &Table) -> Value {
 }
 
 /// As a look does it; whether it was written.
-async fn tell(resources: &KubeResources, metadata: &Value, items: u64) -> bool {
-    let KubeResources { client, recorder, watched, .. } = resources;
+async fn tell(client: &Client, resources: &KubeResources, metadata: &Value, items: u64) -> bool {
+    let writer = Writer::new(client.clone());
     let cluster: Cluster = serde_json::from_value(crate::refusals::cluster()).unwrap();
     let nodes = Nodes::nobody();
-    let hands = Hands { client, recorder, cluster: &cluster, nodes: &nodes, watched };
+    let hands = Hands { writer: &writer, cluster: &cluster, nodes: &nodes, watched: resources.watched() };
     let condition = json!({ "type": "Ready", "status": "True", "reason": "Active", "message": "so", "lastTransitionTime": "2026-01-02T03:04:05Z" });
     let told = json!({ "tableStatus": "ACTIVE", "partitions": 2, "observedGeneration": 1, "items": items, "conditions": [condition] });
     hands.write_status::<Table>(metadata, told).await.unwrap()
@@ -173,7 +170,7 @@ pub async fn each_field_of_a_status_has_one_owner(client: &Client) {
 
     let tables: Api<Table> = Api::default_namespaced(client.clone());
     let seen = versioned(&tables.get("owned").await.unwrap());
-    assert!(tell(&resources, &seen, 7).await);
+    assert!(tell(client, &resources, &seen, 7).await);
 
     // It was read before that, and is written nevertheless.
     let mut active = read.tables["owned"].clone();
@@ -181,9 +178,9 @@ pub async fn each_field_of_a_status_has_one_owner(client: &Client) {
     resources.write(&read, "owned", Some(active.clone())).await.unwrap();
     let refused = resources.write(&read, "owned", Some(active.clone())).await;
     assert!(matches!(refused, Err(ResourceError::Conflict(_))), "{refused:?}");
-    assert!(!tell(&resources, &seen, 8).await);
+    assert!(!tell(client, &resources, &seen, 8).await);
     let seen = versioned(&tables.get("owned").await.unwrap());
-    assert!(tell(&resources, &seen, 8).await);
+    assert!(tell(client, &resources, &seen, 8).await);
     let now = eventually(&resources, "the change is there", |read| read.tables["owned"].table == active.table).await;
 
     let table = tables.get("owned").await.unwrap();
@@ -211,13 +208,13 @@ pub async fn a_status_is_of_the_object_that_was_seen(client: &Client) {
     let read = eventually(&resources, "it is there", |read| read.tables.contains_key("again")).await;
     resources.write(&read, "again", None).await.unwrap();
     let read = eventually(&resources, "it is gone", |read| !read.versions.contains_key("again")).await;
-    assert!(!tell(&resources, &first, 7).await);
+    assert!(!tell(client, &resources, &first, 7).await);
 
     resources.write(&read, "again", Some(resource("again", 16))).await.unwrap();
-    assert!(!tell(&resources, &first, 7).await);
+    assert!(!tell(client, &resources, &first, 7).await);
     let second = tables.get("again").await.unwrap();
     assert_eq!(second.status.as_ref().unwrap().items, 0);
-    assert!(tell(&resources, &versioned(&second), 7).await);
+    assert!(tell(client, &resources, &versioned(&second), 7).await);
     let read = eventually(&resources, "it is there anew", |read| read.tables.contains_key("again")).await;
     resources.write(&read, "again", None).await.unwrap();
 }
@@ -233,7 +230,7 @@ pub async fn an_object_under_anothers_name_hinders_nobody(client: &Client) {
     let wrong = Table::new("right-0badcafe", right.spec.clone());
     tables.create(&PostParams::default(), &wrong).await.unwrap();
     let deadline = Instant::now() + PATIENCE;
-    while resources.watched.tables.get("right-0badcafe").is_none() {
+    while resources.watched().tables.get("right-0badcafe").is_none() {
         assert!(Instant::now() < deadline, "the other object is never seen");
         tokio::time::sleep(PAUSE).await;
     }

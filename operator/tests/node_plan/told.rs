@@ -6,6 +6,7 @@ use model::NodeId;
 use operator::moves::{self, Deed};
 use operator::observe::places;
 use operator::plan::{self, Step};
+use operator::validate;
 
 use crate::form::Situation;
 
@@ -16,7 +17,7 @@ const DRAWN: u64 = 101;
 pub fn planned(situation: &Situation) -> (Vec<String>, String) {
     let (seen, observed) = situation.seen();
     let mut next_id = DRAWN..;
-    let steps = plan::plan(&seen, || NodeId(next_id.next().unwrap()));
+    let steps = plan::plan(&validate::nodes(&seen), || NodeId(next_id.next().unwrap()));
     let next = moves::next(&places(&seen), &observed, seen.whole, &situation.handed_over());
     let stuck: Vec<Step> =
         next.stuck.into_iter().map(|stuck| Step::Blocked { reason: "NoRoom", message: stuck.message }).collect();

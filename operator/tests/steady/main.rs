@@ -1,5 +1,6 @@
 //! Nothing throws the operator off its way: a real API server, nodes in memory that speak the real protocols, and an operator that is
 //! ended at any call it makes.
+#![expect(clippy::disallowed_types, reason = "what stands beside the operator has a client of its own")]
 #![expect(clippy::unwrap_used, reason = "a test says by panicking")]
 #![expect(clippy::print_stdout, reason = "how many runs there were is of interest where it is asked for")]
 

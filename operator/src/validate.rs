@@ -1,24 +1,91 @@
-//! Zones, and the Kubernetes nodes that carry their names: what is said of them is checked, and nothing is guessed.
+//! What is wished, held against what is there, before anything is planned: what contradicts itself is named, and nothing is guessed. Pure.
+//!
+//! Plans are made of what was validated, and of nothing else: their types say so. What is objected to hinders nothing but itself.
 
 use std::collections::BTreeSet;
 
-use super::{Claim, Machine, Seen, Step};
-use crate::names::{DRAIN, ZONE_TOPOLOGY};
+use kube::ResourceExt as _;
+use model::TableDescriptor;
 
-pub fn plan(seen: &Seen) -> Vec<Step> {
-    let mut steps = Vec::new();
-    if !seen.simulated {
-        steps.extend(unknown_zone(seen));
-        steps.extend(seen.claims.iter().find_map(|claim| renamed_zone(claim, seen)));
+use crate::crd::Table;
+use crate::names::{self, DRAIN, ZONE_TOPOLOGY};
+use crate::plan::{Claim, Machine, Seen};
+use crate::resources::descriptor;
+use crate::tables::Hindrance;
+
+/// What a person has to see to: a reason in one word, and a sentence with the next step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// A cluster's nodes as they were seen, and what there is to object.
+pub struct ValidNodes<'a> {
+    seen: &'a Seen,
+    objections: Vec<Objection>,
+}
+
+impl<'a> ValidNodes<'a> {
+    pub fn seen(&self) -> &'a Seen {
+        self.seen
     }
-    steps.extend(seen.machines.iter().find_map(|machine| drains_what_is_open(machine, seen)));
-    steps.extend(seen.claims.iter().find_map(|claim| waits_for_machine(claim, seen)));
-    steps.extend(old_fleets(seen));
-    steps
+
+    /// The first one is what people are told.
+    pub fn objections(&self) -> &[Objection] {
+        &self.objections
+    }
+}
+
+/// Zones, and the Kubernetes nodes that carry their names.
+pub fn nodes(seen: &Seen) -> ValidNodes<'_> {
+    let mut objections = Vec::new();
+    if !seen.simulated {
+        objections.extend(unknown_zone(seen));
+        objections.extend(seen.claims.iter().find_map(|claim| renamed_zone(claim, seen)));
+    }
+    objections.extend(seen.machines.iter().find_map(|machine| drains_what_is_open(machine, seen)));
+    objections.extend(seen.claims.iter().find_map(|claim| waits_for_machine(claim, seen)));
+    ValidNodes { seen, objections }
+}
+
+/// A Table that can be read, under the name that is its own.
+pub struct ValidTable<'a> {
+    table: &'a Table,
+    given: Option<TableDescriptor>,
+}
+
+impl<'a> ValidTable<'a> {
+    #[cfg(test)]
+    pub fn of(table: &'a Table, given: Option<TableDescriptor>) -> ValidTable<'a> {
+        ValidTable { table, given }
+    }
+
+    pub fn table(&self) -> &'a Table {
+        self.table
+    }
+
+    /// The descriptor in the object's status.
+    pub fn given(&self) -> Option<&TableDescriptor> {
+        self.given.as_ref()
+    }
+}
+
+pub fn table(table: &Table) -> Result<ValidTable<'_>, Hindrance> {
+    let name = &table.spec.table_name;
+    let wanted = names::table(name);
+    if table.name_any() != wanted {
+        let message = format!("the object of table {name} is called {wanted}: create it by that name");
+        return Err(Hindrance { reason: "WrongName", message });
+    }
+    match descriptor(table) {
+        Ok(given) => Ok(ValidTable { table, given }),
+        Err(error) => Err(Hindrance { reason: "Malformed", message: error.to_string() }),
+    }
 }
 
 /// A zone that no Kubernetes node is in.
-fn unknown_zone(seen: &Seen) -> Option<Step> {
+fn unknown_zone(seen: &Seen) -> Option<Objection> {
     let known: BTreeSet<&str> = seen.machines.iter().filter_map(|machine| machine.zone.as_deref()).collect();
     let unknown = seen.zones.iter().find(|zone| !known.contains(zone.name.as_str()))?;
     let known = match known.is_empty() {
@@ -30,11 +97,11 @@ fn unknown_zone(seen: &Seen) -> Option<Step> {
          spec.zones; for a first look on a single machine, make the Cluster with zoneMode Simulated, where one failure takes all copies",
         unknown.name
     );
-    Some(Step::Blocked { reason: "UnknownZone", message })
+    Some(Objection { reason: "UnknownZone", message })
 }
 
 /// A node that runs in one zone and takes itself to be in another.
-fn renamed_zone(claim: &Claim, seen: &Seen) -> Option<Step> {
+fn renamed_zone(claim: &Claim, seen: &Seen) -> Option<Objection> {
     let pod = seen.pod(claim.node)?;
     let machine = seen.machine(pod.machine.as_ref()?)?;
     // One that goes is on its way to where labels are right.
@@ -47,11 +114,11 @@ fn renamed_zone(claim: &Claim, seen: &Seen) -> Option<Step> {
         "node {node} is of zone {zone}, and the label {ZONE_TOPOLOGY} of Kubernetes node {machine} says {now}: set the label back, or take \
          {zone} out of spec.zones and put the new name in, so that its replicas move"
     );
-    Some(Step::Blocked { reason: "ZoneRenamed", message })
+    Some(Objection { reason: "ZoneRenamed", message })
 }
 
 /// The node that takes its node's place might be placed there again.
-fn drains_what_is_open(machine: &Machine, seen: &Seen) -> Option<Step> {
+fn drains_what_is_open(machine: &Machine, seen: &Seen) -> Option<Objection> {
     let concerned = || seen.pods.iter().any(|pod| pod.machine.as_ref() == Some(&machine.name));
     if !machine.drain || machine.cordoned || !concerned() {
         return None;
@@ -59,11 +126,11 @@ fn drains_what_is_open(machine: &Machine, seen: &Seen) -> Option<Step> {
     let name = &machine.name;
     let message =
         format!("Kubernetes node {name} has the annotation {DRAIN} and takes Pods still: kubectl cordon {name}");
-    Some(Step::Blocked { reason: "DrainWithoutCordon", message })
+    Some(Objection { reason: "DrainWithoutCordon", message })
 }
 
 /// A Pod that is to stop on a Kubernetes node that does not answer may run still.
-fn waits_for_machine(claim: &Claim, seen: &Seen) -> Option<Step> {
+fn waits_for_machine(claim: &Claim, seen: &Seen) -> Option<Objection> {
     let pod = seen.pod(claim.node).filter(|pod| pod.deleting)?;
     let machine = seen.machine(pod.machine.as_ref()?)?;
     if machine.ready || machine.out_of_service {
@@ -74,29 +141,27 @@ fn waits_for_machine(claim: &Claim, seen: &Seen) -> Option<Step> {
         "Kubernetes node {name} does not answer, and Pod {pod} may run there still: bring it back; if it is off for good, delete Node \
          {name} or taint it with node.kubernetes.io/out-of-service"
     );
-    Some(Step::Blocked { reason: "KubernetesNodeAway", message })
-}
-
-/// Routers and MemDS go when the last node of the zone has gone.
-fn old_fleets(seen: &Seen) -> impl Iterator<Item = Step> {
-    let goes = |zone: &&String| {
-        !seen.zones.iter().any(|wished| wished.name == **zone) && !seen.claims.iter().any(|claim| claim.zone == **zone)
-    };
-    seen.fleets.iter().filter(goes).map(|zone| Step::RemoveFleet { zone: zone.clone() })
+    Some(Objection { reason: "KubernetesNodeAway", message })
 }
 
 #[cfg(test)]
 mod tests {
-    use model::NodeId;
+    use model::{KeySchema, KeyType};
 
-    use super::super::tests::{settled, steps};
     use super::*;
+    use crate::crd::TableStatus;
+    use crate::plan::tests::settled;
+    use crate::wish;
 
     fn sentence(seen: &Seen, wanted: &str) -> String {
-        match steps(seen).into_iter().next() {
-            Some(Step::Blocked { reason, message }) if reason == wanted => message,
+        match nodes(seen).objections() {
+            [Objection { reason, message }, ..] if *reason == wanted => message.clone(),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn has_none(seen: &Seen) -> bool {
+        nodes(seen).objections().is_empty()
     }
 
     #[test]
@@ -112,7 +177,7 @@ mod tests {
         let said = sentence(&seen, "UnknownZone");
         assert!(said.contains("none carries") && said.contains("zoneMode Simulated"), "{said}");
         seen.simulated = true;
-        assert_eq!(steps(&seen), []);
+        assert!(has_none(&seen));
     }
 
     #[test]
@@ -130,39 +195,30 @@ mod tests {
         seen.machines[1].drain = true;
         assert!(sentence(&seen, "DrainWithoutCordon").contains("kubectl cordon machine-2"));
         seen.machines[1].cordoned = true;
-        assert_eq!(steps(&seen), []);
+        assert!(has_none(&seen));
     }
 
     #[test]
     fn a_pod_that_may_run_still_is_waited_for() {
         let mut seen = settled();
         seen.pods[0].deleting = true;
-        assert_eq!(steps(&seen), []);
+        assert!(has_none(&seen));
         seen.machines[0].ready = false;
         assert!(sentence(&seen, "KubernetesNodeAway").contains("delete Node machine-1"));
         seen.machines[0].out_of_service = true;
-        assert_eq!(steps(&seen), []);
+        assert!(has_none(&seen));
     }
 
     #[test]
-    fn a_zone_that_is_not_wished_goes_node_by_node_and_its_routers_last() {
-        let mut seen = settled();
-        seen.fleets = ["a", "b", "c"].map(str::to_owned).into();
-        let removed = seen.zones.remove(1);
-        // As long as a group names it, its Pod is made again if it goes.
-        assert_eq!(steps(&seen), []);
-        let pod = seen.pods.remove(1);
-        assert_eq!(steps(&seen), [Step::CreatePod { zone: "b".to_owned(), node: NodeId(2) }]);
-        seen.pods.insert(1, pod);
-        seen.replicas.remove(&NodeId(2));
-        assert!(matches!(&steps(&seen)[..], [Step::DeletePod { name, .. }] if name == "pod-2"));
-        seen.pods.remove(1);
-        assert_eq!(steps(&seen), [Step::DeleteClaim { node: NodeId(2) }]);
-        // Wished again, it is an ordinary zone.
-        seen.zones.insert(1, removed);
-        assert_eq!(steps(&seen), [Step::CreatePod { zone: "b".to_owned(), node: NodeId(2) }]);
-        seen.zones.remove(1);
-        seen.claims.remove(1);
-        assert_eq!(steps(&seen), [Step::RemoveFleet { zone: "b".to_owned() }]);
+    fn a_table_is_read_under_its_own_name_alone() {
+        let wish = TableDescriptor::wish("music", KeySchema::simple("artist", KeyType::S));
+        let mut object = Table::new("music", wish::spec("trv", &wish));
+        assert_eq!(table(&object).ok().map(|valid| valid.given().cloned()), Some(None));
+        object.status = Some(TableStatus { descriptor: "scrap".to_owned(), ..TableStatus::default() });
+        assert_eq!(table(&object).err().unwrap().reason, "Malformed");
+        object.metadata.name = Some("other".to_owned());
+        let hindrance = table(&object).err().unwrap();
+        assert_eq!(hindrance.reason, "WrongName");
+        assert!(hindrance.message.contains("is called music"), "{}", hindrance.message);
     }
 }
