@@ -119,7 +119,7 @@ class Trivet:
         return eventually(f"{what} is ready", ready, seconds)
 
     def until_at_rest(self, seconds=180):
-        """Nothing is left to be done for the nodes."""
+        """Nothing is left to be done, for nodes, routers and MemDS."""
         eventually("nothing goes on", lambda: condition(self.until_ready(), "Progressing") == "False", seconds)
 
     # What Pods say themselves.

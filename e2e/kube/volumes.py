@@ -69,9 +69,9 @@ def a_claim_loses_its_volume(story):
 def volumes_may_not_grow(story):
     """The wish is answered with what stands in its way and what to do; nothing is touched, and all is as before when it is taken back."""
     trivet, before = story.trivet, (story.trivet.size, sizes(story.trivet))
-    # What an earlier wish has begun is done; routers follow their nodes, and have no volumes.
+    # What an earlier wish has begun is done, with the routers that follow their nodes.
     trivet.until_at_rest()
-    claims, pods = trivet.claims(), trivet.pods_of_data_plane()["node"]
+    claims, pods = trivet.claims(), trivet.pods_of_data_plane()
     name = next(each["spec"]["storageClassName"] for each in trivet.get("pvc")["items"])
     grows = story.kubernetes.get("storageclass", name).get("allowVolumeExpansion", False)
     let_grow(story, name, False)
@@ -88,7 +88,7 @@ def volumes_may_not_grow(story):
     eventually("nothing stands in the way any more", lambda: not is_blocked(trivet))
     trivet.until_whole()
     trivet.until_at_rest()
-    expect((trivet.claims(), trivet.pods_of_data_plane()["node"]) == (claims, pods), "claims or Pods have changed")
+    expect((trivet.claims(), trivet.pods_of_data_plane()) == (claims, pods), "claims or Pods have changed")
     nothing_is_lost(story)
     let_grow(story, name, grows)
 

@@ -28,7 +28,7 @@ impl Access {
     pub fn new(client: &Client, namespace: &str, watched: &Watched) -> Access {
         let writer = Writer::new(client.clone());
         Access {
-            shelf: Shelf::new(client.clone(), namespace, watched),
+            shelf: Shelf::new(client.clone(), writer.clone(), namespace, watched),
             store: Store::new(client.clone(), namespace),
             strays: Strays::new(client.clone(), namespace, writer.clone()),
             writer,

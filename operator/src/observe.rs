@@ -226,9 +226,23 @@ fn claim_of(claim: &PersistentVolumeClaim, around: Around<'_>) -> Option<plan::C
     })
 }
 
+/// How far the Deployments of routers and MemDS are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rollout {
+    pub wished: usize,
+    /// Those that do not run yet as they are wished.
+    pub left: usize,
+}
+
 /// Deployments that are there, by name, and how far each has come.
 pub struct Settled {
-    deployments: BTreeMap<String, Course>,
+    deployments: BTreeMap<String, Found>,
+}
+
+struct Found {
+    course: Course,
+    /// What it was last written with.
+    content: Option<String>,
 }
 
 /// How what a Deployment was last written with comes about.
@@ -245,27 +259,46 @@ enum Course {
 pub fn deployments(cluster: &Cluster, watched: &Watched) -> Settled {
     let name = cluster.name_any();
     let ours = watched.deployments.state_filter(|deployment| deployment.labels().get(CLUSTER_LABEL) == Some(&name));
-    Settled { deployments: ours.iter().map(|deployment| (deployment.name_any(), course(deployment))).collect() }
+    Settled::of(ours.iter().map(|deployment| &**deployment))
 }
 
 impl Settled {
+    fn of<'a>(deployments: impl Iterator<Item = &'a Deployment>) -> Settled {
+        let found = |each: &Deployment| Found { course: course(each), content: content(each).cloned() };
+        Settled { deployments: deployments.map(|each| (each.name_any(), found(each))).collect() }
+    }
+
     /// One that is not there yet is made at once, and one whose wish has not come about takes another; what works waits for the others,
     /// so that a change passes through the zones one by one.
     pub fn lets_change(&self, deployment: &Deployment) -> bool {
         let name = deployment.name_any();
         let others = || self.deployments.iter().filter(|(other, _)| **other != name);
-        match self.deployments.get(&name) {
+        match self.deployments.get(&name).map(|found| found.course) {
             None | Some(Course::Coming) => true,
-            Some(Course::Settled | Course::Disturbed) => others().all(|(_, course)| *course == Course::Settled),
+            Some(Course::Settled | Course::Disturbed) => others().all(|(_, found)| found.course == Course::Settled),
         }
+    }
+
+    pub fn rollout(&self, wished: &[Deployment]) -> Rollout {
+        Rollout { wished: wished.len(), left: wished.iter().filter(|each| self.is_on_its_way(each)).count() }
+    }
+
+    /// What is wished does not run yet. What ran once and is away is not on its way.
+    fn is_on_its_way(&self, wished: &Deployment) -> bool {
+        let found = self.deployments.get(&wished.name_any());
+        found.is_none_or(|found| found.course == Course::Coming || found.content.as_ref() != content(wished))
     }
 
     /// What was just written has yet to come about.
     pub fn was_ensured(&mut self, deployment: &Deployment, written: bool) {
-        if let Some(course) = self.deployments.get_mut(&deployment.name_any()).filter(|_| written) {
-            *course = Course::Coming;
+        if let Some(found) = self.deployments.get_mut(&deployment.name_any()).filter(|_| written) {
+            *found = Found { course: Course::Coming, content: content(deployment).cloned() };
         }
     }
+}
+
+fn content(deployment: &Deployment) -> Option<&String> {
+    deployment.annotations().get(build::CONTENT)
 }
 
 /// What Kubernetes says once of what has come about, and says on until something else is written.
@@ -302,7 +335,7 @@ mod tests {
     }
 
     fn settled(deployments: &[Deployment]) -> Settled {
-        Settled { deployments: deployments.iter().map(|each| (each.name_any(), course(each))).collect() }
+        Settled::of(deployments.iter())
     }
 
     /// It had come about before.
@@ -345,6 +378,24 @@ mod tests {
         assert!(!seen.lets_change(&b), "and stays on it");
         seen.was_ensured(&deployment("new", 0), true);
         assert!(seen.lets_change(&a), "one that is made anew is in nobody's way before it is seen");
+    }
+
+    #[test]
+    fn on_its_way_is_what_does_not_run_as_it_is_wished() {
+        let with = |content: &str, deployment: Deployment| {
+            let mut deployment = deployment;
+            deployment.annotations_mut().insert(build::CONTENT.to_owned(), content.to_owned());
+            deployment
+        };
+        let (a, b, c) = (with("1", deployment("a", 2)), with("1", deployment("b", 1)), with("1", disturbed("c")));
+        let mut seen = settled(&[a.clone(), b.clone(), c.clone()]);
+        assert!(!seen.is_on_its_way(&a) && seen.is_on_its_way(&b));
+        assert!(!seen.is_on_its_way(&c), "it has come about, and is away");
+        let next = with("2", a);
+        assert!(seen.is_on_its_way(&next), "it waits for the others");
+        seen.was_ensured(&next, true);
+        assert!(seen.is_on_its_way(&next), "it was just written");
+        assert!(seen.is_on_its_way(&with("1", deployment("new", 0))));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod seen;
 mod world;
 
 pub use loss::patience_s;
+pub use replacement::outdated;
 pub use seen::{Answer, Claim, Hanging, Hitch, Machine, Missing, Part, Pod, Seen, Storage, Trouble, Volume, Why, Zone};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

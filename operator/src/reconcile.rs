@@ -101,6 +101,7 @@ struct Look<'a> {
     /// The first thing that could not be done.
     failure: Option<String>,
     hindered: usize,
+    rollout: observe::Rollout,
     /// What is told of Tables after everything else.
     minor: Vec<(Arc<Table>, TableStatus)>,
     metrics: &'a Metrics,
@@ -180,6 +181,7 @@ impl Running {
             now: Time(now),
             failure: address_failure.map(|error| error.to_string()),
             hindered: 0,
+            rollout: observe::Rollout::default(),
             minor: Vec::new(),
             metrics: &self.around.metrics,
             allowance: self.allowance,
@@ -230,6 +232,7 @@ impl Running {
                 look.note(done);
             }
         }
+        look.rollout = settled.rollout(&deployments);
         let done = look.hands.ensure(&budget, &self.around.watched.budgets).await;
         look.note(done);
     }
@@ -432,6 +435,7 @@ impl Running {
             steps,
             removals,
             routers: usize::try_from(routers).unwrap_or(0),
+            rollout: look.rollout,
             tables: tables.len(),
             failure: look.failure.as_deref(),
             certificates: self.sealing.told(),

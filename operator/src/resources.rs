@@ -57,8 +57,7 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    pub fn new(client: Client, namespace: &str, watched: &Watched) -> Shelf {
-        let writer = Writer::new(client.clone());
+    pub fn new(client: Client, writer: Writer, namespace: &str, watched: &Watched) -> Shelf {
         Shelf { client, writer, namespace: namespace.to_owned(), watched: watched.clone() }
     }
 

@@ -13,8 +13,8 @@ use crate::crd::condition::{BLOCKED, DEGRADED, PROGRESSING, READY, SAFE, Stateme
 use crate::crd::table::TableStatus;
 use crate::crd::{Cluster, ClusterStatus, Removal, RemovalPhase, Table};
 use crate::figures::{Counted, Figures};
-use crate::observe::{degraded, is_whole};
-use crate::plan::{Seen, Step, growth};
+use crate::observe::{Rollout, degraded, is_whole};
+use crate::plan::{self, Seen, Step, growth};
 use crate::resources::shown;
 use crate::seal::told::Kept;
 use crate::tables::{self, Hindrance, Led};
@@ -123,6 +123,7 @@ pub struct ClusterTold<'a> {
     pub removals: Vec<Removal>,
     /// Routers that are ready.
     pub routers: usize,
+    pub rollout: Rollout,
     pub tables: usize,
     /// What could not be done, in the API server's or a node's words.
     pub failure: Option<&'a str>,
@@ -192,16 +193,22 @@ fn cluster_statements(object: &Cluster, told: &ClusterTold<'_>) -> Vec<Statement
         (reason, message + &others)
     });
     let counts = format!("{ready} of {wished} nodes and {} routers are ready", told.routers);
+    let (Rollout { wished: all, left }, outdated) = (told.rollout, plan::outdated(told.seen));
+    let rolls = left + outdated > 0;
     let (reason, message) = match &blocked {
         _ if object.spec.paused => ("Paused", "spec.paused is set: nothing is changed".to_owned()),
         Some((reason, message)) => (*reason, message.clone()),
         None if up && !told.removals.is_empty() => ("NodesLeave", format!("{counts}; {}", leave(&told.removals))),
+        None if up && rolls => {
+            let left = format!("{outdated} node Pods and {left} of {all} Deployments of routers and MemDS");
+            ("RollingOut", format!("{counts}; {left} do not run yet as they are wished"))
+        }
         None if up => ("AllReady", counts),
         None => ("Starting", counts),
     };
     // What hinders one thing holds up no other.
     let goes_on = told.steps.iter().any(|step| !matches!(step, Step::Blocked { .. }));
-    let moves = !object.spec.paused && (goes_on || blocked.is_none() && (!told.removals.is_empty() || !up));
+    let moves = !object.spec.paused && (goes_on || rolls || blocked.is_none() && (!told.removals.is_empty() || !up));
     let (why, hindrance) = blocked.as_ref().map_or((reason, &message), |(reason, message)| (*reason, message));
     let weak_message =
         format!("{weak} of {} partitions have no leader, or could not lose a node", told.observed.groups.len());
@@ -354,6 +361,10 @@ pub mod tests {
 
     /// Node 2's Pod is to be deleted, and two of two routers are ready.
     fn told_of_a_step(paused: bool, steps: &[Step]) -> ClusterStatus {
+        told_of_rollout(paused, steps, Rollout { wished: 6, left: 0 })
+    }
+
+    fn told_of_rollout(paused: bool, steps: &[Step], rollout: Rollout) -> ClusterStatus {
         let mut object: Cluster = serde_json::from_value(serde_json::json!({
             "apiVersion": "trivet.dev/v1alpha1", "kind": "Cluster", "metadata": { "name": "trv", "namespace": "here" },
             "spec": {
@@ -369,6 +380,7 @@ pub mod tests {
             steps,
             removals: Vec::new(),
             routers: 2,
+            rollout,
             tables: 0,
             failure: None,
             certificates: None,
@@ -396,6 +408,20 @@ pub mod tests {
         // What would stop it is told still, so that nobody ends a pause blindly.
         let blocked = [Step::Blocked { reason: "Unschedulable", message: "no room".to_owned() }];
         assert_eq!(said(&told_of_a_step(true, &blocked), BLOCKED), words("True", "Unschedulable"));
+    }
+
+    #[test]
+    fn routers_that_do_not_run_as_they_are_wished_are_under_way() {
+        let status = told_of_rollout(false, &[], Rollout { wished: 6, left: 2 });
+        let of = |kind| status.conditions.iter().find(|condition| condition.kind == kind).unwrap();
+        assert_eq!((of(READY).status.as_str(), of(PROGRESSING).status.as_str()), ("True", "True"));
+        assert_eq!(of(PROGRESSING).reason, "RollingOut");
+        let left = "0 node Pods and 2 of 6 Deployments of routers and MemDS do not run yet as they are wished";
+        assert!(of(PROGRESSING).message.ends_with(left), "{}", of(PROGRESSING).message);
+        let stuck = Step::Blocked { reason: "UnknownZone", message: "no such zone".to_owned() };
+        let status = told_of_rollout(false, &[stuck], Rollout { wished: 6, left: 2 });
+        assert_eq!(said(&status, PROGRESSING), ("True".to_owned(), "UnknownZone".to_owned()));
+        assert_eq!(said(&told_of_a_step(false, &[]), PROGRESSING).0, "False");
     }
 
     #[test]

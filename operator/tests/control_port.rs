@@ -11,6 +11,7 @@ use control::service::Service;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
+use operator::apply::Writer;
 use operator::front::{Admits, Front, remember_host};
 use operator::metrics::Metrics;
 use operator::resources::{KubeResources, Shelf};
@@ -52,7 +53,7 @@ async fn nothing(cluster: &str) -> (Arc<Service<KubeResources>>, Watches) {
     let client = Client::new(tower::service_fn(answer), "shop");
     let (watched, watches) = watch::start(&client, "shop", &Arc::default());
     watched.ready().await;
-    let resources = Shelf::new(client, "shop", &watched).of(cluster);
+    let resources = Shelf::new(client.clone(), Writer::new(client), "shop", &watched).of(cluster);
     let service = Service {
         settings: Settings::new(1),
         resources: Arc::new(resources),

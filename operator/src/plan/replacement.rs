@@ -16,6 +16,12 @@ pub fn in_turn(seen: &Seen) -> Option<Step> {
     Some(Step::DeletePod { name: outdated.name.clone(), why: "its spec has changed" })
 }
 
+/// Pods that have not their turn yet.
+pub fn outdated(seen: &Seen) -> usize {
+    let pods = seen.claims.iter().filter_map(|claim| Some((claim, seen.pod(claim.node)?)));
+    pods.filter(|(claim, pod)| is_outdated(claim, pod, seen)).count()
+}
+
 /// Nothing is lost with a Pod in which nothing runs. One that has run may come back by itself, and what is wished now may be what cannot
 /// run: such ones go one after the other, and each waits until the last one has answered.
 pub fn at_once(claim: &Claim, pod: &Pod, seen: &Seen) -> Option<Step> {

@@ -36,7 +36,7 @@ async fn resources(client: &Client) -> (KubeResources, Watches) {
 pub async fn resources_of(client: &Client, cluster: &str) -> (KubeResources, Watches) {
     let (watched, watches) = watch::start(client, "default", &Arc::new(Notify::new()));
     watched.ready().await;
-    (Shelf::new(client.clone(), "default", &watched).of(cluster), watches)
+    (Shelf::new(client.clone(), Writer::new(client.clone()), "default", &watched).of(cluster), watches)
 }
 
 pub fn resource(name: &str, id: u64) -> TableResource {
