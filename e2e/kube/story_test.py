@@ -151,6 +151,11 @@ class Connections(unittest.TestCase):
     def test_a_service_is_seen_through(self):
         self.assertEqual(traffic.parse(SERVICE), ("TCP", "10.244.0.4", "10.244.0.3", 7300))
 
+    def test_a_question_that_nobody_answers_is_no_connection(self):
+        asked = "ipv4 2 tcp 6 119 SYN_SENT src=10.244.0.4 dst=10.96.7.7 sport=40000 dport=7300 [UNREPLIED] src=10.96.7.7 dst=10.244.0.4 sport=7300 dport=40000"
+        self.assertIsNone(traffic.parse(asked))
+        self.assertEqual(traffic.parse(asked.replace("[UNREPLIED] ", "")), ("TCP", "10.244.0.4", "10.96.7.7", 7300))
+
     def test_an_answer_whose_question_is_forgotten_is_no_connection_of_its_own(self):
         late = "ipv4 2 udp 17 29 src=172.30.0.2 dst=10.244.0.4 sport=53 dport=37304 [UNREPLIED] src=10.244.0.4 dst=172.30.0.2 sport=37304 dport=53"
         self.assertEqual(traffic.parse(late), ("UDP", "10.244.0.4", "172.30.0.2", 53))

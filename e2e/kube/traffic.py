@@ -74,12 +74,12 @@ class Traffic:
                     self.seen.update(filter(None, map(parse, lines)))
 
     def pairs(self, namespace):
-        """(protocol, source, target, port) of every connection that begins or ends in the namespace; kubelet's are left out.
+        """(protocol, source, target, port, their addresses) of every connection that begins or ends in the namespace; kubelet's are left out.
         Asked once everything has been seen: a Pod may be connected to before it is listed."""
         for protocol, source, target, port in self.seen:
             ends = (self.end_at(source, port), self.end_at(target, port))
             if namespace in (end.namespace for end in ends) and not (ends[0] == OUTSIDE and port == PROBED):
-                yield protocol, *ends, port
+                yield protocol, *ends, port, (source, target)
 
     def end_at(self, address, port):
         # DNS is a Pod in every Kubernetes cluster but the one of e2e/cluster, where it stands beside.
@@ -87,15 +87,19 @@ class Traffic:
 
     def forbidden(self, namespace):
         policies = self.kubernetes.get("networkpolicies", "-n", namespace)["items"]
-        return {f"{name_of(source)} → {name_of(target)}:{port}" for protocol, source, target, port in self.pairs(namespace)
+        return {f"{named(source, ends[0])} → {named(target, ends[1])}:{port}" for protocol, source, target, port, ends in self.pairs(namespace)
                 if not may_connect(policies, source, target, port, protocol)}
 
     def names(self, namespace):
-        return {f"{name_of(source)} → {name_of(target)}:{port}" for _, source, target, port in self.pairs(namespace)}
+        return {f"{name_of(source)} → {name_of(target)}:{port}" for _, source, target, port, _ in self.pairs(namespace)}
 
 
 def name_of(pod):
     return pod.labels.get("app.kubernetes.io/component") or pod.namespace or "outside"
+
+
+def named(pod, address):
+    return f"outside ({address})" if pod == OUTSIDE else name_of(pod)
 
 
 def parse(line):
@@ -114,4 +118,7 @@ def parse(line):
     if own in LISTENED and asked not in LISTENED:
         # An answer that came when the question was forgotten: late, or after a power cut.
         return protocol, sources[1], sources[0], own
+    if "[UNREPLIED]" in words:
+        # Nobody was there: a Pod that is away, or a Service without one, which then stands under its own address.
+        return None
     return protocol, sources[0], sources[1], asked
