@@ -1,7 +1,6 @@
 //! A way to the API server, divided among those who may go it.
 //!
-//! Only here, and in the modules that are named in `lib`, is a client held: they do not give it away, and clippy refuses the type
-//! everywhere else (`clippy.toml`). So what plans can change nothing, and what changes something is called `apply`, or does one thing.
+//! The modules that hold a client are named in `lib`: they do not give it away, and clippy refuses the type everywhere else (`clippy.toml`). So what plans can change nothing, and what changes something is called `apply`, or does one thing.
 #![expect(clippy::disallowed_types, reason = "it divides the client")]
 
 use kube::Client;

@@ -9,8 +9,8 @@
 //!                              └────────────────────────► nodes: birth, table descriptors, identities of blank disks
 //! ```
 //! `validate`, `plan`, `tables`, `orphans`, `allowance`, `figures`, `happened`, `rest`, `unseen`, `status`, `build`, `wish`, `known` and `names`
-//! are pure. Only `watch`, `apply`, `resources`, `lease`, `definitions`, `strays`, `seal::store`, and the commands `teardown` and `bundle` hold
-//! a client, and none gives it away (`access`). Of several processes one acts (`lease`), and each serves the control service (`served`). It is
+//! are pure. `outside` makes a client, `calls` wraps it, `access` divides it; beside them only `watch`, `apply`, `resources`, `lease`,
+//! `definitions`, `strays`, `seal::store`, and the commands `teardown` and `bundle` hold one, and none of these gives it away. Of several processes one acts (`lease`), and each serves the control service (`served`). It is
 //! never in the way of a read or a write: the data plane does not know that there is an API server.
 
 pub mod access;

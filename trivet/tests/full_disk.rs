@@ -166,8 +166,7 @@ async fn is_made(client: &Client, table: &str, within: Duration) -> bool {
     true
 }
 
-/// Room comes back with a table that is deleted: at once as a rule, and after a restart where RocksDB waits for what it would need to
-/// compact level 0.
+/// Room comes back with a table that is deleted: at once as a rule, and after a restart where it does not (ARCHITECTURE, *A full disk*).
 async fn replace(house: &House, mut running: Running, full: &str, next: &str) -> Running {
     house.client.delete_table().table_name(full).send().await.unwrap();
     if !is_gone(&house.client, full, WITHIN).await {

@@ -144,13 +144,17 @@ impl World {
             }
             Operation::Ingest(group) => self.ingest(group),
             Operation::Clear(group) => {
-                let (partition, table, ..) = GROUPS[group];
-                self.items().clear(partition, table, &range_of(group)).unwrap();
-                self.items().flush().unwrap();
+                self.clear(group);
                 self.model.clear(group);
                 self.model.flush(self.model.unflushed());
             }
         }
+    }
+
+    fn clear(&self, group: usize) {
+        let (partition, table, ..) = GROUPS[group];
+        self.items().clear(partition, table, &range_of(group)).unwrap();
+        self.items().flush().unwrap();
     }
 
     /// What one turn applies: several groups, one atomic write.
@@ -271,10 +275,9 @@ impl World {
         }
         fs::remove_dir_all(old).unwrap();
         fs::remove_dir_all(after).unwrap();
-        if let Some((partition, table, range)) = retired(operation) {
+        if let Operation::Clear(group) = operation {
             // As a start does with a replica that the log has retired.
-            self.items().clear(partition, table, &range).unwrap();
-            self.items().flush().unwrap();
+            self.clear(group);
         }
         self.survive(operation, crash, before, persisted);
     }
@@ -357,12 +360,6 @@ impl World {
     fn dir(&self) -> PathBuf {
         self.root.path().join(format!("life-{}", self.life))
     }
-}
-
-fn retired(operation: Operation) -> Option<(PartitionId, TableId, KeyRange)> {
-    let Operation::Clear(group) = operation else { return None };
-    let (partition, table, ..) = GROUPS[group];
-    Some((partition, table, range_of(group)))
 }
 
 fn range_of(group: usize) -> KeyRange {
